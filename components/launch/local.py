@@ -1,0 +1,89 @@
+"""Jobs on this machine: one TorchX application, its replicas as processes of TorchX's local scheduler."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchx import specs
+from torchx.runner import get_runner
+
+from components.launch.process import die_with_parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """How a job ended."""
+
+    succeeded: bool
+    reason: str
+    log: Path
+    """What the first failed replica (or replica 0) wrote to its standard error."""
+
+
+def app_definition(
+    name: str, module: str, arguments: Sequence[str], *, num_processes: int, num_threads: int, rendezvous: str = ""
+) -> specs.AppDef:
+    """`python -m module arguments` in `num_processes` replicas that find each other through a file.
+
+    The role's name must be letters and digits only: TorchX makes shell variables of it on a cluster.
+    """
+    role = module.split(".")[-2]
+    assert role.isalnum(), role
+    environment = {
+        "OMP_NUM_THREADS": str(num_threads),
+        "MKL_NUM_THREADS": str(num_threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "WORLD_SIZE": str(num_processes),
+        "RANK": specs.macros.replica_id,
+        "SWITCHPOINT_RENDEZVOUS": rendezvous,
+    }
+    return specs.AppDef(
+        name=name,
+        roles=[
+            specs.Role(
+                name=role, image="", entrypoint=sys.executable, args=["-m", module, *arguments], env=environment,
+                num_replicas=num_processes, max_retries=0, resource=specs.Resource(cpu=num_threads, gpu=0, memMB=2048),
+            )
+        ],
+    )  # fmt: skip
+
+
+def run_job(
+    name: str, module: str, arguments: Sequence[str], log_folder: Path, *, num_processes: int = 1, num_threads: int = 1
+) -> JobEnd:
+    """Runs the job to its end. The job dies with this process."""
+    die_with_parent()
+    log_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="switchpoint-") as meeting, get_runner() as runner:
+        app = app_definition(
+            name, module, arguments, num_processes=num_processes, num_threads=num_threads,
+            rendezvous=f"{meeting}/rendezvous",
+        )  # fmt: skip
+        handle = runner.schedule(runner.dryrun(app, "local_cwd", {"log_dir": str(log_folder)}))
+        status = runner.wait(handle, wait_interval=0.1)
+    assert status is not None, handle
+    logs = log_folder / "torchx" / handle.rsplit("/", 1)[-1] / app.roles[0].name
+    return JobEnd(
+        succeeded=status.state == specs.AppState.SUCCEEDED,
+        reason=f"{name} ended as {status.state.name}",
+        log=_telling_log(logs, num_processes),
+    )
+
+
+def _telling_log(logs: Path, num_processes: int) -> Path:
+    candidates = [logs / str(replica) / "stderr.log" for replica in range(num_processes)]
+    return next((log for log in candidates if log.exists() and "Traceback" in log.read_text()), candidates[0])
+
+
+def tail(path: Path, lines: int = 1) -> str:
+    """The last lines that are not empty: a traceback's last one is its message."""
+    if not path.exists():
+        return ""
+    return "\n".join([line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:])
+
+

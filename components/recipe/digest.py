@@ -1,0 +1,72 @@
+"""Content addresses: what decides an output, and the digest of it (law 6)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON that is the same for equal values; refuses what has no one form (TypeError)."""
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        # KFP hands every number of a dict over as a float: 4 and 4.0 must be one value.
+        return int(value) if value.is_integer() else repr(value)
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"only text keys have a canonical form, not {list(value)}")
+        return {key: canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    raise TypeError(f"no canonical form for {type(value).__name__}: {value!r}")
+
+
+def digest_of(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `value`'s canonical JSON."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """All that decides an output of one step, and nothing that does not.
+
+    `format` is raised by hand when a step's code changes what it writes for the same configuration.
+    """
+
+    step: str
+    format: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, "Identity"] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        inputs = {name: identity.digest for name, identity in self.inputs.items()}
+        return digest_of(
+            {"step": self.step, "format": self.format, "config": self.config, "inputs": inputs}
+        )
+
+    @property
+    def path(self) -> str:
+        """Where the output lies in the store."""
+        return f"{self.step}/{self.digest}"
+
+    def fields(self, prefix: str = "") -> dict[str, Any]:
+        """Every deciding field, inputs included, by its dotted name: what two records are compared by."""
+        found: dict[str, Any] = {f"{prefix}format": self.format}
+        for name, value in _leaves(canonical(self.config)):
+            found[prefix + name] = value
+        for name, identity in self.inputs.items():
+            found |= identity.fields(f"{prefix}{name}.")
+        return found
+
+
+def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}" if name else key)]
+    return [(name, value)]

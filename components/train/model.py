@@ -1,0 +1,83 @@
+"""Models: built from a configuration or a Hugging Face folder, exported as one. Parameters are always fp32."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import fully_shard
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from components.train.job import TrainJob
+
+
+def build_model(job: TrainJob, world_size: int) -> PreTrainedModel:
+    """The job's model, its weights as `start` says (for a checkpoint they are loaded later), sharded over ranks."""
+    if job.start == "scratch":
+        torch.manual_seed(job.seed)
+        model = AutoModelForCausalLM.from_config(model_config(job.architecture), dtype=torch.float32)
+    elif job.start == "fresh":
+        model = AutoModelForCausalLM.from_pretrained(job.start_from, dtype=torch.float32, local_files_only=True)
+    else:
+        config = AutoConfig.from_pretrained(job.model_config_folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    # With a cache, attention would leak across documents wherever positions restart; training never needs one.
+    model.config.use_cache = False
+    model.train()
+    if world_size > 1:
+        shard(model)
+    return model
+
+
+def model_config(architecture: dict[str, Any]) -> PretrainedConfig:
+    """A transformers configuration from the recipe's `model.pretrain` and the tokenizer's vocabulary."""
+    return AutoConfig.for_model(
+        architecture["architecture"],
+        vocab_size=architecture["vocab_size"],
+        hidden_size=architecture["hidden_size"],
+        intermediate_size=architecture["ffn_size"],
+        num_hidden_layers=architecture["num_layers"],
+        num_attention_heads=architecture["num_heads"],
+        num_key_value_heads=architecture["num_kv_heads"],
+        max_position_embeddings=architecture["sequence_length"],
+        tie_word_embeddings=True,
+        bos_token_id=architecture["end_of_document"],
+        eos_token_id=architecture["end_of_document"],
+    )
+
+
+def shard(model: PreTrainedModel) -> None:
+    """FSDP2: one unit per decoder block, the rest (embeddings, head, final norm) in the root's."""
+    blocks = next(module for module in model.modules() if isinstance(module, nn.ModuleList))
+    for block in blocks:
+        fully_shard(block)
+    fully_shard(model)
+
+
+def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """All weights, unsharded, on rank 0 (empty on the others)."""
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
+def weights_digest(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names and bytes of all weights: equal where and only where the bits are."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path, tokenizer: Path) -> None:
+    """A folder that `from_pretrained` loads, tokenizer included; complete or not there. Rank 0 only."""
+    working = folder.with_name(f".{folder.name}")
+    shutil.rmtree(working, ignore_errors=True)
+    model.save_pretrained(working, state_dict=state)
+    for path in tokenizer.iterdir():
+        if path.name != "record.json" and path.suffix in {".json", ".txt", ".jinja"} and path.name != "config.json":
+            shutil.copy(path, working)
+    shutil.rmtree(folder, ignore_errors=True)
+    working.rename(folder)
