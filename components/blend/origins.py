@@ -56,10 +56,14 @@ def _python_digest() -> str:
 
 def _folder_digest(folder: Path, field: str, needed: tuple[str, ...]) -> str:
     if not folder.is_dir():
-        raise BadInput("no such folder", file=str(folder), field=field, allowed=f"a folder with {' and '.join(needed)}")
+        raise BadInput(
+            "no such folder", file=str(folder), field=field, allowed=f"a folder with {' and '.join(needed)}"
+        )
     for name in needed:
         if not (folder / name).is_file():
-            raise BadInput(f"the folder has no {name}", file=str(folder), field=field, allowed=", ".join(needed))
+            raise BadInput(
+                f"the folder has no {name}", file=str(folder), field=field, allowed=", ".join(needed)
+            )
     if field == "model.folder" and not list(folder.glob("*.safetensors")):
         raise BadInput("the folder has no weights", file=str(folder), field=field, allowed="*.safetensors")
     digest = hashlib.sha256()

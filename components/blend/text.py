@@ -7,6 +7,7 @@ from components.blend.documents import Document, write_documents
 from components.blend.folder_text import folder_documents
 from components.blend.python_text import python_documents
 from components.blend.split import heldout_units
+from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.recipe.plan import PYTHON_ORIGIN, Plan
 from components.store.store import Store
@@ -14,26 +15,26 @@ from components.store.store import Store
 SIDES = ("train", "heldout")
 
 
-def prepare_text(plan: Plan, store: Store) -> None:
-    """Reads, splits and writes every origin's documents that are not in the store yet."""
-    for origin, identity in plan.texts.items():
-        if store.is_done(identity):
-            continue
-        if origin == PYTHON_ORIGIN:
-            documents = list(python_documents())
-        else:
-            documents = list(folder_documents(Path(origin), "sources"))
-        heldout = heldout_units(documents, plan.recipe.heldout_fraction)
-        with store.output(identity) as folder:
-            counts = {side: write_side(folder / side, documents, heldout, side) for side in SIDES}
-            for part, count in counts["train"].items():
-                if not count["documents"] or not counts["heldout"][part]["documents"]:
-                    raise BadInput(
-                        f"the text of `{part}` cannot be split: one side is left empty", file=origin,
-                        field="heldout_fraction", given=plan.recipe.heldout_fraction,
-                        allowed="a fraction that leaves documents on both sides",
-                    )  # fmt: skip
-            store.write_record(identity, folder, {"counts": counts, "heldout_units": sorted(heldout)})
+def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
+    """Reads, splits and writes the documents of the origin that `identity` stands for, unless the store has them."""
+    if store.is_done(identity):
+        return
+    origin = next(name for name, text in plan.texts.items() if text == identity)
+    if origin == PYTHON_ORIGIN:
+        documents = list(python_documents())
+    else:
+        documents = list(folder_documents(Path(origin), "sources"))
+    heldout = heldout_units(documents, plan.recipe.heldout_fraction)
+    with store.output(identity) as folder:
+        counts = {side: write_side(folder / side, documents, heldout, side) for side in SIDES}
+        for part, count in counts["train"].items():
+            if not count["documents"] or not counts["heldout"][part]["documents"]:
+                raise BadInput(
+                    f"the text of `{part}` cannot be split: one side is left empty", file=origin,
+                    field="heldout_fraction", given=plan.recipe.heldout_fraction,
+                    allowed="a fraction that leaves documents on both sides",
+                )  # fmt: skip
+        store.write_record(identity, folder, {"counts": counts, "heldout_units": sorted(heldout)})
 
 
 def write_side(folder: Path, documents: list[Document], heldout: set[str], side: str) -> dict[str, Any]:

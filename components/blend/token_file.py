@@ -53,7 +53,9 @@ def read_token_file(prefix: Path) -> TokenFile:
         raise ValueError(f"{prefix}.idx does not begin with {MAGIC!r}")
     version, code, num_sequences, _ = struct.unpack("<QBQQ", raw[len(MAGIC) : head])
     if version != VERSION or code not in DTYPE_CODES:
-        raise ValueError(f"{prefix}.idx has version {version} and dtype code {code}; known: 1, {list(DTYPE_CODES)}")
+        raise ValueError(
+            f"{prefix}.idx has version {version} and dtype code {code}; known: 1, {list(DTYPE_CODES)}"
+        )
     lengths = np.frombuffer(raw, dtype="<i4", count=num_sequences, offset=head)
     tokens = np.memmap(prefix.with_suffix(".bin"), dtype=DTYPE_CODES[code], mode="r")
     if len(tokens) != int(lengths.sum(dtype=np.int64)):

@@ -23,7 +23,13 @@ class JobEnd:
 
 
 def app_definition(
-    name: str, module: str, arguments: Sequence[str], *, num_processes: int, num_threads: int, rendezvous: str = ""
+    name: str,
+    module: str,
+    arguments: Sequence[str],
+    *,
+    num_processes: int,
+    num_threads: int,
+    rendezvous: str = "",
 ) -> specs.AppDef:
     """`python -m module arguments` in `num_processes` replicas that find each other through a file.
 
@@ -54,7 +60,13 @@ def app_definition(
 
 
 def run_job(
-    name: str, module: str, arguments: Sequence[str], log_folder: Path, *, num_processes: int = 1, num_threads: int = 1
+    name: str,
+    module: str,
+    arguments: Sequence[str],
+    log_folder: Path,
+    *,
+    num_processes: int = 1,
+    num_threads: int = 1,
 ) -> JobEnd:
     """Runs the job to its end. The job dies with this process."""
     die_with_parent()
@@ -84,6 +96,6 @@ def tail(path: Path, lines: int = 1) -> str:
     """The last lines that are not empty: a traceback's last one is its message."""
     if not path.exists():
         return ""
-    return "\n".join([line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:])
-
-
+    return "\n".join(
+        [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:]
+    )

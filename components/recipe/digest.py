@@ -47,9 +47,7 @@ class Identity:
     @property
     def digest(self) -> str:
         inputs = {name: identity.digest for name, identity in self.inputs.items()}
-        return digest_of(
-            {"step": self.step, "format": self.format, "config": self.config, "inputs": inputs}
-        )
+        return digest_of({"step": self.step, "format": self.format, "config": self.config, "inputs": inputs})
 
     @property
     def path(self) -> str:
@@ -68,5 +66,7 @@ class Identity:
 
 def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
-        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}" if name else key)]
+        return [
+            leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}" if name else key)
+        ]
     return [(name, value)]

@@ -52,7 +52,11 @@ def _problem(file: str, item: Any) -> str:
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(item["loc"][-1]), _known_fields(item["loc"]), n=1)
         hint = f"; did you mean `{close[0]}`?" if close else ""
-        return str(BadInput(f"unknown key{hint}", file=file, field=field, allowed=", ".join(_known_fields(item["loc"]))))
+        return str(
+            BadInput(
+                f"unknown key{hint}", file=file, field=field, allowed=", ".join(_known_fields(item["loc"]))
+            )
+        )
     if item["type"] == "missing":
         return str(BadInput("is required", file=file, field=field))
     message = item["msg"].removeprefix("Value error, ")
@@ -100,7 +104,9 @@ def _check_blends(recipe: Recipe, file: str) -> None:
             )  # fmt: skip
     for field, blend in recipe.blend_names().items():
         if blend not in recipe.blends:
-            raise BadInput("no such blend", file=file, field=field, given=blend, allowed=", ".join(recipe.blends))
+            raise BadInput(
+                "no such blend", file=file, field=field, given=blend, allowed=", ".join(recipe.blends)
+            )
     if recipe.model.folder and recipe.tokenizer.folder is None:
         raise BadInput(
             "a base from a folder needs its own tokenizer", file=file, field="tokenizer.folder",

@@ -100,7 +100,9 @@ class Plan:
     def tokens_shared(self) -> int:
         """Tokens of continued training with every shared history trained once."""
         qb_steps = {
-            arm.qb_run.digest: arm.horizon_steps - arm.switch_step for arm in self.arms if arm.qb_run is not None
+            arm.qb_run.digest: arm.horizon_steps - arm.switch_step
+            for arm in self.arms
+            if arm.qb_run is not None
         }
         steps = sum(run.end_step for run in self.gb_runs) + sum(qb_steps.values())
         return steps * self.recipe.tokens_per_step
@@ -113,7 +115,13 @@ class Plan:
 
     def identities(self) -> list[Identity]:
         """Every output of the study, in the order of the DAG, each once."""
-        listed = [*self.texts.values(), self.tokenizer, *self.tokens.values(), *self.blends.values(), self.base]
+        listed = [
+            *self.texts.values(),
+            self.tokenizer,
+            *self.tokens.values(),
+            *self.blends.values(),
+            self.base,
+        ]
         listed += [run.identity for run in self.gb_runs]
         listed += [arm.qb_run for arm in self.arms if arm.qb_run is not None]
         listed += [self.base_evaluation, *(arm.evaluation for arm in self.arms), self.report]
@@ -141,13 +149,17 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
         for name, source in recipe.sources.items()
     }  # fmt: skip
     blends = {
-        name: _identity("blend", {"weights": weights}, **{source: tokens[source] for source in sorted(weights)})
+        name: _identity(
+            "blend", {"weights": weights}, **{source: tokens[source] for source in sorted(weights)}
+        )
         for name, weights in recipe.blends.items()
     }
     base, base_schedule = _base(recipe, input_digests, blends, tokenizer)
 
     def evaluation(model: Identity) -> Identity:
-        config = recipe.evaluation.model_dump() | {"parts": {n: s.python or "text" for n, s in recipe.sources.items()}}
+        config = recipe.evaluation.model_dump() | {
+            "parts": {n: s.python or "text" for n, s in recipe.sources.items()}
+        }
         return _identity("evaluation", config, model=model, tokenizer=tokenizer, **source_texts)
 
     arms = [
@@ -170,9 +182,7 @@ def _tokenizer(
     if recipe.tokenizer.folder:
         return _identity("tokenizer", {"content": input_digests[recipe.tokenizer.folder]})
     parts = {name: source.python or "text" for name, source in recipe.sources.items()}
-    return _identity(
-        "tokenizer", {"vocab_size": recipe.tokenizer.vocab_size, "parts": parts}, **source_texts
-    )
+    return _identity("tokenizer", {"vocab_size": recipe.tokenizer.vocab_size, "parts": parts}, **source_texts)
 
 
 def _base(
@@ -210,12 +220,16 @@ def _arm(
     seed = recipe.seed if override.seed is None else override.seed
     gb, qb = override.gb or recipe.gb, override.qb or recipe.qb
     horizon_steps = whole_steps(override.horizon_tokens or recipe.horizon_tokens, recipe.tokens_per_step)
-    schedule = _schedule(override.schedule or recipe.schedule, base_schedule, horizon_steps * recipe.tokens_per_step)
+    schedule = _schedule(
+        override.schedule or recipe.schedule, base_schedule, horizon_steps * recipe.tokens_per_step
+    )
     switches = recipe.blends[gb] != recipe.blends[qb]
     at_step = horizon_steps
     if switches:
         ratio = (override.switch or recipe.switch).learning_rate_ratio
-        at_step = _switch(recipe, schedule, ratio, horizon_steps, file, f"arms.{arm_id}" if override.switch else "")
+        at_step = _switch(
+            recipe, schedule, ratio, horizon_steps, file, f"arms.{arm_id}" if override.switch else ""
+        )
     bounds = [("gb", gb, 0, at_step)] + [("qb", qb, at_step, horizon_steps)] * switches
     phases = tuple(
         Phase(
@@ -240,7 +254,9 @@ def _arm(
     )  # fmt: skip
     qb_run = None
     if switches:
-        qb_run = _identity("qb", {"switch_step": at_step, "end_step": horizon_steps}, gb=gb_run, blend=blends[qb])
+        qb_run = _identity(
+            "qb", {"switch_step": at_step, "end_step": horizon_steps}, gb=gb_run, blend=blends[qb]
+        )
     model = qb_run or _identity("model", {"step": horizon_steps}, gb=gb_run)
     return ArmPlan(
         arm_id=arm_id, seed=seed, schedule=schedule, phases=phases, gb_run=gb_run, qb_run=qb_run, model=model,
@@ -259,7 +275,9 @@ def _schedule(config: ScheduleConfig, base_schedule: Cosine | None, horizon_toke
     )
 
 
-def _switch(recipe: Recipe, schedule: Cosine, ratio: float, horizon_steps: int, file: str, prefix: str) -> int:
+def _switch(
+    recipe: Recipe, schedule: Cosine, ratio: float, horizon_steps: int, file: str, prefix: str
+) -> int:
     field = f"{prefix}.switch.learning_rate_ratio".lstrip(".")
     try:
         step = switch_step(schedule, ratio, recipe.tokens_per_step)

@@ -35,7 +35,11 @@ class Store:
         return (self.path(identity) / RECORD).exists()
 
     def write_record(
-        self, identity: Identity, folder: Path, outputs: dict[str, Any], environment: dict[str, Any] | None = None
+        self,
+        identity: Identity,
+        folder: Path,
+        outputs: dict[str, Any],
+        environment: dict[str, Any] | None = None,
     ) -> None:
         """Writes the record into `folder` (the output's own, or the one that will be renamed to it)."""
         record = {
@@ -99,7 +103,13 @@ class Store:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(
             file,
-            {"step": identity.step, "digest": identity.digest, "reason": reason, "log": log, "bad_input": bad_input},
+            {
+                "step": identity.step,
+                "digest": identity.digest,
+                "reason": reason,
+                "log": log,
+                "bad_input": bad_input,
+            },
         )
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:
@@ -120,7 +130,9 @@ def open_store(root: Path) -> Store:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"the store cannot be made: {error.strerror}", file=str(root), field="--store") from None
+        raise BadInput(
+            f"the store cannot be made: {error.strerror}", file=str(root), field="--store"
+        ) from None
     return Store(root)
 
 
@@ -130,7 +142,9 @@ def check_writable(root: Path) -> None:
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise BadInput("the store cannot be written", file=str(root), field="--store", allowed="a folder of yours")
+        raise BadInput(
+            "the store cannot be written", file=str(root), field="--store", allowed="a folder of yours"
+        )
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
         raise BadInput("the store lies on a read-only file system", file=str(root), field="--store")
 

@@ -34,7 +34,12 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, keep: set[int], state: dict[str, object]
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: set[int],
+    state: dict[str, object],
 ) -> None:
     """Writes the checkpoint of `step` (all ranks call it), then removes older ones that need not be kept.
 

@@ -25,7 +25,9 @@ class Batches:
         ]
         sizes = {name: source.samples_per_epoch for name, source in job.sources.items()}
         self._sampler = Sampler(phases, sizes, job.seed)
-        self._tokens = [read_token_file(Path(job.sources[name].prefix)).tokens for name in self._sampler.names]
+        self._tokens = [
+            read_token_file(Path(job.sources[name].prefix)).tokens for name in self._sampler.names
+        ]
 
     def batch(self, step: int) -> torch.Tensor:
         """This rank's samples of `step`: token ids, shape (B / world size, L + 1)."""

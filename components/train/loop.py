@@ -87,7 +87,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         due = self.rank == 0 and time.monotonic() - self._saved_at >= job.checkpoint_every_seconds
-        agreed = torch.tensor([loss.item() / self.world_size, float(self._stop), float(due)], dtype=torch.float64)
+        agreed = torch.tensor(
+            [loss.item() / self.world_size, float(self._stop), float(due)], dtype=torch.float64
+        )
         if self.world_size > 1:
             dist.all_reduce(agreed)  # all ranks stop, and save, at one step
         mean_loss, stop, save = agreed.tolist()

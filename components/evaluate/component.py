@@ -1,0 +1,15 @@
+"""KFP component: evaluate."""
+
+from components.launch.component import component
+
+
+@component
+def evaluate(plan: str = "") -> None:
+    """The base and every arm that was trained, by the same suite, in one process."""
+    from components.evaluate.run import evaluate_models
+    from components.launch.process import die_with_parent
+    from components.store.plan_file import load_plan
+
+    die_with_parent()
+    planned = load_plan(plan)
+    evaluate_models(planned.plan, planned.store)

@@ -1,0 +1,77 @@
+"""The launcher of evaluation: all models that still need their scores, in one process."""
+
+import shutil
+from pathlib import Path
+
+from components.evaluate.app import EvaluatedModel, EvaluateJob
+from components.launch.local import run_job, tail
+from components.recipe.digest import Identity
+from components.recipe.plan import Plan, origin_of
+from components.store.store import Store, read_json, write_json
+from components.train.run import gb_is_done, model_folder
+
+
+class EvaluationFailed(RuntimeError):
+    """At least one model has no scores."""
+
+
+def evaluate_models(plan: Plan, store: Store) -> None:
+    """Evaluates the base and every arm whose model is there and whose scores are not."""
+    wanted = {
+        evaluation.digest: evaluation
+        for model, evaluation in [(plan.base, plan.base_evaluation)]
+        + [(arm.model, arm.evaluation) for arm in plan.arms]
+        if not store.is_done(evaluation) and model_is_there(plan, store, model)
+    }
+    if not wanted:
+        return
+    folder = store.root / "evaluation" / ".jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = plan.recipe
+    results = {digest: folder / f"{digest}.json" for digest in wanted}
+    for file in results.values():
+        file.unlink(missing_ok=True)
+    job = EvaluateJob(
+        models=[
+            EvaluatedModel(folder=str(model_folder(plan, store, one.inputs["model"])), result=str(results[digest]))
+            for digest, one in wanted.items()
+        ],
+        tokenizer=str(store.path(plan.tokenizer)),
+        parts={
+            name: (source.python or "text", str(_heldout(plan, store, name)))
+            for name, source in recipe.sources.items()
+        },
+        questions=recipe.evaluation.questions, bytes_per_source=recipe.evaluation.bytes_per_source,
+    )  # fmt: skip
+    first = next(iter(wanted.values()))
+    write_json(folder / "job.json", job.model_dump(mode="json"))
+    end = run_job(
+        f"evaluate-{first.digest}", "components.evaluate.app", [str(folder / "job.json")], store.log_folder(first),
+        num_threads=2,
+    )  # fmt: skip
+    failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
+    shutil.rmtree(folder)
+    if failed:
+        raise EvaluationFailed(f"{len(failed)} of {len(wanted)} models have no scores; log: {end.log}")
+
+
+def model_is_there(plan: Plan, store: Store, model: Identity) -> bool:
+    if model.step == "model":
+        return gb_is_done(plan.gb_run(model.inputs["gb"].digest), store)
+    return store.is_done(model)
+
+
+def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) -> bool:
+    result = read_json(result_file) or {"error": tail(log) or "the evaluation ended without a result"}
+    if "error" in result:
+        store.write_failure(evaluation, result["error"], str(log))
+        return False
+    with store.output(evaluation) as folder:
+        write_json(folder / "examples.json", result["examples"])
+        store.write_record(evaluation, folder, {"scores": result["scores"]}, {"num_threads": 2})
+    return True
+
+
+def _heldout(plan: Plan, store: Store, source_name: str) -> Path:
+    source = plan.recipe.sources[source_name]
+    return store.path(plan.texts[origin_of(source)]) / "heldout" / f"{source.python or 'text'}.jsonl"

@@ -1,0 +1,28 @@
+"""What every task of the DAG does around its work: ends with its parent, and says why it failed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from components.launch.process import die_with_parent
+from components.recipe.digest import Identity
+from components.recipe.errors import BadInput
+from components.store.store import Store
+
+RUN_LOG_VARIABLE = "SWITCHPOINT_RUN_LOG"
+
+
+@contextmanager
+def task(store: Store, identity: Identity) -> Iterator[None]:
+    """Around the work on `identity`: an error is written to the store, where the report finds it, and raised."""
+    die_with_parent()
+    store.failure_file(identity).unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        # A launcher that failed has written a better reason, and its job's own log, already.
+        if not store.failure_file(identity).exists():
+            log = os.environ.get(RUN_LOG_VARIABLE, "the task's own")
+            reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+            store.write_failure(identity, reason, log, bad_input=isinstance(error, BadInput))
+        raise

@@ -1,0 +1,22 @@
+"""KFP component: report, the exit handler."""
+
+from typing import Dict
+
+from kfp import dsl
+
+from components.launch.component import component
+
+
+@component
+def report(study: Dict, store: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    """MLflow, the HTML report and the table: written whatever failed."""
+    from pathlib import Path
+
+    from components.launch.task import task
+    from components.report.run import write_report
+    from components.store.plan_file import load_plan, plan_path
+    from components.store.store import Store
+
+    planned = load_plan(str(plan_path(study, Store(Path(store)))))
+    with task(planned.store, planned.plan.report):
+        print(write_report(planned.plan, planned.store, planned.recipe_file))

@@ -1,0 +1,98 @@
+"""The report as one self-contained HTML file."""
+
+import html
+from pathlib import Path
+from string import Template
+
+from components.recipe.plan import Plan
+from components.report import plots
+from components.report.results import HIGHER_IS_BETTER, Row, curve, score_names
+from components.report.table import Table
+from components.store.store import Store
+
+
+def render(plan: Plan, store: Store, found: list[Row], table: Table, commands: list[str]) -> str:
+    by_arm = {arm.arm_id: curve(plan, store, arm) for arm in plan.arms}
+    page = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+    return page.substitute(
+        name=html.escape(plan.recipe.name),
+        question=html.escape(plan.recipe.question),
+        scores=_scores(plan, found, table),
+        note=_note(plan, found),
+        curves=plots.curves(plan, by_arm),
+        blends=plots.blends(plan),
+        plan=_plan_table(plan, found),
+        sharing=_sharing(plan),
+        commands=html.escape("\n".join(commands)),
+    )
+
+
+def _scores(plan: Plan, found: list[Row], table: Table) -> str:
+    names = score_names(plan, found)
+    best = {}
+    for name in names:
+        values = {
+            row.name: row.scores[name]["value"] for row in found if row.arm is not None and name in row.scores
+        }
+        if values:
+            best[name] = (max if name in HIGHER_IS_BETTER else min)(values, key=lambda arm: values[arm])
+    lines = [f"<tr>{''.join(f'<th>{html.escape(title)}</th>' for title in table.header)}</tr>"]
+    body = []
+    for row, cells in zip(found, table.lines, strict=True):
+        if row.failure:
+            text = f"{html.escape(row.failure)} <small>log: {html.escape(row.log)}</small>"
+            body.append(
+                f'<tr class="failed"><td>{html.escape(row.name)}</td><td>{html.escape(cells[1])}</td>'
+                f'<td colspan="{max(1, len(names))}">{text}</td></tr>'
+            )
+            continue
+        shown = "".join(
+            f"<td{' class=best' if best.get(name) == row.name else ''}>{cell.replace(' ± ', ' <small>± ')}</small></td>"
+            for name, cell in zip(names, cells[2:], strict=True)
+        )
+        kind = ' class="base"' if row.arm is None else ""
+        body.append(f"<tr{kind}><td>{html.escape(cells[0])}</td><td>{html.escape(cells[1])}</td>{shown}</tr>")
+    return f"<table><thead>{''.join(lines)}</thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _note(plan: Plan, found: list[Row]) -> str:
+    questions = next((int(row.scores["accuracy"]["n"]) for row in found if "accuracy" in row.scores), 0)
+    asked = (
+        f"Accuracy on {questions} four-way questions about modules that no arm was trained on (chance 0.25). "
+        if questions
+        else ""
+    )
+    return (
+        f"{asked}Bits per byte on held-out documents of each source: lower is better. ± is a 95% interval over "
+        "examples; with one seed per arm it does not cover the noise between seeds. The best arm of each column is "
+        "bold, also where the intervals overlap."
+    )
+
+
+def _plan_table(plan: Plan, found: list[Row]) -> str:
+    head = ["arm", "phase", "blend", "steps", "tokens", "learning rate", "shares its GB run with"]
+    body = []
+    for arm in plan.arms:
+        sharing = [
+            other.arm_id for other in plan.arms if other.gb_run.digest == arm.gb_run.digest and other != arm
+        ]
+        for phase in arm.phases:
+            tokens = (phase.end_step - phase.start_step) * plan.recipe.tokens_per_step
+            start = arm.schedule.learning_rate(phase.start_step * plan.recipe.tokens_per_step)
+            end = arm.schedule.learning_rate(phase.end_step * plan.recipe.tokens_per_step)
+            shared = ", ".join(sharing) if phase.name == "gb" else ""
+            cells = [
+                arm.arm_id, phase.name.upper(), phase.blend, f"{phase.start_step} to {phase.end_step}", f"{tokens:,}",
+                f"{start:.2e} to {end:.2e}", shared,
+            ]  # fmt: skip
+            body.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
+    header = "".join(f"<th>{title}</th>" for title in head)
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(f'<tr>{line}</tr>' for line in body)}</tbody></table>"
+
+
+def _sharing(plan: Plan) -> str:
+    alone, shared = plan.tokens_alone, plan.tokens_shared
+    return (
+        f"The arms alone would take {alone:,} tokens; with every shared history trained once it is {shared:,} "
+        f"({1 - shared / alone:.0%} less)."
+    )

@@ -1,0 +1,112 @@
+"""The report's pictures as SVG text: loss and learning rate over tokens with the switch marked, and the blends."""
+
+import io
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from components.recipe.plan import Plan
+
+ARM_COLOURS = ("#3b6fb6", "#c8553d", "#3a8f5c", "#8c5fa8", "#b58a1f", "#4f9aa8")
+SOURCE_COLOURS = ("#5b7fb0", "#8fb3d9", "#c9d3dc", "#e0a458", "#a85f4c", "#7c9c6b", "#6f6690", "#b7a9c9")
+STYLE = {
+    "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "svg.fonttype": "none",
+    "svg.hashsalt": "switchpoint",
+}  # fmt: skip
+SMOOTHING_STEPS = 15
+MAX_POINTS = 400
+
+
+def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
+    """Training loss (a running mean) and learning rate, one line per arm; the switch is a dashed line."""
+    with plt.rc_context(STYLE):
+        figure, (loss, rate) = plt.subplots(2, 1, figsize=(8.6, 5.6), sharex=True, height_ratios=[2, 1])
+        for number, arm in enumerate(plan.arms):
+            steps, colour = by_arm[arm.arm_id], ARM_COLOURS[number % len(ARM_COLOURS)]
+            if steps:
+                tokens = [step["tokens"] / 1e3 for step in steps]
+                losses = _running_mean([step["loss"] for step in steps])
+                rates = [step["learning_rate"] for step in steps]
+                loss.plot(*_thinned(tokens, losses), color=colour, label=arm.arm_id, linewidth=1.6, alpha=0.9)
+                rate.plot(*_thinned(tokens, rates), color=colour, linewidth=1.6, alpha=0.9)
+            if arm.qb_run is not None:
+                at = arm.switch_step * plan.recipe.tokens_per_step / 1e3
+                for axis in (loss, rate):
+                    axis.axvline(at, color=colour, linestyle="--", linewidth=1)
+                loss.annotate(
+                    "switch", (at, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
+                    textcoords="offset points", color=colour, fontsize=9,
+                )  # fmt: skip
+        loss.set_ylabel(f"training loss\n(mean of {SMOOTHING_STEPS} steps)")
+        rate.set_ylabel("learning rate")
+        rate.set_xlabel("tokens of continued training (thousands)")
+        rate.set_ylim(bottom=0)
+        rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        if any(by_arm.values()):
+            loss.legend(frameon=False, loc="lower left")
+        return _svg(figure)
+
+
+def blends(plan: Plan) -> str:
+    """What each arm draws, phase by phase: bars whose lengths are tokens, split by source."""
+    sources = list(plan.recipe.sources)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8.6, 0.9 + 0.55 * len(plan.arms)))
+        for line, arm in enumerate(plan.arms):
+            left = 0.0
+            for phase in arm.phases:
+                for name in sources:
+                    width = phase.samples.get(name, 0) * plan.recipe.sequence_length / 1e3
+                    if width:
+                        colour = SOURCE_COLOURS[sources.index(name) % len(SOURCE_COLOURS)]
+                        axis.barh(
+                            line,
+                            width,
+                            left=left,
+                            color=colour,
+                            height=0.62,
+                            edgecolor="white",
+                            linewidth=0.6,
+                        )
+                    left += width
+            for phase, _ in pairwise(arm.phases):
+                at = phase.end_step * plan.recipe.tokens_per_step / 1e3
+                axis.plot([at, at], [line - 0.42, line + 0.42], color="#222222", linewidth=1.8)
+        axis.set_yticks(range(len(plan.arms)), [arm.arm_id for arm in plan.arms])
+        axis.invert_yaxis()
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel("tokens (thousands); a black line is the switch")
+        handles = [
+            plt.Rectangle((0, 0), 1, 1, color=SOURCE_COLOURS[number % len(SOURCE_COLOURS)])
+            for number in range(len(sources))
+        ]
+        figure.legend(handles, sources, loc="upper center", ncols=min(8, len(sources)), frameon=False)
+        figure.subplots_adjust(top=0.82)
+        return _svg(figure)
+
+
+def _running_mean(values: list[float]) -> list[float]:
+    means = []
+    for end in range(1, len(values) + 1):
+        window = values[max(0, end - SMOOTHING_STEPS) : end]
+        means.append(sum(window) / len(window))
+    return means
+
+
+def _thinned(xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:
+    stride = max(1, len(xs) // MAX_POINTS)
+    return xs[::stride], ys[::stride]
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,53 @@
+"""The step `report`: MLflow, the HTML file and the table, whatever failed."""
+
+from pathlib import Path
+
+from components.recipe.plan import Plan
+from components.report import results, table
+from components.report.results import Row
+from components.store.store import Store, write_json
+from components.tracking.study import compare_command, log_study, tracking_uri
+
+
+def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
+    """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores."""
+    folder = store.path(plan.report)
+    page = folder / "report.html"
+    if store.is_done(plan.report) and page.exists() and _tracking_is_there(store):
+        return page
+    folder.mkdir(parents=True, exist_ok=True)
+    found = results.rows(plan, store)
+    run_ids = log_study(plan, store, found)
+    from components.report.html import render
+
+    built = table.build_table(plan, found)
+    commands = [compare_command(store), f"switchpoint run {recipe_file} --store {store.root}"]
+    page.write_text(render(plan, store, found, built, commands), encoding="utf-8")
+    (folder / "report.md").write_text(table.markdown(built), encoding="utf-8")
+    write_json(folder / "report.json", as_data(plan, found, run_ids))
+    if not built.failures:
+        store.write_record(plan.report, folder, {"report": "report.html", "mlflow_runs": run_ids})
+    return page
+
+
+def as_data(plan: Plan, found: list[Row], run_ids: dict[str, str]) -> dict[str, object]:
+    """The table's numbers for `--json` and for other tools."""
+    return {
+        "study": plan.recipe.name,
+        "tokens_alone": plan.tokens_alone,
+        "tokens_shared": plan.tokens_shared,
+        "rows": [
+            {
+                "arm": row.name,
+                "scores": row.scores,
+                "failure": row.failure,
+                "mlflow_run": run_ids.get(row.name, ""),
+            }
+            for row in found
+        ],
+    }
+
+
+def _tracking_is_there(store: Store) -> bool:
+    uri = tracking_uri(store)
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()

@@ -1,0 +1,47 @@
+"""The plan's file in the store: what a task needs to expand the plan anew, handed between tasks by its path."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.recipe.digest import digest_of
+from components.recipe.load import parse_recipe
+from components.recipe.plan import Plan, expand
+from components.store.store import Store, read_json, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    plan: Plan
+    store: Store
+    recipe_file: str
+
+
+def plan_path(study: dict[str, Any], store: Store) -> Path:
+    """One file per study; KFP's turning 4 into 4.0 does not change it."""
+    return store.root / "plans" / f"{digest_of(study)}.json"
+
+
+def save_plan(study: dict[str, Any], store: Store, recipe_file: str, input_digests: dict[str, str]) -> Path:
+    path = plan_path(study, store)
+    path.parent.mkdir(exist_ok=True)
+    write_json(
+        path,
+        {
+            "study": study,
+            "store": str(store.root),
+            "recipe_file": recipe_file,
+            "input_digests": input_digests,
+        },
+    )
+    return path
+
+
+def load_plan(path: str) -> Planned:
+    """The plan that `save_plan` wrote. Raises RuntimeError where planning failed."""
+    saved = read_json(Path(path)) if path else None
+    if saved is None:
+        raise RuntimeError("there is no plan: the task `plan` did not succeed")
+    recipe = parse_recipe(saved["study"], saved["recipe_file"])
+    plan = expand(recipe, saved["input_digests"], saved["recipe_file"])
+    return Planned(plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"])

@@ -1,0 +1,135 @@
+"""A study in MLflow: one experiment, one run per arm and one for the base; a rerun updates, never duplicates."""
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from components.recipe.plan import ArmPlan, Plan
+from components.report.results import Row, curve
+from components.store.store import Store
+from components.train.metrics import read_metrics
+
+BATCH_METRICS = 1000
+"""The most that MLflow takes in one call."""
+CURVE_KEYS = {"loss": "train.loss", "learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm"}
+RUN_TAG = "switchpoint.run"
+"""Names a run by what it shows, so that it is found again."""
+
+
+def tracking_uri(store: Store) -> str:
+    """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / 'mlflow.db').resolve()}"
+
+
+def log_study(plan: Plan, store: Store, found: list[Row]) -> dict[str, str]:
+    """Logs the base and every arm; returns their MLflow run ids by row name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri(store))
+    experiment_id = _experiment(client, plan.recipe.name, store)
+    return {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
+
+
+def _experiment(client: Any, name: str, store: Store) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    location = (
+        None
+        if os.environ.get("MLFLOW_TRACKING_URI")
+        else (store.root / "mlartifacts" / name).resolve().as_uri()
+    )
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row) -> str:
+    from mlflow.entities import Metric, Param, RunTag
+
+    identity = plan.base_evaluation if row.arm is None else row.arm.evaluation
+    run_id = _find_or_create(client, experiment_id, row.name, identity.digest)
+    params = {name: _short(value) for name, value in flat_recipe(plan, row.arm).items()}
+    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+    client.log_dict(run_id, resolved_recipe(plan, row.arm), "recipe.json")
+    steps = list(read_metrics(store.path(plan.base))) if row.arm is None else curve(plan, store, row.arm)
+    last = {"tokens": 0, "time": 0.0} if not steps else steps[-1]
+    metrics = [
+        Metric(key, step[name], int(step["time"] * 1000), step["tokens"])
+        for step in steps
+        for name, key in CURVE_KEYS.items()
+    ]
+    for name, score in row.scores.items():
+        metrics.append(Metric(f"score.{name}", score["value"], int(last["time"] * 1000), last["tokens"]))
+        metrics.append(
+            Metric(f"score.{name}.stderr", score["stderr"], int(last["time"] * 1000), last["tokens"])
+        )
+    for first in range(0, len(metrics), BATCH_METRICS):
+        client.log_batch(run_id, metrics=metrics[first : first + BATCH_METRICS])
+    tags = {"switchpoint.evaluation": identity.digest, "switchpoint.failure": row.failure}
+    if row.arm is not None:
+        tags["switchpoint.gb_run"] = row.arm.gb_run.digest
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
+    client.set_terminated(run_id, "FAILED" if row.failure else "FINISHED")
+    return run_id
+
+
+def _find_or_create(client: Any, experiment_id: str, name: str, digest: str) -> str:
+    """The run of this row: found by what it is made of, so an arm with another history is another run."""
+    found: Iterable[Any] = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{name}/{digest}'")
+    for run in found:
+        return str(run.info.run_id)
+    return str(
+        client.create_run(experiment_id, run_name=name, tags={RUN_TAG: f"{name}/{digest}"}).info.run_id
+    )
+
+
+def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
+    """The recipe with the arm's overrides put in, as plain data."""
+    recipe: dict[str, Any] = plan.recipe.model_dump(mode="json", exclude={"arms"})
+    if arm is not None:
+        recipe |= {
+            "arm": arm.arm_id, "seed": arm.seed, "gb": arm.phases[0].blend, "qb": arm.phases[-1].blend,
+            "horizon_tokens": arm.schedule.horizon_tokens,
+            "schedule": {
+                "max_learning_rate": arm.schedule.max_learning_rate,
+                "min_learning_rate": arm.schedule.min_learning_rate,
+            },
+            "switch": {
+                "step": arm.switch_step if arm.qb_run else None,
+                "tokens": arm.switch_step * plan.recipe.tokens_per_step if arm.qb_run else None,
+                "learning_rate": arm.switch_learning_rate if arm.qb_run else None,
+            },
+        }  # fmt: skip
+    return recipe
+
+
+def flat_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
+    """What MLflow's compare view shows: the fields that tell arms apart, under flat names."""
+    recipe = plan.recipe
+    flat: dict[str, Any] = {
+        "base": plan.base.digest, "sequence_length": recipe.sequence_length, "batch_size": recipe.batch_size,
+    }  # fmt: skip
+    if arm is None:
+        return flat | {"arm": "base"}
+    flat |= {
+        "arm": arm.arm_id, "seed": arm.seed, "horizon_tokens": arm.schedule.horizon_tokens,
+        "blend.gb": arm.phases[0].blend, "blend.qb": arm.phases[-1].blend,
+        "schedule.max_learning_rate": arm.schedule.max_learning_rate,
+        "schedule.floor_ratio": arm.schedule.min_learning_rate / arm.schedule.max_learning_rate,
+        "switch.step": arm.switch_step if arm.qb_run else "none",
+        "switch.learning_rate": arm.switch_learning_rate if arm.qb_run else "none",
+    }  # fmt: skip
+    for phase in arm.phases:
+        for source, weight in recipe.blends[phase.blend].items():
+            flat[f"blend.{phase.name}.{source}"] = float(weight)
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text[:6000]
+
+
+def compare_command(store: Store) -> str:
+    """Opens MLflow, where the study's runs are compared."""
+    return f"mlflow ui --backend-store-uri {tracking_uri(store)} --host 127.0.0.1"

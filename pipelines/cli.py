@@ -1,0 +1,130 @@
+"""The command `switchpoint`. Heavy imports happen inside the commands, so that help answers at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="switchpoint", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Continued pretraining as a workflow: GB, switch point, QB, evaluation, comparison of arms.",
+)  # fmt: skip
+
+Recipe = Annotated[Path, typer.Argument(help="The recipe: a YAML file.", metavar="RECIPE")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Where outputs are kept.", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+DEFAULT_STORE = Path(".switchpoint")
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    _debug.append(debug)
+
+
+_debug: list[bool] = []
+
+
+@app.command()
+def run(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Run the study: what is done is not done again, what was interrupted goes on."""
+    from pipelines.run import run_study
+
+    code, outcome = run_study(recipe, store, _console(as_json))
+    _finish(code, outcome, as_json)
+
+
+@app.command()
+def plan(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Show what would run: steps, tokens and epochs per source, the switch, and what is done already."""
+    from pipelines.show import print_plan
+
+    planned, kept = _checked(recipe, store)
+    _finish(0, print_plan(planned, kept, _console(as_json)), as_json)
+
+
+@app.command()
+def status(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Show every output of the study: done, failed, or how far it is."""
+    from pipelines.show import print_status
+
+    planned, kept = _checked(recipe, store)
+    _finish(0, print_status(planned, kept, _console(as_json)), as_json)
+
+
+@app.command()
+def report(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Show the table of arms, and where the report and MLflow's comparison are."""
+    from pipelines.show import print_outcome
+
+    planned, kept = _checked(recipe, store)
+    outcome = print_outcome(planned, kept, _console(as_json), recipe)
+    _finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
+
+
+@app.command()
+def compile(as_json: Json = False) -> None:
+    """Compile the pipeline to pipelines/specs/: one file that runs here and on a cluster."""
+    from pipelines.compile import compile_spec
+
+    path = compile_spec()
+    _console(as_json).print(str(path), highlight=False, soft_wrap=True)
+    _finish(0, {"spec": str(path)}, as_json)
+
+
+@app.command()
+def doctor(store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Check the environment and say how to mend it."""
+    from pipelines.doctor import diagnose
+
+    code, outcome = diagnose(store, _console(as_json))
+    _finish(code, outcome, as_json)
+
+
+def _checked(recipe: Path, root: Path) -> Any:
+    """The plan, with every input checked, and the store as it is (nothing is written)."""
+    from components.plan.run import check_study
+    from components.recipe.load import load_study
+    from components.store.store import Store
+
+    planned, _ = check_study(load_study(recipe), str(recipe), root)
+    return planned, Store(root.resolve())
+
+
+def _console(as_json: bool) -> "Console":
+    """Tables and progress; beside JSON they go to standard error."""
+    from rich.console import Console
+
+    console = Console(stderr=as_json)
+    return console if console.is_terminal else Console(stderr=as_json, width=160)
+
+
+def _finish(code: int, outcome: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(outcome, indent=1))
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    from components.recipe.errors import BadInput
+
+    try:
+        app()
+    except BadInput as error:
+        if any(_debug):
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        if any(_debug):
+            raise
+        print(f"{type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What a person sees while a study runs: bars on a terminal, plain lines elsewhere. Reads the store only."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from components.recipe.digest import Identity
+from components.recipe.plan import Plan, base_steps
+from components.store.store import Store
+
+LINE_SECONDS = 10.0
+
+
+@dataclass
+class Watched:
+    """A training run: where its metrics are, and how far they were read."""
+
+    label: str
+    file: Path
+    start_step: int
+    end_step: int
+    offset: int = 0
+    last: dict[str, Any] = field(default_factory=dict)
+    shown_at: float = 0.0
+    first: tuple[int, float] | None = None
+
+    def read(self) -> bool:
+        """Takes in new rows; whether there were any. A file that shrank (a resume) is read anew."""
+        import json
+
+        if not self.file.exists():
+            return False
+        if self.file.stat().st_size < self.offset:
+            self.offset = 0
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            complete = file.read().rpartition(b"\n")[0]
+        if not complete:
+            return False
+        self.offset += len(complete) + 1
+        self.last = json.loads(complete.rpartition(b"\n")[2])
+        if self.first is None:
+            self.first = (self.last["step"], self.last["time"])
+        return True
+
+    def line(self) -> str:
+        """`step a/b | tokens | loss | lr | tok/s | eta`."""
+        row = self.last
+        done, time_passed = row["step"] - (self.first or (0, 0))[0], row["time"] - (self.first or (0, 0.0))[1]
+        eta = f"{(self.end_step - row['step']) * time_passed / done:.0f} s" if done > 0 else "-"
+        return (
+            f"step {row['step']}/{self.end_step} | {row['tokens']:,} tokens | loss {row['loss']:.3f} | "
+            f"lr {row['learning_rate']:.2e} | {row['tokens_per_second']:,.0f} tok/s | eta {eta}"
+        )
+
+
+class Watch:
+    """Follows a plan's outputs until the run ends."""
+
+    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
+        self.store, self.console = store, console
+        self.waiting = [identity for identity in plan.identities() if not store.is_done(identity)]
+        self.runs = _training_runs(plan, store)
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[line]}"),
+            console=console,
+        )  # fmt: skip
+        self.bars: dict[str, TaskID] = {}
+        self.began = time.monotonic()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        if self.console.is_terminal:
+            with self.progress:
+                yield
+        else:
+            yield
+        self.update(final=True)
+
+    def update(self, final: bool = False) -> None:
+        """One look at the store."""
+        for run in self.runs:
+            if run.read():
+                self._show(run, final)
+        for identity in [identity for identity in self.waiting if self.store.is_done(identity)]:
+            self.waiting.remove(identity)
+            self.console.print(
+                f"{time.monotonic() - self.began:6.1f} s  {describe(identity)} done", highlight=False
+            )
+
+    def _show(self, run: Watched, final: bool) -> None:
+        if self.console.is_terminal and not final:
+            if run.label not in self.bars:
+                self.bars[run.label] = self.progress.add_task(
+                    run.label, total=run.end_step - run.start_step, line=""
+                )
+            self.progress.update(
+                self.bars[run.label], completed=run.last["step"] - run.start_step, line=run.line()
+            )
+        elif time.monotonic() - run.shown_at >= LINE_SECONDS or run.last["step"] == run.end_step:
+            run.shown_at = time.monotonic()
+            self.console.print(f"          {run.label:<22} {run.line()}", highlight=False)
+
+
+def describe(identity: Identity) -> str:
+    """A step in a word or two, with its digest."""
+    part = identity.config.get("part") or identity.config.get("content") or ""
+    extra = f" {part}" if identity.step == "tokens" else ""
+    return f"{identity.step}{extra} {identity.digest}"
+
+
+def _training_runs(plan: Plan, store: Store) -> list[Watched]:
+    runs = []
+    pretrain = plan.recipe.model.pretrain
+    if pretrain:
+        runs.append(
+            Watched("base", store.path(plan.base) / "metrics.jsonl", 0, base_steps(pretrain, plan.recipe))
+        )
+    for gb_run in plan.gb_runs:
+        file = store.path(gb_run.identity) / "metrics.jsonl"
+        runs.append(Watched(f"GB {gb_run.blend}", file, 0, gb_run.end_step))
+    for arm in plan.arms:
+        if arm.qb_run is not None:
+            file = store.path(arm.qb_run) / "metrics.jsonl"
+            runs.append(Watched(f"QB {arm.arm_id}", file, arm.switch_step, arm.horizon_steps))
+    for run in runs:
+        run.offset = run.file.stat().st_size if run.file.exists() else 0
+    return runs

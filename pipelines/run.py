@@ -1,0 +1,88 @@
+"""`switchpoint run`: the compiled pipeline, here, with everything that is done left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.launch.process import DRIVER_VARIABLE
+from components.launch.task import RUN_LOG_VARIABLE
+from components.plan.run import check_study
+from components.recipe.load import load_study
+from components.recipe.plan import Plan
+from components.store.store import Store, check_writable, open_store
+from pipelines.compile import SPEC
+from pipelines.progress import Watch
+from pipelines.show import print_outcome, print_plan
+
+INTERRUPTED = 130
+
+
+def run_study(recipe_file: Path, root: Path, console: Console) -> tuple[int, dict[str, Any]]:
+    """Runs the study to its end; returns the exit code and the outcome for `--json`.
+
+    Raises BadInput, with nothing written, for what cannot work.
+    """
+    root = root.resolve()
+    study = load_study(recipe_file)
+    check_writable(root)
+    plan, _ = check_study(study, str(recipe_file), root)
+    store = open_store(root)
+    print_plan(plan, store, console)
+    began = time.monotonic()
+    log = store.root / "logs" / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        ended_well = _run_pipeline(study, recipe_file, plan, store, log, console)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
+        return INTERRUPTED, {"state": "interrupted", "log": str(log)}
+    outcome = print_outcome(plan, store, console, recipe_file)
+    outcome |= {"seconds": round(time.monotonic() - began, 1), "log": str(log)}
+    console.print(f"took {outcome['seconds']:.0f} s; log: {log}", highlight=False)
+    if ended_well and not outcome["failures"]:
+        return 0, outcome | {"state": "succeeded"}
+    if not outcome["failures"]:
+        console.print(f"the pipeline failed: {_last_error(log)}", style="bold red", highlight=False)
+    bad_input = any(failure["bad_input"] for failure in outcome["failures"])
+    return (2 if bad_input else 1), outcome | {"state": "failed"}
+
+
+def _run_pipeline(
+    study: dict[str, Any], recipe_file: Path, plan: Plan, store: Store, log: Path, console: Console
+) -> bool:
+    arguments = {"study": study, "store": str(store.root), "recipe_file": str(recipe_file)}
+    environment = os.environ | {
+        DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
+    }  # fmt: skip
+    watch = Watch(plan, store, console)
+    with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("wb") as output:
+        file = Path(folder) / "arguments.json"
+        file.write_text(json.dumps(arguments))
+        command = [sys.executable, "-m", "pipelines.local", str(SPEC), str(file)]
+        pipeline = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment
+        )
+        try:
+            with watch.shown():
+                while pipeline.poll() is None:
+                    time.sleep(0.2)
+                    watch.update()
+        except BaseException:
+            pipeline.send_signal(signal.SIGTERM)
+            pipeline.wait()
+            raise
+    return pipeline.returncode == 0
+
+
+def _last_error(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if "Error" in line]
+    return lines[-1] if lines else f"see {log}"

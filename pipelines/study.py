@@ -1,0 +1,48 @@
+"""The DAG: one pipeline for every study, on one machine and on a cluster.
+
+plan -> prepare_text -> train_tokenizer -> tokenise (loop) -> build_blend -> train_base -> train_gb (loop over GB runs)
+-> join -> train_qb (loop over arms) -> evaluate -> report (exit handler: written whatever failed)
+
+Three rules keep the compiled file running as it reads (docs/decisions.md, "The DAG"): a loop runs over an output named
+`Output`; inside a loop a task takes the whole item and nothing from outside; a task after a loop reads what the loop
+made from the store.
+"""
+
+from pathlib import Path
+
+from kfp import dsl
+
+from components.blend.component import build_blend, prepare_text, tokenise, train_tokenizer
+from components.evaluate.component import evaluate
+from components.plan.component import plan
+from components.recipe.load import load_study
+from components.report.component import report
+from components.train.component import join, train_base, train_gb, train_qb
+
+QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
+
+
+@dsl.pipeline(
+    name="switchpoint-study", description="Continued pretraining: GB, switch, QB, evaluation, comparison"
+)
+def study_pipeline(
+    study: dict = load_study(QUICKSTART),  # type: ignore[type-arg]  # noqa: B008
+    store: str = ".switchpoint",
+    recipe_file: str = "pipelines/recipes/quickstart.yaml",
+) -> None:
+    with dsl.ExitHandler(report(study=study, store=store), name="study"):
+        planned = plan(study=study, store=store, recipe_file=recipe_file)
+        reference = planned.outputs["plan"]
+        text = prepare_text(plan=reference)
+        tokenizer = train_tokenizer(plan=reference).after(text)
+        with dsl.ParallelFor(planned.outputs["Output"], name="sources") as source:
+            tokens = tokenise(item=source).after(tokenizer)
+        blend = build_blend(plan=reference).after(tokens)
+        base = train_base(plan=reference).after(blend)
+        with dsl.ParallelFor(base.output, name="gb-runs") as gb_run:
+            trained_gb = train_gb(item=gb_run)
+        # A GB run's failure must not keep the other arms from going on.
+        arms = join(plan=reference).after(trained_gb).ignore_upstream_failure()
+        with dsl.ParallelFor(arms.output, name="arms") as arm:
+            trained_qb = train_qb(item=arm)
+        evaluate(plan=reference).after(trained_qb).ignore_upstream_failure()
