@@ -43,9 +43,7 @@ def checks(root: Path) -> Iterator[Check]:
         "both install the same package: pip uninstall torchx, then " + REINSTALL if both else "",
     )  # fmt: skip
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Check(
-        "memory", memory >= NEEDED_MEMORY_GIB, f"{memory:.1f} GiB", f"{NEEDED_MEMORY_GIB} GiB are needed"
-    )
+    yield Check("memory", memory >= NEEDED_MEMORY_GIB, f"{memory:.1f} GiB", f"{NEEDED_MEMORY_GIB} GiB are needed")
     existing = next(path for path in [root.resolve(), *root.resolve().parents] if path.exists())
     disk = shutil.disk_usage(existing).free / 2**30
     yield Check("disk", disk >= NEEDED_DISK_GIB, f"{disk:.1f} GiB free", f"{NEEDED_DISK_GIB} GiB are needed")

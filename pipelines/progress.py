@@ -90,19 +90,13 @@ class Watch:
                 self._show(run, final)
         for identity in [identity for identity in self.waiting if self.store.is_done(identity)]:
             self.waiting.remove(identity)
-            self.console.print(
-                f"{time.monotonic() - self.began:6.1f} s  {describe(identity)} done", highlight=False
-            )
+            self.console.print(f"{time.monotonic() - self.began:6.1f} s  {describe(identity)} done", highlight=False)
 
     def _show(self, run: Watched, final: bool) -> None:
         if self.console.is_terminal and not final:
             if run.label not in self.bars:
-                self.bars[run.label] = self.progress.add_task(
-                    run.label, total=run.end_step - run.start_step, line=""
-                )
-            self.progress.update(
-                self.bars[run.label], completed=run.last["step"] - run.start_step, line=run.line()
-            )
+                self.bars[run.label] = self.progress.add_task(run.label, total=run.end_step - run.start_step, line="")
+            self.progress.update(self.bars[run.label], completed=run.last["step"] - run.start_step, line=run.line())
         elif time.monotonic() - run.shown_at >= LINE_SECONDS or run.last["step"] == run.end_step:
             run.shown_at = time.monotonic()
             self.console.print(f"          {run.label:<22} {run.line()}", highlight=False)
@@ -119,9 +113,7 @@ def _training_runs(plan: Plan, store: Store) -> list[Watched]:
     runs = []
     pretrain = plan.recipe.model.pretrain
     if pretrain:
-        runs.append(
-            Watched("base", store.path(plan.base) / "metrics.jsonl", 0, base_steps(pretrain, plan.recipe))
-        )
+        runs.append(Watched("base", store.path(plan.base) / "metrics.jsonl", 0, base_steps(pretrain, plan.recipe)))
     for gb_run in plan.gb_runs:
         file = store.path(gb_run.identity) / "metrics.jsonl"
         runs.append(Watched(f"GB {gb_run.blend}", file, 0, gb_run.end_step))

@@ -67,10 +67,8 @@ def _run_pipeline(
     with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("wb") as output:
         file = Path(folder) / "arguments.json"
         file.write_text(json.dumps(arguments))
-        command = [sys.executable, "-m", "pipelines.local", str(SPEC), str(file)]
-        pipeline = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment
-        )
+        command = [sys.executable, "-m", "pipelines.local", str(SPEC), str(file), folder]
+        pipeline = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
         try:
             with watch.shown():
                 while pipeline.poll() is None:

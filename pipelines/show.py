@@ -9,7 +9,8 @@ from rich.table import Table as RichTable
 
 from components.blend.blend import source_tokens
 from components.recipe.digest import Identity
-from components.recipe.plan import Plan, check_sources
+from components.recipe.epochs import check_sources
+from components.recipe.plan import Plan
 from components.report import results
 from components.report.run import as_data
 from components.report.table import Table, build_table
@@ -30,9 +31,7 @@ def plan_data(plan: Plan, store: Store) -> dict[str, Any]:
                 name: {
                     "weight": float(weight),
                     "tokens": phase.samples[name] * recipe.sequence_length,
-                    "epochs": phase.samples[name] * recipe.sequence_length / known[name]
-                    if name in known
-                    else None,
+                    "epochs": phase.samples[name] * recipe.sequence_length / known[name] if name in known else None,
                 }
                 for name, weight in recipe.blends[phase.blend].items()
             }
@@ -97,8 +96,7 @@ def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
             start = planned.schedule.learning_rate(phase["start_step"] * recipe.tokens_per_step)
             end = planned.schedule.learning_rate(phase["end_step"] * recipe.tokens_per_step)
             drawn = ", ".join(
-                f"{name} {source['tokens']:,}"
-                + (f" ({source['epochs']:.2f})" if source["epochs"] is not None else "")
+                f"{name} {source['tokens']:,}" + (f" ({source['epochs']:.2f})" if source["epochs"] is not None else "")
                 for name, source in phase["sources"].items()
             )
             table.add_row(
@@ -163,14 +161,12 @@ def print_outcome(plan: Plan, store: Store, console: Console, recipe_file: Path)
     table = build_table(plan, found)
     console.print()
     print_scores(table, console)
-    failures = [
-        failure for identity in plan.identities() if (failure := store.failure(identity)) is not None
-    ] + [failure for arm in plan.arms if not arm.qb_run and (failure := store.failure(arm.model)) is not None]
+    failures = [failure for identity in plan.identities() if (failure := store.failure(identity)) is not None] + [
+        failure for arm in plan.arms if not arm.qb_run and (failure := store.failure(arm.model)) is not None
+    ]
     for failure in failures:
         console.print(f"failed: {failure['step']} {failure['digest']}", style="bold red", highlight=False)
-        console.print(
-            f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True
-        )
+        console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)
     page = store.path(plan.report) / "report.html"
     if page.exists():
         console.print(f"report:  {page}", highlight=False, soft_wrap=True)

@@ -22,11 +22,9 @@ from components.train.component import join, train_base, train_gb, train_qb
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 
 
-@dsl.pipeline(
-    name="switchpoint-study", description="Continued pretraining: GB, switch, QB, evaluation, comparison"
-)
+@dsl.pipeline(name="switchpoint-study", description="Continued pretraining: GB, switch, QB, evaluation, comparison")
 def study_pipeline(
-    study: dict = load_study(QUICKSTART),  # type: ignore[type-arg]  # noqa: B008
+    study: dict = load_study(QUICKSTART),  # noqa: B008
     store: str = ".switchpoint",
     recipe_file: str = "pipelines/recipes/quickstart.yaml",
 ) -> None:

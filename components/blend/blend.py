@@ -1,6 +1,7 @@
 """The step `blend`: weights resolved against the token files; epochs and caps checked exactly."""
 
-from components.recipe.plan import Plan, check_sources, samples_per_epoch
+from components.recipe.epochs import check_sources, samples_per_epoch
+from components.recipe.plan import Plan
 from components.store.store import Store
 
 

@@ -10,13 +10,9 @@ from components.recipe.errors import BadInput
 def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:
     """The files by their path inside the folder, in order. Raises BadInput where there are none."""
     if not folder.is_dir():
-        raise BadInput(
-            "no such folder", file=str(folder), field=field, allowed="a folder of UTF-8 text files"
-        )
+        raise BadInput("no such folder", file=str(folder), field=field, allowed="a folder of UTF-8 text files")
     found = sorted((str(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
-    found = [
-        (name, path) for name, path in found if not any(part.startswith(".") for part in Path(name).parts)
-    ]
+    found = [(name, path) for name, path in found if not any(part.startswith(".") for part in Path(name).parts)]
     if not found:
         raise BadInput("the folder holds no file", file=str(folder), field=field, allowed="UTF-8 text files")
     return found
@@ -32,7 +28,8 @@ def read_text(path: Path, field: str) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise BadInput(
-            "not UTF-8", file=str(path), field=field, given=f"byte 0x{raw[error.start]:02x} at offset {error.start} (line {line})",
+            "not UTF-8", file=str(path), field=field,
+            given=f"byte 0x{raw[error.start]:02x} at offset {error.start} (line {line})",
             allowed="text in UTF-8; convert the file, for example with iconv",
         ) from None  # fmt: skip
     if not text.strip():

@@ -9,6 +9,7 @@ from components.blend import folder_text, python_text
 from components.recipe.errors import BadInput
 from components.recipe.plan import PYTHON_ORIGIN, origin_of
 from components.recipe.recipe import Recipe
+from components.store.store import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,26 @@ def read_inputs(recipe: Recipe) -> Inputs:
     ):
         if folder:
             digests[folder] = _folder_digest(Path(folder), field, needed)
+    if recipe.model.folder and recipe.tokenizer.folder:
+        _check_fit(recipe, Path(recipe.model.folder), Path(recipe.tokenizer.folder))
     return Inputs(digests=digests, max_tokens=max_tokens)
+
+
+def _check_fit(recipe: Recipe, model: Path, tokenizer: Path) -> None:
+    """The model must have an embedding for every token, and a position for every token of a sample."""
+    config, vocabulary = read_json(model / "config.json"), read_json(tokenizer / "tokenizer.json")
+    added = [token["id"] for token in vocabulary.get("added_tokens", [])]
+    num_tokens = max([*vocabulary["model"]["vocab"].values(), *added]) + 1
+    if config.get("vocab_size", num_tokens) < num_tokens:
+        raise BadInput(
+            "the tokenizer has ids beyond the model's vocabulary", file=str(tokenizer), field="tokenizer.folder",
+            given=f"{num_tokens:,} ids", allowed=f"at most {config['vocab_size']:,} (config.json of {model})",
+        )  # fmt: skip
+    if config.get("max_position_embeddings", recipe.sequence_length) < recipe.sequence_length:
+        raise BadInput(
+            "longer than the model's positions", file=str(model), field="sequence_length",
+            given=recipe.sequence_length, allowed=f"at most {config['max_position_embeddings']:,}",
+        )  # fmt: skip
 
 
 def _python_digest() -> str:
@@ -56,14 +76,10 @@ def _python_digest() -> str:
 
 def _folder_digest(folder: Path, field: str, needed: tuple[str, ...]) -> str:
     if not folder.is_dir():
-        raise BadInput(
-            "no such folder", file=str(folder), field=field, allowed=f"a folder with {' and '.join(needed)}"
-        )
+        raise BadInput("no such folder", file=str(folder), field=field, allowed=f"a folder with {' and '.join(needed)}")
     for name in needed:
         if not (folder / name).is_file():
-            raise BadInput(
-                f"the folder has no {name}", file=str(folder), field=field, allowed=", ".join(needed)
-            )
+            raise BadInput(f"the folder has no {name}", file=str(folder), field=field, allowed=", ".join(needed))
     if field == "model.folder" and not list(folder.glob("*.safetensors")):
         raise BadInput("the folder has no weights", file=str(folder), field=field, allowed="*.safetensors")
     digest = hashlib.sha256()

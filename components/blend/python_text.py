@@ -26,9 +26,7 @@ def python_files() -> list[tuple[str, Path]]:
     root = Path(sysconfig.get_path("stdlib"))
     found = []
     for folder, inside, files in os.walk(root):
-        inside[:] = [
-            name for name in inside if name not in LEFT_OUT_FOLDERS and not name.startswith("config-")
-        ]
+        inside[:] = [name for name in inside if name not in LEFT_OUT_FOLDERS and not name.startswith("config-")]
         for name in files:
             if name.endswith(".py") and not name.startswith(LEFT_OUT_FILES):
                 path = Path(folder, name)
@@ -66,9 +64,7 @@ def module_documents(module: str, source: str, tree: ast.Module) -> Iterator[Doc
     for kind, name, text in described:
         answer = first_sentences(text)
         if len(answer) >= 20 and "(" not in answer.split(" ")[0]:
-            question = (
-                f"What does the {kind} {name} do?" if kind != "module" else f"What is the module {name} for?"
-            )
+            question = f"What does the {kind} {name} do?" if kind != "module" else f"What is the module {name} for?"
             yield Document(
                 unit=module,
                 part="qa",

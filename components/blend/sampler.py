@@ -27,9 +27,7 @@ class SamplerPhase:
 class Sampler:
     """The order of all samples of a run. Sources continue across phases where they stood."""
 
-    def __init__(
-        self, phases: Sequence[SamplerPhase], samples_per_epoch: Mapping[str, int], seed: int
-    ) -> None:
+    def __init__(self, phases: Sequence[SamplerPhase], samples_per_epoch: Mapping[str, int], seed: int) -> None:
         """`phases` in order, the first at sample 0; `samples_per_epoch` of every source in them."""
         self.names = tuple(sorted(samples_per_epoch))
         self._sizes = [samples_per_epoch[name] for name in self.names]

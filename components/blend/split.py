@@ -16,9 +16,10 @@ MIN_SHARED_CHARACTERS = 30
 
 def heldout_units(documents: Iterable[Document], fraction: float) -> set[str]:
     """The units that are held out: about `fraction` of the bytes, of each kind of unit, the same every time."""
+    documents = list(documents)
     sizes: dict[str, int] = defaultdict(int)
     kinds: dict[str, str] = {}
-    for document in (documents := list(documents)):
+    for document in documents:
         sizes[document.unit] += len(document.text.encode())
         kinds.setdefault(document.unit, document.part if document.part == "topics" else "unit")
     heldout: set[str] = set()
@@ -34,8 +35,29 @@ def heldout_units(documents: Iterable[Document], fraction: float) -> set[str]:
                 taken += size[group[0]]
                 heldout.update(group)
         if not taken and len(of_kind) > 1:
-            heldout.update(min(of_kind, key=lambda group: (size[group[0]], group)))
-    return heldout
+            smallest = min(of_kind, key=lambda group: (size[group[0]], group))
+            heldout.update(smallest)
+    return heldout - _leaking(documents, heldout, groups)
+
+
+def _leaking(documents: list[Document], heldout: set[str], groups: list[list[str]]) -> set[str]:
+    """Held-out units with a passage inside some line of the training text: they go to training with their group.
+
+    What goes there adds to the training text, so the others are looked up again until nothing is found.
+    """
+    group_of = {unit: group for group in groups for unit in group}
+    leaking: set[str] = set()
+    added = "\n".join(document.text for document in documents if document.unit not in heldout)
+    while added:
+        found = {
+            unit
+            for document in documents
+            if document.unit in heldout - leaking and any(passage in added for passage in _passages(document))
+            for unit in group_of[document.unit]
+        }
+        leaking |= found
+        added = "\n".join(document.text for document in documents if document.unit in found)
+    return leaking
 
 
 def _groups(documents: Iterable[Document]) -> list[list[str]]:

@@ -20,10 +20,8 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
     if store.is_done(identity):
         return
     origin = next(name for name, text in plan.texts.items() if text == identity)
-    if origin == PYTHON_ORIGIN:
-        documents = list(python_documents())
-    else:
-        documents = list(folder_documents(Path(origin), "sources"))
+    found = python_documents() if origin == PYTHON_ORIGIN else folder_documents(Path(origin), "sources")
+    documents = list(found)
     heldout = heldout_units(documents, plan.recipe.heldout_fraction)
     with store.output(identity) as folder:
         counts = {side: write_side(folder / side, documents, heldout, side) for side in SIDES}

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
-DTYPE_CODES = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
+DTYPE_CODES: "dict[int, np.dtype[np.integer]]" = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
 
 
-def dtype_for(vocab_size: int) -> "np.dtype[np.generic]":
+def dtype_for(vocab_size: int) -> "np.dtype[np.integer]":
     """Megatron's rule: 16 bits where every id fits with room for its special ids, 32 otherwise."""
     return DTYPE_CODES[8] if vocab_size < 65_500 else DTYPE_CODES[4]
 
@@ -53,9 +53,7 @@ def read_token_file(prefix: Path) -> TokenFile:
         raise ValueError(f"{prefix}.idx does not begin with {MAGIC!r}")
     version, code, num_sequences, _ = struct.unpack("<QBQQ", raw[len(MAGIC) : head])
     if version != VERSION or code not in DTYPE_CODES:
-        raise ValueError(
-            f"{prefix}.idx has version {version} and dtype code {code}; known: 1, {list(DTYPE_CODES)}"
-        )
+        raise ValueError(f"{prefix}.idx has version {version} and dtype code {code}; known: 1, {list(DTYPE_CODES)}")
     lengths = np.frombuffer(raw, dtype="<i4", count=num_sequences, offset=head)
     tokens = np.memmap(prefix.with_suffix(".bin"), dtype=DTYPE_CODES[code], mode="r")
     if len(tokens) != int(lengths.sum(dtype=np.int64)):

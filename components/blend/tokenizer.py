@@ -29,9 +29,7 @@ def train_tokenizer(plan: Plan, store: Store) -> None:
             tokenizer = byte_level_bpe(_training_text(plan, store), plan.recipe.tokenizer.vocab_size or 0)
             tokenizer.save(str(output / "tokenizer.json"))
             (output / "tokenizer_config.json").write_text(
-                json.dumps(
-                    {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_DOCUMENT}, indent=1
-                )
+                json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_DOCUMENT}, indent=1)
             )
         tokenizer, end_of_document = load_tokenizer(output)
         store.write_record(
@@ -57,9 +55,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises plain Exception
-        raise BadInput(
-            f"not a tokenizer: {error}", file=str(folder / "tokenizer.json"), field="tokenizer"
-        ) from None
+        raise BadInput(f"not a tokenizer: {error}", file=str(folder / "tokenizer.json"), field="tokenizer") from None
     config = read_json(folder / "tokenizer_config.json") or {}
     token = config.get("eos_token")
     token = token.get("content") if isinstance(token, dict) else token

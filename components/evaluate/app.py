@@ -21,6 +21,7 @@ class EvaluateJob(Config):
     tokenizer: str
     parts: dict[str, tuple[str, str]]
     """For each source its part and its held-out documents' file."""
+    sequence_length: int
     questions: int
     bytes_per_source: int
     batch_size: int = 32
@@ -38,7 +39,7 @@ def main() -> None:
         # Tasks hold their requests and answers: each model gets its own.
         tasks = build_tasks(parts, job.questions, job.bytes_per_source)
         try:
-            result = evaluate_model(Path(model.folder), Path(job.tokenizer), tasks, job.batch_size)
+            result = evaluate_model(Path(model.folder), Path(job.tokenizer), tasks, job.sequence_length, job.batch_size)
         except Exception as error:  # one model's failure must not take the others' scores
             traceback.print_exc()
             result = {"error": f"{type(error).__name__}: {error}"}

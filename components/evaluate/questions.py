@@ -17,7 +17,7 @@ def multiple_choice(documents: Iterable[Document], num_questions: int) -> list[d
     rng = random.Random(SEED)
     pool = sorted(documents, key=lambda document: document.question)
     answers_of_others = {unit: [d.answer for d in pool if d.unit != unit] for unit in {d.unit for d in pool}}
-    questions = []
+    questions: list[dict[str, Any]] = []
     for document in rng.sample(pool, len(pool)):
         others = sorted(set(answers_of_others[document.unit]) - {document.answer})
         if len(questions) == num_questions or len(others) < NUM_CHOICES - 1:

@@ -1,5 +1,6 @@
 """The launcher of evaluation: all models that still need their scores, in one process."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -25,12 +26,10 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     }
     if not wanted:
         return
-    folder = store.root / "evaluation" / ".jobs"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = store.root / "jobs" / f"evaluate-{os.getpid()}"
+    folder.mkdir(parents=True)
     recipe = plan.recipe
     results = {digest: folder / f"{digest}.json" for digest in wanted}
-    for file in results.values():
-        file.unlink(missing_ok=True)
     job = EvaluateJob(
         models=[
             EvaluatedModel(folder=str(model_folder(plan, store, one.inputs["model"])), result=str(results[digest]))
@@ -41,7 +40,8 @@ def evaluate_models(plan: Plan, store: Store) -> None:
             name: (source.python or "text", str(_heldout(plan, store, name)))
             for name, source in recipe.sources.items()
         },
-        questions=recipe.evaluation.questions, bytes_per_source=recipe.evaluation.bytes_per_source,
+        sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
+        bytes_per_source=recipe.evaluation.bytes_per_source,
     )  # fmt: skip
     first = next(iter(wanted.values()))
     write_json(folder / "job.json", job.model_dump(mode="json"))

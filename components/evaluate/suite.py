@@ -13,9 +13,7 @@ MAX_DOCUMENT_CHARACTERS = 6_000
 """Bits per byte are measured on the beginning of each document, so that many documents fit into the budget."""
 
 
-def build_tasks(
-    parts: dict[str, tuple[str, Path]], num_questions: int, bytes_per_source: int
-) -> dict[str, Any]:
+def build_tasks(parts: dict[str, tuple[str, Path]], num_questions: int, bytes_per_source: int) -> dict[str, Any]:
     """lm-eval tasks by name. `parts`: for each source its part and its held-out documents' file."""
     tasks: dict[str, Any] = {}
     for source, (part, path) in parts.items():
@@ -67,7 +65,7 @@ def cut(texts: Iterable[str], num_bytes: int) -> list[str]:
 
 
 def evaluate_model(
-    model_folder: Path, tokenizer: Path, tasks: dict[str, Any], batch_size: int
+    model_folder: Path, tokenizer: Path, tasks: dict[str, Any], sequence_length: int, batch_size: int
 ) -> dict[str, Any]:
     """Scores by name, each `{value, stderr, n}`, and the per-example numbers that they are means of."""
     import torch
@@ -75,12 +73,10 @@ def evaluate_model(
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        model_folder, dtype=torch.float32, local_files_only=True
-    ).eval()
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, local_files_only=True).eval()
     lm = HFLM(
         pretrained=model, tokenizer=AutoTokenizer.from_pretrained(tokenizer, local_files_only=True),
-        max_length=model.config.max_position_embeddings, batch_size=batch_size,
+        max_length=sequence_length, batch_size=batch_size,
     )  # fmt: skip
     results = evaluate(lm, dict(tasks), bootstrap_iters=0, log_samples=True)
     assert results is not None
@@ -98,9 +94,7 @@ def evaluate_model(
             bits = [-loglikelihood / math.log(2) for loglikelihood, _ in pairs]
             sizes = [size for _, size in pairs]
             scores[name] = ratio_score(bits, sizes)
-            assert math.isclose(
-                scores[name]["value"], results["results"][name]["bits_per_byte,none"], rel_tol=1e-9
-            )
+            assert math.isclose(scores[name]["value"], results["results"][name]["bits_per_byte,none"], rel_tol=1e-9)
             examples[name] = [list(pair) for pair in zip(bits, sizes, strict=True)]
     return {"scores": scores, "examples": examples}
 

@@ -96,6 +96,4 @@ def tail(path: Path, lines: int = 1) -> str:
     """The last lines that are not empty: a traceback's last one is its message."""
     if not path.exists():
         return ""
-    return "\n".join(
-        [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:]
-    )
+    return "\n".join([line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:])

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from components.launch.process import die_with_parent
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
+from components.store.lock import locked
 from components.store.store import Store
 
 RUN_LOG_VARIABLE = "SWITCHPOINT_RUN_LOG"
+WAIT_SECONDS = 30 * 24 * 3600.0
+"""Another task on the same output is waited for to its end: the work is then found done."""
 
 
 @contextmanager
@@ -18,7 +21,8 @@ def task(store: Store, identity: Identity) -> Iterator[None]:
     die_with_parent()
     store.failure_file(identity).unlink(missing_ok=True)
     try:
-        yield
+        with locked(store.root / "locks" / f"{identity.step}-{identity.digest}", WAIT_SECONDS):
+            yield
     except Exception as error:
         # A launcher that failed has written a better reason, and its job's own log, already.
         if not store.failure_file(identity).exists():

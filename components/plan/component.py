@@ -6,9 +6,7 @@ from components.launch.component import component
 
 
 @component
-def plan(study: Dict, store: str, recipe_file: str) -> NamedTuple(
-    "Planned", [("Output", List[Dict]), ("plan", str)]
-):  # type: ignore[valid-type]
+def plan(study: Dict, store: str, recipe_file: str) -> NamedTuple("Planned", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
     """Checks the study and works out what will run. `Output`: the sources to tokenise.
 
     It has that name because KFP's local runner finds a loop's items only there.
@@ -22,4 +20,4 @@ def plan(study: Dict, store: str, recipe_file: str) -> NamedTuple(
     die_with_parent()
     path, sources = write_plan(study, Path(store), recipe_file)
     items = [{"plan": str(path), "source": name} for name in sources]
-    return namedtuple("Planned", ["Output", "plan"])(items, str(path))  # type: ignore[return-value]
+    return namedtuple("Planned", ["Output", "plan"])(items, str(path))  # type: ignore[call-arg]

@@ -5,8 +5,9 @@ from typing import Any
 
 from components.blend.blend import source_tokens
 from components.blend.origins import Inputs, read_inputs
+from components.recipe.epochs import check_sources
 from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan, check_sources, expand
+from components.recipe.plan import Plan, expand
 from components.store.plan_file import save_plan
 from components.store.store import Store, open_store
 

@@ -66,7 +66,5 @@ class Identity:
 
 def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
-        return [
-            leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}" if name else key)
-        ]
+        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}" if name else key)]
     return [(name, value)]

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from components.recipe.errors import BadInput
 from components.recipe.recipe import Config, Recipe
 
+ORDERED_FIELDS = ("sources", "arms")
+
 
 def load_study(path: Path) -> dict[str, Any]:
     """The study as plain data, its relative paths made absolute: the pipeline's parameter.
@@ -29,6 +31,10 @@ def load_study(path: Path) -> dict[str, Any]:
     for section in (*_children(study, "sources"), study.get("tokenizer"), study.get("model")):
         if isinstance(section, dict) and isinstance(section.get("folder"), str):
             section["folder"] = str((path.parent / Path(section["folder"]).expanduser()).resolve())
+    # KFP keeps the order of lists but not of mappings, and a table shows its arms in the recipe's order.
+    for field in ORDERED_FIELDS:
+        if isinstance(study.get(field), dict):
+            study[field] = [{name: value} for name, value in study[field].items()]
     return study
 
 
@@ -37,10 +43,20 @@ def _children(study: dict[str, Any], field: str) -> list[Any]:
     return list(section.values()) if isinstance(section, dict) else []
 
 
+def _with_mappings(study: dict[str, Any]) -> dict[str, Any]:
+    """The study with its ordered lists turned back into mappings."""
+    mappings = {
+        field: {name: value for item in study[field] for name, value in item.items()}
+        for field in ORDERED_FIELDS
+        if isinstance(study.get(field), list) and all(isinstance(item, dict) for item in study[field])
+    }
+    return study | mappings
+
+
 def parse_recipe(study: dict[str, Any], file: str) -> Recipe:
     """The recipe that `study` describes. `file` is only named in messages. Raises BadInput."""
     try:
-        recipe = Recipe.model_validate(study)
+        recipe = Recipe.model_validate(_with_mappings(study))
     except ValidationError as error:
         raise BadInput("\n".join(_problem(file, item) for item in error.errors())) from None
     _check_blends(recipe, file)
@@ -53,9 +69,7 @@ def _problem(file: str, item: Any) -> str:
         close = difflib.get_close_matches(str(item["loc"][-1]), _known_fields(item["loc"]), n=1)
         hint = f"; did you mean `{close[0]}`?" if close else ""
         return str(
-            BadInput(
-                f"unknown key{hint}", file=file, field=field, allowed=", ".join(_known_fields(item["loc"]))
-            )
+            BadInput(f"unknown key{hint}", file=file, field=field, allowed=", ".join(_known_fields(item["loc"])))
         )
     if item["type"] == "missing":
         return str(BadInput("is required", file=file, field=field))
@@ -104,9 +118,7 @@ def _check_blends(recipe: Recipe, file: str) -> None:
             )  # fmt: skip
     for field, blend in recipe.blend_names().items():
         if blend not in recipe.blends:
-            raise BadInput(
-                "no such blend", file=file, field=field, given=blend, allowed=", ".join(recipe.blends)
-            )
+            raise BadInput("no such blend", file=file, field=field, given=blend, allowed=", ".join(recipe.blends))
     if recipe.model.folder and recipe.tokenizer.folder is None:
         raise BadInput(
             "a base from a folder needs its own tokenizer", file=file, field="tokenizer.folder",

@@ -35,9 +35,7 @@ def permute(indices: Indices, size: int, key: str) -> Indices:
     return result.astype(np.int64)
 
 
-def _feistel(
-    values: npt.NDArray[np.uint64], half_bits: int, keys: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.uint64]:
+def _feistel(values: npt.NDArray[np.uint64], half_bits: int, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
     left, right = values >> shift, values & mask
     for key in keys:

@@ -6,7 +6,6 @@ instead of handing it on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from components.recipe.counting import phase_counts, phase_key
@@ -100,9 +99,7 @@ class Plan:
     def tokens_shared(self) -> int:
         """Tokens of continued training with every shared history trained once."""
         qb_steps = {
-            arm.qb_run.digest: arm.horizon_steps - arm.switch_step
-            for arm in self.arms
-            if arm.qb_run is not None
+            arm.qb_run.digest: arm.horizon_steps - arm.switch_step for arm in self.arms if arm.qb_run is not None
         }
         steps = sum(run.end_step for run in self.gb_runs) + sum(qb_steps.values())
         return steps * self.recipe.tokens_per_step
@@ -149,17 +146,17 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
         for name, source in recipe.sources.items()
     }  # fmt: skip
     blends = {
-        name: _identity(
-            "blend", {"weights": weights}, **{source: tokens[source] for source in sorted(weights)}
-        )
+        name: _identity("blend", {"weights": weights}, **{source: tokens[source] for source in sorted(weights)})
         for name, weights in recipe.blends.items()
     }
     base, base_schedule = _base(recipe, input_digests, blends, tokenizer)
 
     def evaluation(model: Identity) -> Identity:
-        config = recipe.evaluation.model_dump() | {
-            "parts": {n: s.python or "text" for n, s in recipe.sources.items()}
-        }
+        config = (
+            recipe.evaluation.model_dump()
+            | {"sequence_length": recipe.sequence_length}
+            | {"parts": {n: s.python or "text" for n, s in recipe.sources.items()}}
+        )
         return _identity("evaluation", config, model=model, tokenizer=tokenizer, **source_texts)
 
     arms = [
@@ -176,9 +173,7 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
     )  # fmt: skip
 
 
-def _tokenizer(
-    recipe: Recipe, input_digests: Mapping[str, str], source_texts: Mapping[str, Identity]
-) -> Identity:
+def _tokenizer(recipe: Recipe, input_digests: Mapping[str, str], source_texts: Mapping[str, Identity]) -> Identity:
     if recipe.tokenizer.folder:
         return _identity("tokenizer", {"content": input_digests[recipe.tokenizer.folder]})
     parts = {name: source.python or "text" for name, source in recipe.sources.items()}
@@ -220,16 +215,12 @@ def _arm(
     seed = recipe.seed if override.seed is None else override.seed
     gb, qb = override.gb or recipe.gb, override.qb or recipe.qb
     horizon_steps = whole_steps(override.horizon_tokens or recipe.horizon_tokens, recipe.tokens_per_step)
-    schedule = _schedule(
-        override.schedule or recipe.schedule, base_schedule, horizon_steps * recipe.tokens_per_step
-    )
+    schedule = _schedule(override.schedule or recipe.schedule, base_schedule, horizon_steps * recipe.tokens_per_step)
     switches = recipe.blends[gb] != recipe.blends[qb]
     at_step = horizon_steps
     if switches:
         ratio = (override.switch or recipe.switch).learning_rate_ratio
-        at_step = _switch(
-            recipe, schedule, ratio, horizon_steps, file, f"arms.{arm_id}" if override.switch else ""
-        )
+        at_step = _switch(recipe, schedule, ratio, horizon_steps, file, f"arms.{arm_id}" if override.switch else "")
     bounds = [("gb", gb, 0, at_step)] + [("qb", qb, at_step, horizon_steps)] * switches
     phases = tuple(
         Phase(
@@ -254,9 +245,7 @@ def _arm(
     )  # fmt: skip
     qb_run = None
     if switches:
-        qb_run = _identity(
-            "qb", {"switch_step": at_step, "end_step": horizon_steps}, gb=gb_run, blend=blends[qb]
-        )
+        qb_run = _identity("qb", {"switch_step": at_step, "end_step": horizon_steps}, gb=gb_run, blend=blends[qb])
     model = qb_run or _identity("model", {"step": horizon_steps}, gb=gb_run)
     return ArmPlan(
         arm_id=arm_id, seed=seed, schedule=schedule, phases=phases, gb_run=gb_run, qb_run=qb_run, model=model,
@@ -270,14 +259,10 @@ def _schedule(config: ScheduleConfig, base_schedule: Cosine | None, horizon_toke
     if start is None:
         assert base_schedule is not None, "load.py requires a maximum where the base is a folder"
         start = base_schedule.min_learning_rate
-    return Cosine(
-        max_learning_rate=start, min_learning_rate=start * config.floor_ratio, horizon_tokens=horizon_tokens
-    )
+    return Cosine(max_learning_rate=start, min_learning_rate=start * config.floor_ratio, horizon_tokens=horizon_tokens)
 
 
-def _switch(
-    recipe: Recipe, schedule: Cosine, ratio: float, horizon_steps: int, file: str, prefix: str
-) -> int:
+def _switch(recipe: Recipe, schedule: Cosine, ratio: float, horizon_steps: int, file: str, prefix: str) -> int:
     field = f"{prefix}.switch.learning_rate_ratio".lstrip(".")
     try:
         step = switch_step(schedule, ratio, recipe.tokens_per_step)
@@ -305,54 +290,3 @@ def _gb_runs(recipe: Recipe, arms: list[ArmPlan]) -> tuple[GBRun, ...]:
             export_steps=tuple(sorted({arm.switch_step for arm in sharing if arm.qb_run is None})),
         )  # fmt: skip
     return tuple(runs.values())
-
-
-def check_sources(
-    plan: Plan, num_tokens: Mapping[str, int], file: str = "", exact: bool = True
-) -> dict[str, dict[str, float]]:
-    """Epochs that each arm (and `base`) goes through each source. Raises BadInput where a cap is exceeded.
-
-    `num_tokens`: training tokens of the sources that are known; with `exact` false they are upper bounds, and
-    only what exceeds even those is refused.
-    """
-    recipe = plan.recipe
-    draws: dict[str, dict[str, int]] = {}
-    pretrain = recipe.model.pretrain
-    if pretrain:
-        draws["base"] = phase_counts(
-            recipe.blends[pretrain.blend], base_steps(pretrain, recipe) * recipe.batch_size, phase_key(0, 0)
-        )
-    for arm in plan.arms:
-        draws[arm.arm_id] = {}
-        for phase in arm.phases:
-            for name, count in phase.samples.items():
-                draws[arm.arm_id][name] = draws[arm.arm_id].get(name, 0) + count
-    epochs: dict[str, dict[str, float]] = {run: {} for run in draws}
-    for run, counts in draws.items():
-        for name, count in counts.items():
-            if name not in num_tokens:
-                continue
-            available = samples_per_epoch(num_tokens[name], recipe.sequence_length)
-            bound = "" if exact else "at most "
-            if available < 1:
-                raise BadInput(
-                    "the source is too small for one sample", file=file, field=f"sources.{name}",
-                    given=f"{bound}{num_tokens[name]:,} training tokens",
-                    allowed=f"at least {recipe.sequence_length + 1:,} (sequence_length + 1)",
-                )  # fmt: skip
-            epochs[run][name] = float(Fraction(count, available))
-            cap = recipe.sources[name].max_epochs
-            if run != "base" and cap is not None and count > cap * available:
-                drawn = count * recipe.sequence_length
-                raise BadInput(
-                    f"the source is too small for the epochs asked: {drawn:,} tokens are drawn from {bound}"
-                    f"{num_tokens[name]:,}", file=file, field=f"sources.{name}.max_epochs",
-                    given=f"{'at least ' * (not exact)}{epochs[run][name]:.2f} epochs in arm {run}",
-                    allowed=f"{cap:g} epochs: lower its weight or the horizon, or raise max_epochs",
-                )  # fmt: skip
-    return epochs
-
-
-def samples_per_epoch(num_tokens: int, sequence_length: int) -> int:
-    """Sample k is the tokens [k L, k L + L + 1) of the concatenated stream."""
-    return max(0, (num_tokens - 1) // sequence_length)

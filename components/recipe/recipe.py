@@ -58,9 +58,7 @@ class Tokenizer(Config):
     @model_validator(mode="after")
     def _one_way(self) -> "Tokenizer":
         if (self.vocab_size is None) == (self.folder is None):
-            raise ValueError(
-                "give either `vocab_size:` (one is trained) or `folder:` (with a tokenizer.json)"
-            )
+            raise ValueError("give either `vocab_size:` (one is trained) or `folder:` (with a tokenizer.json)")
         return self
 
 
@@ -160,9 +158,7 @@ class Recipe(Config):
     horizon_tokens: Tokens
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides the order of the data of the continued run, never the base."""
-    arms: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")], Arm], Field(min_length=1)
-    ]
+    arms: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")], Arm], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
 
     @property

@@ -31,9 +31,7 @@ def _scores(plan: Plan, found: list[Row], table: Table) -> str:
     names = score_names(plan, found)
     best = {}
     for name in names:
-        values = {
-            row.name: row.scores[name]["value"] for row in found if row.arm is not None and name in row.scores
-        }
+        values = {row.name: row.scores[name]["value"] for row in found if row.arm is not None and name in row.scores}
         if values:
             best[name] = (max if name in HIGHER_IS_BETTER else min)(values, key=lambda arm: values[arm])
     lines = [f"<tr>{''.join(f'<th>{html.escape(title)}</th>' for title in table.header)}</tr>"]
@@ -73,9 +71,7 @@ def _plan_table(plan: Plan, found: list[Row]) -> str:
     head = ["arm", "phase", "blend", "steps", "tokens", "learning rate", "shares its GB run with"]
     body = []
     for arm in plan.arms:
-        sharing = [
-            other.arm_id for other in plan.arms if other.gb_run.digest == arm.gb_run.digest and other != arm
-        ]
+        sharing = [other.arm_id for other in plan.arms if other.gb_run.digest == arm.gb_run.digest and other != arm]
         for phase in arm.phases:
             tokens = (phase.end_step - phase.start_step) * plan.recipe.tokens_per_step
             start = arm.schedule.learning_rate(phase.start_step * plan.recipe.tokens_per_step)
@@ -87,7 +83,9 @@ def _plan_table(plan: Plan, found: list[Row]) -> str:
             ]  # fmt: skip
             body.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
     header = "".join(f"<th>{title}</th>" for title in head)
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(f'<tr>{line}</tr>' for line in body)}</tbody></table>"
+    return (
+        f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(f'<tr>{line}</tr>' for line in body)}</tbody></table>"
+    )
 
 
 def _sharing(plan: Plan) -> str:

@@ -14,7 +14,7 @@ from components.recipe.plan import Plan
 
 ARM_COLOURS = ("#3b6fb6", "#c8553d", "#3a8f5c", "#8c5fa8", "#b58a1f", "#4f9aa8")
 SOURCE_COLOURS = ("#5b7fb0", "#8fb3d9", "#c9d3dc", "#e0a458", "#a85f4c", "#7c9c6b", "#6f6690", "#b7a9c9")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "svg.fonttype": "none",
     "svg.hashsalt": "switchpoint",

@@ -46,8 +46,6 @@ def _cell(row: Row, name: str) -> str:
 
 def markdown(table: Table) -> str:
     """For the README and the KFP UI."""
-    lines = [
-        "| " + " | ".join(cells) + " |" for cells in [table.header, ["---"] * len(table.header), *table.lines]
-    ]
+    lines = ["| " + " | ".join(cells) + " |" for cells in [table.header, ["---"] * len(table.header), *table.lines]]
     lines += [f"\n`{arm}`: {reason}" for arm, reason, _ in table.failures]
     return "\n".join(lines) + "\n"

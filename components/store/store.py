@@ -68,8 +68,10 @@ class Store:
         working.mkdir()
         try:
             yield working
-            if final.exists() and not (final / RECORD).exists():
-                shutil.rmtree(final)
+            if (final / RECORD).exists():  # another process was first: the same content
+                shutil.rmtree(working)
+                return
+            shutil.rmtree(final, ignore_errors=True)
             working.rename(final)
         except BaseException:
             shutil.rmtree(working, ignore_errors=True)
@@ -130,9 +132,7 @@ def open_store(root: Path) -> Store:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(
-            f"the store cannot be made: {error.strerror}", file=str(root), field="--store"
-        ) from None
+        raise BadInput(f"the store cannot be made: {error.strerror}", file=str(root), field="--store") from None
     return Store(root)
 
 
@@ -142,9 +142,7 @@ def check_writable(root: Path) -> None:
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise BadInput(
-            "the store cannot be written", file=str(root), field="--store", allowed="a folder of yours"
-        )
+        raise BadInput("the store cannot be written", file=str(root), field="--store", allowed="a folder of yours")
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
         raise BadInput("the store lies on a read-only file system", file=str(root), field="--store")
 

@@ -35,11 +35,7 @@ def _experiment(client: Any, name: str, store: Store) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
-    location = (
-        None
-        if os.environ.get("MLFLOW_TRACKING_URI")
-        else (store.root / "mlartifacts" / name).resolve().as_uri()
-    )
+    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store.root / "mlartifacts" / name).resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location))
 
 
@@ -52,23 +48,21 @@ def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     client.log_dict(run_id, resolved_recipe(plan, row.arm), "recipe.json")
     steps = list(read_metrics(store.path(plan.base))) if row.arm is None else curve(plan, store, row.arm)
-    last = {"tokens": 0, "time": 0.0} if not steps else steps[-1]
+    tokens, time_ms = (steps[-1]["tokens"], int(steps[-1]["time"] * 1000)) if steps else (0, 0)
     metrics = [
         Metric(key, step[name], int(step["time"] * 1000), step["tokens"])
         for step in steps
         for name, key in CURVE_KEYS.items()
     ]
     for name, score in row.scores.items():
-        metrics.append(Metric(f"score.{name}", score["value"], int(last["time"] * 1000), last["tokens"]))
-        metrics.append(
-            Metric(f"score.{name}.stderr", score["stderr"], int(last["time"] * 1000), last["tokens"])
-        )
+        metrics.append(Metric(f"score.{name}", score["value"], time_ms, tokens))
+        metrics.append(Metric(f"score.{name}.stderr", score["stderr"], time_ms, tokens))
     for first in range(0, len(metrics), BATCH_METRICS):
         client.log_batch(run_id, metrics=metrics[first : first + BATCH_METRICS])
-    tags = {"switchpoint.evaluation": identity.digest, "switchpoint.failure": row.failure}
+    tags = {"switchpoint.evaluation": identity.digest, "switchpoint.failure": row.failure or "none"}
     if row.arm is not None:
         tags["switchpoint.gb_run"] = row.arm.gb_run.digest
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     client.set_terminated(run_id, "FAILED" if row.failure else "FINISHED")
     return run_id
 
@@ -78,9 +72,7 @@ def _find_or_create(client: Any, experiment_id: str, name: str, digest: str) -> 
     found: Iterable[Any] = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{name}/{digest}'")
     for run in found:
         return str(run.info.run_id)
-    return str(
-        client.create_run(experiment_id, run_name=name, tags={RUN_TAG: f"{name}/{digest}"}).info.run_id
-    )
+    return str(client.create_run(experiment_id, run_name=name, tags={RUN_TAG: f"{name}/{digest}"}).info.run_id)
 
 
 def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:

@@ -20,14 +20,11 @@ class Batches:
         self._length, self._batch_size = job.sequence_length, job.batch_size
         self._rank, self._per_rank = rank, job.batch_size // world_size
         phases = [
-            SamplerPhase(weights=phase.weights, first_sample=phase.start_step * job.batch_size)
-            for phase in job.phases
+            SamplerPhase(weights=phase.weights, first_sample=phase.start_step * job.batch_size) for phase in job.phases
         ]
         sizes = {name: source.samples_per_epoch for name, source in job.sources.items()}
         self._sampler = Sampler(phases, sizes, job.seed)
-        self._tokens = [
-            read_token_file(Path(job.sources[name].prefix)).tokens for name in self._sampler.names
-        ]
+        self._tokens = [read_token_file(Path(job.sources[name].prefix)).tokens for name in self._sampler.names]
 
     def batch(self, step: int) -> torch.Tensor:
         """This rank's samples of `step`: token ids, shape (B / world size, L + 1)."""

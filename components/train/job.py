@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from components.recipe.recipe import Config, Weights
 from components.recipe.schedule import Cosine
 
@@ -34,7 +36,7 @@ class TrainJob(Config):
     """A checkpoint (new_schedule, new_data) or a Hugging Face folder (fresh)."""
     model_config_folder: str = ""
     """The Hugging Face folder whose config.json describes the model (all but scratch)."""
-    architecture: dict[str, Any] = {}
+    architecture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: str
     phases: list[JobPhase]
     sources: dict[str, JobSource]

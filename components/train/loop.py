@@ -87,17 +87,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         due = self.rank == 0 and time.monotonic() - self._saved_at >= job.checkpoint_every_seconds
-        agreed = torch.tensor(
-            [loss.item() / self.world_size, float(self._stop), float(due)], dtype=torch.float64
-        )
+        agreed = torch.tensor([loss.item() / self.world_size, float(self._stop), float(due)], dtype=torch.float64)
         if self.world_size > 1:
             dist.all_reduce(agreed)  # all ranks stop, and save, at one step
         mean_loss, stop, save = agreed.tolist()
         return mean_loss, grad_norm, learning_rate, stop > 0, save > 0
 
-    def _write_row(
-        self, metrics: TextIO, loss: float, grad_norm: float, learning_rate: float, seconds: float
-    ) -> None:
+    def _write_row(self, metrics: TextIO, loss: float, grad_norm: float, learning_rate: float, seconds: float) -> None:
         row = (
             f'{{"step": {self.step}, "tokens": {self.step * self.job.tokens_per_step}, "loss": {loss!r}, '
             f'"learning_rate": {learning_rate!r}, "grad_norm": {grad_norm!r}, '
@@ -108,7 +104,7 @@ class Trainer:
     def _save(self, keep: set[int]) -> None:
         # The weights' digest costs a gather: it is taken where somebody compares or exports them.
         state = full_state(self.model) if self.step in keep else {}
-        facts = {"weights_sha256": weights_digest(state)} if state else {}
+        facts: dict[str, object] = {"weights_sha256": weights_digest(state)} if state else {}
         save_checkpoint(self.folder, self.step, self.model, self.optimizer, keep, facts)
         if self.step in self.job.export_steps and self.rank == 0:
             self._export(state)

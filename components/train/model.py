@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,9 +20,7 @@ def build_model(job: TrainJob, world_size: int) -> PreTrainedModel:
         torch.manual_seed(job.seed)
         model = AutoModelForCausalLM.from_config(model_config(job.architecture), dtype=torch.float32)
     elif job.start == "fresh":
-        model = AutoModelForCausalLM.from_pretrained(
-            job.start_from, dtype=torch.float32, local_files_only=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(job.start_from, dtype=torch.float32, local_files_only=True)
     else:
         config = AutoConfig.from_pretrained(job.model_config_folder, local_files_only=True)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -71,7 +69,8 @@ def shard(model: PreTrainedModel) -> None:
 
 def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """All weights, unsharded, on rank 0 (empty on the others)."""
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return cast(dict[str, torch.Tensor], state)
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:
@@ -89,11 +88,7 @@ def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path,
     shutil.rmtree(working, ignore_errors=True)
     model.save_pretrained(working, state_dict=state)
     for path in tokenizer.iterdir():
-        if (
-            path.name != "record.json"
-            and path.suffix in {".json", ".txt", ".jinja"}
-            and path.name != "config.json"
-        ):
+        if path.name != "record.json" and path.suffix in {".json", ".txt", ".jinja"} and path.name != "config.json":
             shutil.copy(path, working)
     shutil.rmtree(folder, ignore_errors=True)
     working.rename(folder)

@@ -7,14 +7,11 @@ from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.plan import ArmPlan, GBRun, Plan, base_steps
 from components.recipe.recipe import Recipe
-from components.store.lock import locked
 from components.store.store import Store, read_json, write_json
 from components.train.job import JobPhase, JobSource, StartMode, TrainJob
 
 BASE_SEED = 0
 """A recipe's seed never changes its base."""
-LAUNCHER_WAIT_SECONDS = 30 * 24 * 3600.0
-"""Another launcher of the same output is followed to its end: the work is then found done."""
 
 
 class TrainingFailed(RuntimeError):
@@ -24,62 +21,57 @@ class TrainingFailed(RuntimeError):
 def train_base(plan: Plan, store: Store) -> None:
     """Pretrains the base, or records where the user's lies, unless the store has it."""
     recipe, pretrain = plan.recipe, plan.recipe.model.pretrain
-    with _sole_launcher(store, plan.base):
-        if store.is_done(plan.base):
-            return
-        folder = store.path(plan.base)
-        folder.mkdir(parents=True, exist_ok=True)
-        if pretrain is None:
-            store.write_record(plan.base, folder, {"model": str(recipe.model.folder)})
-            return
-        assert plan.base_schedule is not None
-        end_step = base_steps(pretrain, recipe)
-        tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
-        job = TrainJob(
-            start="scratch",
-            architecture=pretrain.model_dump() | tokenizer | {"sequence_length": recipe.sequence_length},
-            phases=[JobPhase(weights=recipe.blends[pretrain.blend], start_step=0)], seed=BASE_SEED,
-            max_learning_rate=pretrain.max_learning_rate, min_learning_rate=pretrain.min_learning_rate,
-            horizon_tokens=plan.base_schedule.horizon_tokens, warmup_tokens=pretrain.warmup_tokens,
-            start_step=0, end_step=end_step, keep_steps=[end_step], export_steps=[end_step],
-            **_common(plan, store, folder, [pretrain.blend]),
-        )  # fmt: skip
-        _run(store, plan.base, job, num_processes=pretrain.num_processes)
-        checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
-        outputs = {"checkpoint": checkpoint, "model": model, **_facts(folder / checkpoint)}
-        store.write_record(
-            plan.base, folder, outputs, {"num_processes": pretrain.num_processes, "num_threads": 1}
-        )
+    if store.is_done(plan.base):
+        return
+    folder = store.path(plan.base)
+    folder.mkdir(parents=True, exist_ok=True)
+    if pretrain is None:
+        store.write_record(plan.base, folder, {"model": str(recipe.model.folder)})
+        return
+    assert plan.base_schedule is not None
+    end_step = base_steps(pretrain, recipe)
+    tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
+    job = TrainJob(
+        start="scratch",
+        architecture=pretrain.model_dump() | tokenizer | {"sequence_length": recipe.sequence_length},
+        phases=[JobPhase(weights=recipe.blends[pretrain.blend], start_step=0)], seed=BASE_SEED,
+        max_learning_rate=pretrain.max_learning_rate, min_learning_rate=pretrain.min_learning_rate,
+        horizon_tokens=plan.base_schedule.horizon_tokens, warmup_tokens=pretrain.warmup_tokens,
+        start_step=0, end_step=end_step, keep_steps=[end_step], export_steps=[end_step],
+        **_common(plan, store, folder, [pretrain.blend]),
+    )  # fmt: skip
+    _run(store, plan.base, job, num_processes=pretrain.num_processes)
+    checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
+    outputs = {"checkpoint": checkpoint, "model": model, **_facts(folder / checkpoint)}
+    store.write_record(plan.base, folder, outputs, {"num_processes": pretrain.num_processes, "num_threads": 1})
 
 
 def train_gb(plan: Plan, store: Store, digest: str) -> None:
     """Trains the GB run as far as its arms need it, going on from where it stands."""
     run = plan.gb_run(digest)
-    with _sole_launcher(store, run.identity):
-        if gb_is_done(run, store):
-            return
-        folder = store.path(run.identity)
-        folder.mkdir(parents=True, exist_ok=True)
-        start: StartMode = "new_schedule" if plan.recipe.model.pretrain else "fresh"
-        kept = set((store.record(run.identity) or {"outputs": {"keep_steps": []}})["outputs"]["keep_steps"])
-        job = TrainJob(
-            start=start, start_from=str(_base_path(plan, store, "checkpoint" if start == "new_schedule" else "model")),
-            model_config_folder=str(_base_path(plan, store, "model")),
-            phases=[JobPhase(weights=plan.recipe.blends[run.blend], start_step=0)], seed=run.seed,
-            max_learning_rate=run.schedule.max_learning_rate, min_learning_rate=run.schedule.min_learning_rate,
-            horizon_tokens=run.schedule.horizon_tokens, start_step=0, end_step=run.end_step,
-            keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
-            **_common(plan, store, folder, [run.blend]),
-        )  # fmt: skip
-        _run(store, run.identity, job)
-        outputs = {
-            "keep_steps": job.keep_steps,
-            "weights_sha256": {
-                str(step): _facts(folder / f"checkpoints/step-{step:08d}")["weights_sha256"]
-                for step in job.keep_steps
-            },
-        }
-        store.write_record(run.identity, folder, outputs, {"num_processes": 1, "num_threads": 1})
+    if gb_is_done(run, store):
+        return
+    folder = store.path(run.identity)
+    folder.mkdir(parents=True, exist_ok=True)
+    start: StartMode = "new_schedule" if plan.recipe.model.pretrain else "fresh"
+    kept = set((store.record(run.identity) or {"outputs": {"keep_steps": []}})["outputs"]["keep_steps"])
+    job = TrainJob(
+        start=start, start_from=str(_base_path(plan, store, "checkpoint" if start == "new_schedule" else "model")),
+        model_config_folder=str(_base_path(plan, store, "model")),
+        phases=[JobPhase(weights=plan.recipe.blends[run.blend], start_step=0)], seed=run.seed,
+        max_learning_rate=run.schedule.max_learning_rate, min_learning_rate=run.schedule.min_learning_rate,
+        horizon_tokens=run.schedule.horizon_tokens, start_step=0, end_step=run.end_step,
+        keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
+        **_common(plan, store, folder, [run.blend]),
+    )  # fmt: skip
+    _run(store, run.identity, job)
+    outputs = {
+        "keep_steps": job.keep_steps,
+        "weights_sha256": {
+            str(step): _facts(folder / f"checkpoints/step-{step:08d}")["weights_sha256"] for step in job.keep_steps
+        },
+    }
+    store.write_record(run.identity, folder, outputs, {"num_processes": 1, "num_threads": 1})
 
 
 def gb_is_done(run: GBRun, store: Store) -> bool:
@@ -100,30 +92,29 @@ def train_qb(plan: Plan, store: Store, arm_id: str) -> None:
         raise TrainingFailed(f"its GB run is missing: {cause['reason']}")
     if arm.qb_run is None:
         return
-    with _sole_launcher(store, arm.qb_run):
-        if store.is_done(arm.qb_run):
-            return
-        folder = store.path(arm.qb_run)
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe = plan.recipe
-        job = TrainJob(
-            start="new_data",
-            start_from=str(store.path(gb_run.identity) / f"checkpoints/step-{arm.switch_step:08d}"),
-            model_config_folder=str(_base_path(plan, store, "model")),
-            phases=[
-                JobPhase(weights=recipe.blends[phase.blend], start_step=phase.start_step) for phase in arm.phases
-            ],
-            seed=arm.seed,
-            max_learning_rate=arm.schedule.max_learning_rate, min_learning_rate=arm.schedule.min_learning_rate,
-            horizon_tokens=arm.schedule.horizon_tokens, start_step=arm.switch_step, end_step=arm.horizon_steps,
-            keep_steps=[arm.horizon_steps], export_steps=[arm.horizon_steps],
-            **_common(plan, store, folder, [phase.blend for phase in arm.phases]),
-        )  # fmt: skip
-        _run(store, arm.qb_run, job)
-        checkpoint = f"checkpoints/step-{arm.horizon_steps:08d}"
-        outputs = {"checkpoint": checkpoint, "model": f"models/step-{arm.horizon_steps:08d}"}
-        outputs |= _facts(folder / checkpoint)
-        store.write_record(arm.qb_run, folder, outputs, {"num_processes": 1, "num_threads": 1})
+    if store.is_done(arm.qb_run):
+        return
+    folder = store.path(arm.qb_run)
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = plan.recipe
+    job = TrainJob(
+        start="new_data",
+        start_from=str(store.path(gb_run.identity) / f"checkpoints/step-{arm.switch_step:08d}"),
+        model_config_folder=str(_base_path(plan, store, "model")),
+        phases=[
+            JobPhase(weights=recipe.blends[phase.blend], start_step=phase.start_step) for phase in arm.phases
+        ],
+        seed=arm.seed,
+        max_learning_rate=arm.schedule.max_learning_rate, min_learning_rate=arm.schedule.min_learning_rate,
+        horizon_tokens=arm.schedule.horizon_tokens, start_step=arm.switch_step, end_step=arm.horizon_steps,
+        keep_steps=[arm.horizon_steps], export_steps=[arm.horizon_steps],
+        **_common(plan, store, folder, [phase.blend for phase in arm.phases]),
+    )  # fmt: skip
+    _run(store, arm.qb_run, job)
+    checkpoint = f"checkpoints/step-{arm.horizon_steps:08d}"
+    outputs = {"checkpoint": checkpoint, "model": f"models/step-{arm.horizon_steps:08d}"}
+    outputs |= _facts(folder / checkpoint)
+    store.write_record(arm.qb_run, folder, outputs, {"num_processes": 1, "num_threads": 1})
 
 
 def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
@@ -163,17 +154,11 @@ def _facts(checkpoint: Path) -> dict[str, str]:
     return {"weights_sha256": read_json(checkpoint / "state.json")["weights_sha256"]}
 
 
-def _sole_launcher(store: Store, identity: Identity) -> Any:
-    return locked(store.root / "locks" / f"{identity.step}-{identity.digest}", LAUNCHER_WAIT_SECONDS)
-
-
 def _run(store: Store, identity: Identity, job: TrainJob, num_processes: int = 1) -> None:
     file = Path(job.folder) / "job.json"
     write_json(file, job.model_dump(mode="json"))
     name = f"{identity.step}-{identity.digest}"
-    end = run_job(
-        name, "components.train.app", [str(file)], store.log_folder(identity), num_processes=num_processes
-    )
+    end = run_job(name, "components.train.app", [str(file)], store.log_folder(identity), num_processes=num_processes)
     if not end.succeeded:
         status = read_json(Path(job.folder) / "status.json") or {"step": 0, "state": "not started"}
         reason = tail(end.log) or end.reason

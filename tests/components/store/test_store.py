@@ -1,0 +1,80 @@
+"""Law 6: an output without its record does not exist, and a changed field is named."""
+
+from pathlib import Path
+
+import pytest
+
+from components.recipe.digest import Identity
+from components.recipe.errors import BadInput
+from components.store.lock import Locked, locked
+from components.store.store import Store, check_writable, open_store
+
+
+def identity(**config: object) -> Identity:
+    return Identity(step="gb", format=1, config=config)
+
+
+def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), identity(seed=0)
+
+    def fail_half_way() -> None:
+        with store.output(one) as folder:
+            (folder / "half").write_text("")
+            raise RuntimeError("full disk")
+
+    with pytest.raises(RuntimeError, match="full disk"):
+        fail_half_way()
+    assert not store.is_done(one)
+    assert list((tmp_path / "gb").iterdir()) == []
+    with store.output(one) as folder:
+        store.write_record(one, folder, {"tokens": 5})
+    assert store.is_done(one)
+    record = store.record(one)
+    assert record is not None
+    assert record["outputs"] == {"tokens": 5}
+    assert record["environment"]["versions"]["torch"]
+
+
+def test_what_lies_there_without_a_record_is_replaced(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), identity(seed=0)
+    store.path(one).mkdir(parents=True)
+    (store.path(one) / "left").write_text("")
+    with store.output(one) as folder:
+        store.write_record(one, folder, {})
+    assert not (store.path(one) / "left").exists()
+
+
+def test_a_changed_field_is_named_against_the_nearest_output(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for one in (identity(seed=0, horizon=100), identity(seed=7, horizon=999)):
+        with store.output(one) as folder:
+            store.write_record(one, folder, {})
+    assert store.why(identity(seed=1, horizon=100)) == ["seed: 0 -> 1"]
+    assert store.why(identity(seed=0, horizon=100)) == []
+    assert store.why(Identity(step="qb", format=1, config={})) == []
+
+
+def test_a_failure_is_forgotten_once_the_output_is_there(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), identity(seed=0)
+    store.write_failure(one, "no memory", "the.log")
+    failure = store.failure(one)
+    assert failure is not None
+    assert failure["reason"] == "no memory"
+    with store.output(one) as folder:
+        store.write_record(one, folder, {})
+    assert store.failure(one) is None
+
+
+def test_a_store_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for open_it in (check_writable, open_store):
+        with pytest.raises(BadInput, match="the store cannot be"):
+            open_it(tmp_path / "file" / "store")
+
+
+def test_a_lock_has_one_owner_and_is_free_after_it(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with locked(file, 0), pytest.raises(Locked, match="is held by process"), locked(file, 0.2):
+        pass
+    with locked(file, 0):
+        pass
