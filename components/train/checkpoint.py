@@ -62,9 +62,17 @@ def save_checkpoint(
         working.rename(path)
         for old in steps_in(folder):
             if old < step and old not in keep:
-                shutil.rmtree(checkpoint_path(folder, old))
+                _remove(checkpoint_path(folder, old))
     if not alone:
         dist.barrier()
+
+
+def _remove(path: Path) -> None:
+    """Invisible first: a removal that is cut short must not leave what looks complete."""
+    hidden = path.with_name(f".{path.name}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    path.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -1,0 +1,169 @@
+"""Laws 1 and 5 on the loop itself: the same bits however a run is cut, alone or from a shared GB run."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from components.store.plan_file import Planned
+from components.store.store import read_json
+from components.train.checkpoint import checkpoint_path, model_path, steps_in
+from components.train.job import JobPhase, TrainJob
+from components.train.loop import FINISHED, STOPPED, Trainer
+from components.train.metrics import read_metrics
+from components.train.run import _common
+
+SWITCH, END = 24, 40
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def job(prepared: Planned, folder: Path, **changes: Any) -> TrainJob:
+    """GB for 24 steps, QB to step 40, from random weights, unless `changes` say otherwise."""
+    plan, store = prepared.plan, prepared.store
+    tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
+    pretrain = plan.recipe.model.pretrain
+    assert pretrain is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    fields: dict[str, Any] = {
+        "start": "scratch",
+        "architecture": pretrain.model_dump() | tokenizer | {"sequence_length": 32},
+        "phases": [
+            JobPhase(weights=plan.recipe.blends["prose"], start_step=0),
+            JobPhase(weights=plan.recipe.blends["mixed"], start_step=SWITCH),
+        ],
+        "seed": 0, "max_learning_rate": 1e-2, "min_learning_rate": 1e-4, "horizon_tokens": END * 128,
+        "start_step": 0, "end_step": END, "keep_steps": [END], "export_steps": [END],
+        **_common(plan, store, folder, ["prose", "mixed"]),
+    }  # fmt: skip
+    return TrainJob(**(fields | changes))
+
+
+def run(one: TrainJob, world_size: int = 1) -> str:
+    return Trainer(one, 0, world_size).run()
+
+
+def weights(folder: Path, step: int) -> str:
+    return str(read_json(checkpoint_path(folder, step) / "state.json")["weights_sha256"])
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in read_metrics(folder)]
+
+
+@pytest.fixture(scope="module")
+def alone(prepared: Planned, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing disturbed."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("alone")
+    assert run(job(prepared, folder)) == FINISHED
+    return folder
+
+
+def test_it_learns(alone: Path) -> None:
+    curve = [loss for _, loss in losses(alone)]
+    assert len(curve) == END
+    assert sum(curve[-5:]) / 5 < sum(curve[:5]) / 5 - 0.3
+
+
+def test_a_run_stopped_at_many_steps_ends_with_the_same_bits(
+    prepared: Planned, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM at steps before, at and after the switch; every time a new trainer goes on."""
+    one = job(prepared, tmp_path / "cut")
+    whole_step = Trainer._train_step
+    stops = [1, 7, SWITCH - 1, SWITCH, SWITCH + 1, END - 1]
+
+    def step_then_stop(self: Trainer) -> Any:
+        if stops and self.step + 1 == stops[0]:
+            stops.pop(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole_step(self)
+
+    monkeypatch.setattr(Trainer, "_train_step", step_then_stop)
+    ends = []
+    while not ends or ends[-1] == STOPPED:
+        ends.append(run(one))
+    assert ends == [STOPPED] * 6 + [FINISHED]
+    assert weights(tmp_path / "cut", END) == weights(alone, END)
+    assert losses(tmp_path / "cut") == losses(alone)
+
+
+def test_what_a_crash_left_half_done_is_done_again(
+    prepared: Planned, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash without a checkpoint at that step: metrics beyond the last checkpoint are taken back."""
+    folder = tmp_path / "crashed"
+    one = job(prepared, folder, keep_steps=[10, END])
+    whole_step = Trainer._train_step
+
+    def crash(self: Trainer) -> Any:
+        if self.step == 17:
+            raise KeyboardInterrupt
+        return whole_step(self)
+
+    monkeypatch.setattr(Trainer, "_train_step", crash)
+    with pytest.raises(KeyboardInterrupt):
+        run(one)
+    assert losses(folder)[-1][0] == 17
+    (folder / "checkpoints" / ".step-00000017").mkdir()  # cut off while it was written
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 18, "lo')
+    monkeypatch.setattr(Trainer, "_train_step", whole_step)
+    assert run(one) == FINISHED
+    assert weights(folder, END) == weights(alone, END)
+    assert losses(folder) == losses(alone)
+    assert steps_in(folder) == [10, END]
+
+
+def test_an_arm_from_a_shared_gb_run_has_the_same_bits_as_alone(prepared: Planned, alone: Path, tmp_path: Path) -> None:
+    """Law 5: the GB run goes on beyond the switch for another arm; QB starts from its checkpoint at the switch."""
+    plan = prepared.plan
+    gb, qb = tmp_path / "gb", tmp_path / "qb"
+    gb_phases = [JobPhase(weights=plan.recipe.blends["prose"], start_step=0)]
+    assert run(job(prepared, gb, phases=gb_phases, keep_steps=[SWITCH, END])) == FINISHED
+    start = {"start": "new_data", "start_from": str(checkpoint_path(gb, SWITCH)), "start_step": SWITCH}
+    assert run(job(prepared, qb, **start, model_config_folder=str(model_path(gb, END)))) == FINISHED
+    assert weights(qb, END) == weights(alone, END)
+    assert losses(gb)[:SWITCH] + losses(qb) == losses(alone)
+    assert weights(gb, END) != weights(alone, END)
+
+
+def test_a_new_schedule_takes_weights_and_optimizer_and_starts_at_zero(
+    prepared: Planned, alone: Path, tmp_path: Path
+) -> None:
+    start = {"start": "new_schedule", "start_from": str(checkpoint_path(alone, END))}
+    one = job(prepared, tmp_path / "new", **start, model_config_folder=str(model_path(alone, END)), end_step=1)
+    trainer = Trainer(one, 0, 1)
+    assert trainer.step == 0
+    moments = [state["step"].item() for state in trainer.optimizer.state.values()]
+    assert set(moments) == {float(END)}
+    fresh = Trainer(one.model_copy(update={"start": "fresh", "start_from": str(model_path(alone, END))}), 0, 1)
+    assert not fresh.optimizer.state
+    for old, new in zip(trainer.model.parameters(), fresh.model.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_the_exported_folder_loads_with_the_same_logits(prepared: Planned, alone: Path) -> None:
+    folder = model_path(alone, END)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    assert type(loaded).__name__ == "LlamaForCausalLM"
+    trainer = Trainer(job(prepared, alone), 0, 1)
+    tokens = torch.arange(32)[None]
+    assert torch.equal(loaded(tokens).logits, trainer.model(tokens).logits)
+    assert AutoTokenizer.from_pretrained(folder).encode("with statement")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(FloatingPointError, match="step 1: loss nan"):
+        run(job(prepared, tmp_path / "nan"))
