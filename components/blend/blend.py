@@ -1,6 +1,6 @@
 """The step `blend`: weights resolved against the token files; epochs and caps checked exactly."""
 
-from components.recipe.epochs import check_sources, samples_per_epoch
+from components.recipe.epochs import check_sources
 from components.recipe.plan import Plan
 from components.store.store import Store
 
@@ -17,7 +17,6 @@ def build_blends(plan: Plan, store: Store, file: str = "") -> None:
                 source: {
                     "weight": str(weight),
                     "tokens": num_tokens[source],
-                    "samples_per_epoch": samples_per_epoch(num_tokens[source], plan.recipe.sequence_length),
                     "path": plan.tokens[source].path,
                 }
                 for source, weight in sorted(plan.recipe.blends[name].items())

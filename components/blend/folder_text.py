@@ -11,7 +11,7 @@ def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:
     """The files by their path inside the folder, in order. Raises BadInput where there are none."""
     if not folder.is_dir():
         raise BadInput("no such folder", file=str(folder), field=field, allowed="a folder of UTF-8 text files")
-    found = sorted((str(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
+    found = sorted((str(path.relative_to(folder)), path) for path in folder.rglob("*") if not path.is_dir())
     found = [(name, path) for name, path in found if not any(part.startswith(".") for part in Path(name).parts)]
     if not found:
         raise BadInput("the folder holds no file", file=str(folder), field=field, allowed="UTF-8 text files")

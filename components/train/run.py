@@ -5,6 +5,7 @@ from typing import Any
 
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
+from components.recipe.epochs import samples_per_epoch
 from components.recipe.plan import ArmPlan, GBRun, Plan, base_steps
 from components.recipe.recipe import Recipe
 from components.store.store import Store, read_json, write_json
@@ -143,7 +144,9 @@ def _common(plan: Plan, store: Store, folder: Path, blends: list[str]) -> dict[s
         assert record is not None, name
         for source, facts in record["outputs"]["sources"].items():
             prefix = store.root / facts["path"] / "train"
-            sources[source] = JobSource(prefix=str(prefix), samples_per_epoch=facts["samples_per_epoch"])
+            sources[source] = JobSource(
+                prefix=str(prefix), samples_per_epoch=samples_per_epoch(facts["tokens"], recipe.sequence_length)
+            )  # fmt: skip
     return {
         "folder": str(folder), "tokenizer": str(store.path(plan.tokenizer)), "sources": sources,
         "sequence_length": recipe.sequence_length, "batch_size": recipe.batch_size,

@@ -1,0 +1,166 @@
+"""The command: bad input, help, JSON."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import switchpoint
+from tests.pipelines.conftest import Finished
+
+Study = dict[str, Any]
+
+
+def _not_utf8(study: Study, folder: Path) -> None:
+    (folder / "prose" / "latin.txt").write_bytes(b"first line\ncaf\xe9")
+
+
+def _unreadable(study: Study, folder: Path) -> None:
+    (folder / "prose" / "gone.txt").symlink_to(folder / "nowhere")
+
+
+def _empty_file(study: Study, folder: Path) -> None:
+    (folder / "prose" / "empty.txt").write_text("")
+
+
+def _empty_folder(study: Study, folder: Path) -> None:
+    (folder / "none").mkdir()
+    study["sources"]["prose"]["folder"] = "none"
+
+
+def _bad_model(study: Study, folder: Path) -> None:
+    study |= {"model": {"folder": "no-model"}, "tokenizer": {"folder": "no-tokenizer"}}
+    study["schedule"] = {"max_learning_rate": 1e-3}
+
+
+BAD: dict[str, tuple[Callable[[Study, Path], Any], tuple[str, ...]]] = {
+    "unknown key": (lambda s, f: s.update(horizn_tokens=1), ("recipe.yaml", "horizn_tokens", "did you mean")),
+    "weights": (lambda s, f: s["blends"]["mixed"].update(prose=0.6), ("recipe.yaml", "blends.mixed", "sum to 1")),
+    "missing source": (
+        lambda s, f: s["sources"]["prose"].update(folder="nowhere"), ("nowhere", "sources.prose.folder", "no such"),
+    ),
+    "empty source": (_empty_folder, ("none", "sources.prose.folder", "holds no file")),
+    "empty file": (_empty_file, ("empty.txt", "sources.prose.folder", "is empty")),
+    "unreadable": (_unreadable, ("gone.txt", "sources.prose.folder", "cannot be read")),
+    "not UTF-8": (_not_utf8, ("latin.txt", "sources.prose.folder", "not UTF-8", "offset 14 (line 2)")),
+    "too small": (
+        lambda s, f: s.update(horizon_tokens=50_000_000), ("sources.answers.max_epochs", "too small", "4 epochs"),
+    ),
+    "tokenizer folder": (
+        lambda s, f: s.update(tokenizer={"folder": "no-tokenizer"}), ("no-tokenizer", "tokenizer.folder", "no such"),
+    ),
+    "model folder": (_bad_model, ("no-tokenizer", "tokenizer.folder", "no such folder")),
+    "switch outside": (
+        lambda s, f: s.update(switch={"learning_rate_ratio": 0.001}),
+        ("recipe.yaml", "switch.learning_rate_ratio", "outside the run"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_message_and_exit_code_2(
+    study: Study, tmp_path: Path, write_recipe: Callable[[Study], Path], name: str, command: str
+) -> None:
+    spoil, said = BAD[name]
+    spoil(study, tmp_path)
+    ended = switchpoint(command, write_recipe(study), "--store", tmp_path / "store")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert all(part in ended.stderr for part in said), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_that_cannot_be_written(study: Study, tmp_path: Path, write_recipe: Callable[[Study], Path]) -> None:
+    (tmp_path / "file").write_text("")
+    ended = switchpoint("run", write_recipe(study), "--store", tmp_path / "file" / "store")
+    assert ended.returncode == 2
+    assert "--store: the store cannot be written" in ended.stderr
+
+
+def test_a_model_folder_without_weights(
+    study: Study, tmp_path: Path, write_recipe: Callable[[Study], Path], finished: Finished
+) -> None:
+    plan = finished.plan
+    study |= {
+        "model": {"folder": "model"}, "tokenizer": {"folder": str(finished.store.path(plan.tokenizer))},
+        "schedule": {"max_learning_rate": 1e-3},
+    }  # fmt: skip
+    recipe = write_recipe(study)
+    for content, said in (
+        (None, "no such folder"),
+        ({}, "the folder has no weights"),
+        ({"vocab_size": 100}, "ids beyond the model's vocabulary"),
+        ({"vocab_size": 512, "max_position_embeddings": 8}, "longer than the model's positions"),
+    ):
+        if content is not None:
+            (tmp_path / "model").mkdir(exist_ok=True)
+            (tmp_path / "model" / "config.json").write_text(json.dumps(content))
+        if content:
+            (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+        ended = switchpoint("plan", recipe, "--store", tmp_path / "store")
+        assert ended.returncode == 2
+        assert said in ended.stderr
+
+
+def test_debug_shows_where(study: Study, tmp_path: Path, write_recipe: Callable[[Study], Path]) -> None:
+    study["gb"] = "nothing"
+    ended = switchpoint("--debug", "plan", write_recipe(study))
+    assert "Traceback" in ended.stderr
+    assert "no such blend" in ended.stderr
+
+
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['switchpoint', '--help']\n"
+        "from pipelines.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'kfp', 'mlflow', 'transformers', 'numpy', 'pydantic', 'torchx', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    for command in ("run", "plan", "compile", "status", "report", "doctor"):
+        assert f" {command} " in ended.stdout
+
+
+def test_plan_status_and_report_of_a_finished_study(finished: Finished) -> None:
+    plan = json.loads(switchpoint("plan", finished.recipe, "--store", finished.root, "--json").stdout)
+    assert plan["missing"] == []
+    assert plan["tokens_shared"] < plan["tokens_alone"] == 15_360
+    switched = plan["arms"][2]
+    assert switched["switch_tokens"] == switched["switch_step"] * 128
+    assert [phase["name"] for phase in switched["phases"]] == ["gb", "qb"]
+    for phase in switched["phases"]:
+        assert sum(source["tokens"] for source in phase["sources"].values()) == phase["tokens"]
+        assert all(source["epochs"] > 0 for source in phase["sources"].values())
+    status = json.loads(switchpoint("status", finished.recipe, "--store", finished.root, "--json").stdout)
+    assert {entry["state"] for entry in status["outputs"]} == {"done"}
+    shown = switchpoint("report", finished.recipe, "--store", finished.root)
+    assert shown.returncode == 0
+    assert "prose → mixed" in shown.stdout
+    assert "mlflow ui" in shown.stdout
+
+
+def test_a_plan_before_anything_ran_writes_nothing(
+    study: Study, tmp_path: Path, write_recipe: Callable[[Study], Path]
+) -> None:
+    ended = switchpoint("plan", write_recipe(study), "--store", tmp_path / "store", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert len(json.loads(ended.stdout)["missing"]) == 16
+    assert not (tmp_path / "store").exists()
+
+
+def test_doctor_finds_a_good_environment(tmp_path: Path) -> None:
+    ended = switchpoint("doctor", "--store", tmp_path / "store", "--json")
+    checks = {check["name"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert ended.returncode == 0, checks
+    assert checks["torch"]["found"].startswith("2.13.0")
+    assert checks["torchx"]["ok"]

@@ -1,0 +1,75 @@
+"""The compiled spec: what is committed is what the code compiles to, and what runs is what was meant."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.recipe.digest import canonical
+from components.recipe.load import load_study
+from components.store.plan_file import plan_path
+from pipelines.compile import SPEC, compile_spec
+from tests.conftest import records
+from tests.pipelines.conftest import Finished
+
+
+def test_the_committed_spec_is_up_to_date(tmp_path: Path) -> None:
+    """`make specs` renews it."""
+    assert SPEC.read_text() == compile_spec(tmp_path / "study.yaml").read_text()
+
+
+def executors() -> Iterator[tuple[str, dict[str, Any]]]:
+    spec = next(iter(yaml.safe_load_all(SPEC.read_text())))
+    yield from ((name, executor["container"]) for name, executor in spec["deploymentSpec"]["executors"].items())
+
+
+def test_no_task_installs_anything_when_it_runs() -> None:
+    for name, container in executors():
+        assert "pip install" not in " ".join(container["command"]), name
+        assert "python" in container["image"], name
+
+
+def test_the_default_study_is_the_quickstart() -> None:
+    spec = next(iter(yaml.safe_load_all(SPEC.read_text())))
+    default = spec["root"]["inputDefinitions"]["parameters"]["study"]["defaultValue"]
+    quickstart = SPEC.parents[1] / "recipes" / "quickstart.yaml"
+    assert canonical(default) == canonical(load_study(quickstart))
+
+
+def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
+    """Every task once, loops over the right items, each task with the values that were meant for it."""
+    study = load_study(finished.recipe)
+    plan_file = str(plan_path(study, finished.store))
+    plan = finished.plan
+    parameters = {"study": canonical(study), "store": str(finished.root)}
+    expected: list[tuple[str, dict[str, Any]]] = [
+        ("plan", parameters | {"recipe_file": str(finished.recipe)}),
+        ("prepare_text", {"plan": plan_file}),
+        ("train_tokenizer", {"plan": plan_file}),
+        ("tokenise", {"item": {"plan": plan_file, "source": "prose"}}),
+        ("tokenise", {"item": {"plan": plan_file, "source": "answers"}}),
+        ("build_blend", {"plan": plan_file}),
+        ("train_base", {"plan": plan_file}),
+        *(("train_gb", {"item": {"plan": plan_file, "gb_run": run.identity.digest}}) for run in plan.gb_runs),
+        ("join", {"plan": plan_file}),
+        # Of the three arms only one switches; the others are done when their GB runs are.
+        ("train_qb", {"item": {"plan": plan_file, "arm_id": "switched"}}),
+        ("evaluate", {"plan": plan_file}),
+        ("report", parameters),
+    ]  # fmt: skip
+    ran = [(entry["task"], canonical(entry["values"])) for entry in finished.tasks]
+    status = ran[-1][1].pop("status")
+    assert status["state"] == "SUCCEEDED"
+    assert sorted(ran, key=str) == sorted(expected, key=str)
+    assert [task for task, _ in ran if task not in ("tokenise", "train_gb")] == [
+        task for task, _ in expected if task not in ("tokenise", "train_gb")
+    ]
+
+
+def test_the_shared_gb_run_is_trained_once(finished: Finished) -> None:
+    plan = finished.plan
+    assert len(records(finished.root, "gb")) == 2
+    assert len(records(finished.root, "qb")) == 1
+    trained = sum(len(path.read_text().splitlines()) for path in finished.root.glob("[gq]b/*/metrics.jsonl"))
+    assert trained * plan.recipe.tokens_per_step == plan.tokens_shared < plan.tokens_alone
