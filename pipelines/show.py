@@ -161,9 +161,7 @@ def print_outcome(plan: Plan, store: Store, console: Console, recipe_file: Path)
     table = build_table(plan, found)
     console.print()
     print_scores(table, console)
-    failures = [failure for identity in plan.identities() if (failure := store.failure(identity)) is not None] + [
-        failure for arm in plan.arms if not arm.qb_run and (failure := store.failure(arm.model)) is not None
-    ]
+    failures = [failure for one in plan.identities() if (failure := store.failure(one)) is not None]
     for failure in failures:
         console.print(f"failed: {failure['step']} {failure['digest']}", style="bold red", highlight=False)
         console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)

@@ -48,9 +48,12 @@ def train_qb(item: Dict) -> None:
     """An arm's QB phase, from its GB run's checkpoint at the switch. `item`: plan and arm_id."""
     from components.launch.task import task
     from components.store.plan_file import load_plan
+    from components.train.run import check_gb_run
     from components.train.run import train_qb as train
 
     planned = load_plan(item["plan"])
     arm = planned.plan.arm(item["arm_id"])
-    with task(planned.store, arm.qb_run or arm.model):
-        train(planned.plan, planned.store, item["arm_id"])
+    check_gb_run(planned.plan, planned.store, arm)
+    if arm.qb_run is not None:
+        with task(planned.store, arm.qb_run):
+            train(planned.plan, planned.store, arm)

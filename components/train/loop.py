@@ -38,13 +38,23 @@ class Trainer:
         self.batches = Batches(job, rank, world_size)
         self.model: PreTrainedModel = build_model(job, world_size)
         self.optimizer = build_optimizer(self.model)
-        self.step = self._load()
+        self.keep = set(job.keep_steps) | set(job.export_steps)
+        missing = sorted(step for step in self.keep if not self._is_kept(step))
+        self.end_step = missing[-1] if missing else job.end_step
+        self.step = self._load(missing[0] if missing else job.end_step)
         self._stop = False
         self._saved_at = time.monotonic()
 
-    def _load(self) -> int:
-        """Goes on from the newest checkpoint of the job's own, or starts as the job says."""
-        own = [step for step in steps_in(self.folder) if step <= self.job.end_step]
+    def _is_kept(self, step: int) -> bool:
+        exported = step not in self.job.export_steps or model_path(self.folder, step).exists()
+        return exported and step in steps_in(self.folder)
+
+    def _load(self, wanted_step: int) -> int:
+        """Goes on from the newest checkpoint of the job's own before what is missing, or starts as the job says.
+
+        A GB run that was trained to its end may lack a checkpoint in the middle: a new arm switches there.
+        """
+        own = [step for step in steps_in(self.folder) if step <= wanted_step]
         if own:
             return load_checkpoint(checkpoint_path(self.folder, own[-1]), self.model, self.optimizer)
         if self.job.start in ("new_schedule", "new_data"):
@@ -54,21 +64,21 @@ class Trainer:
     def run(self) -> str:
         """Trains to the job's end (`finished`), or to the next whole step after SIGTERM (`stopped`)."""
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop", True))
-        keep = set(self.job.keep_steps) | set(self.job.export_steps)
-        metrics = open_metrics(self.folder, self.step) if self.rank == 0 else None
+        covered = max([*steps_in(self.folder), self.step])
+        metrics = open_metrics(self.folder, covered) if self.rank == 0 else None
         self._status(RUNNING)
         began, first = time.monotonic(), self.step
         self._export_missing()
-        while self.step < self.job.end_step:
+        while self.step < self.end_step:
             loss, grad_norm, learning_rate, stop, save = self._train_step()
             if not math.isfinite(loss) or not math.isfinite(grad_norm):
                 raise FloatingPointError(f"step {self.step}: loss {loss}, gradient norm {grad_norm}")
-            if metrics:
+            if metrics and self.step > covered:
                 per_step = (time.monotonic() - began) / (self.step - first)
                 self._write_row(metrics, loss, grad_norm, learning_rate, per_step)
-            if self.step in keep or stop or save:
-                self._save(keep)
-            if stop and self.step < self.job.end_step:
+            if self.step in self.keep or stop or save:
+                self._save()
+            if stop and self.step < self.end_step:
                 self._status(STOPPED)
                 return STOPPED
         self._status(FINISHED)
@@ -101,11 +111,11 @@ class Trainer:
         )
         metrics.write(row)
 
-    def _save(self, keep: set[int]) -> None:
+    def _save(self) -> None:
         # The weights' digest costs a gather: it is taken where somebody compares or exports them.
-        state = full_state(self.model) if self.step in keep else {}
+        state = full_state(self.model) if self.step in self.keep else {}
         facts: dict[str, object] = {"weights_sha256": weights_digest(state)} if state else {}
-        save_checkpoint(self.folder, self.step, self.model, self.optimizer, keep, facts)
+        save_checkpoint(self.folder, self.step, self.model, self.optimizer, self.keep, facts)
         if self.step in self.job.export_steps and self.rank == 0:
             self._export(state)
         self._saved_at = time.monotonic()

@@ -84,15 +84,17 @@ def gb_is_done(run: GBRun, store: Store) -> bool:
     )
 
 
-def train_qb(plan: Plan, store: Store, arm_id: str) -> None:
-    """Trains the arm's QB phase from the GB run's checkpoint at the switch; nothing where it never switches."""
-    arm = plan.arm(arm_id)
+def check_gb_run(plan: Plan, store: Store, arm: ArmPlan) -> None:
+    """Raises TrainingFailed, with the reason, where the GB run that the arm needs is not there."""
     gb_run = plan.gb_run(arm.gb_run.digest)
     if not gb_is_done(gb_run, store):
         cause = store.failure(gb_run.identity) or store.failure(plan.base) or {"reason": "it was not trained"}
-        raise TrainingFailed(f"its GB run is missing: {cause['reason']}")
-    if arm.qb_run is None:
-        return
+        raise TrainingFailed(f"{arm.arm_id}: its GB run is missing: {cause['reason']}")
+
+
+def train_qb(plan: Plan, store: Store, arm: ArmPlan) -> None:
+    """Trains the QB phase of an arm that switches, from the GB run's checkpoint at the switch."""
+    assert arm.qb_run is not None, arm.arm_id
     if store.is_done(arm.qb_run):
         return
     folder = store.path(arm.qb_run)
@@ -100,7 +102,7 @@ def train_qb(plan: Plan, store: Store, arm_id: str) -> None:
     recipe = plan.recipe
     job = TrainJob(
         start="new_data",
-        start_from=str(store.path(gb_run.identity) / f"checkpoints/step-{arm.switch_step:08d}"),
+        start_from=str(store.path(arm.gb_run) / f"checkpoints/step-{arm.switch_step:08d}"),
         model_config_folder=str(_base_path(plan, store, "model")),
         phases=[
             JobPhase(weights=recipe.blends[phase.blend], start_step=phase.start_step) for phase in arm.phases

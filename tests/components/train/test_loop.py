@@ -136,6 +136,21 @@ def test_an_arm_from_a_shared_gb_run_has_the_same_bits_as_alone(prepared: Planne
     assert weights(gb, END) != weights(alone, END)
 
 
+def test_a_new_switch_inside_a_trained_run_is_kept_and_nothing_else_changes(
+    prepared: Planned, alone: Path, tmp_path: Path
+) -> None:
+    """From the nearest earlier checkpoint, only as far as needed, with the same bits."""
+    first, new = tmp_path / "first", [10, 15]
+    assert run(job(prepared, first, keep_steps=[10, END])) == FINISHED
+    before = losses(first)
+    assert run(job(prepared, first, keep_steps=[10, 15, END])) == FINISHED
+    assert steps_in(first) == [10, 15, END]
+    assert losses(first) == before == losses(alone)
+    assert weights(first, END) == weights(alone, END)
+    assert run(job(prepared, tmp_path / "both", keep_steps=[*new, END])) == FINISHED
+    assert [weights(first, step) for step in new] == [weights(tmp_path / "both", step) for step in new]
+
+
 def test_a_new_schedule_takes_weights_and_optimizer_and_starts_at_zero(
     prepared: Planned, alone: Path, tmp_path: Path
 ) -> None:
