@@ -62,7 +62,7 @@ def report(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = F
     from pipelines.show import print_outcome
 
     planned, kept = _checked(recipe, store)
-    outcome = print_outcome(planned, kept, _console(as_json), recipe)
+    outcome = print_outcome(planned, kept, _console(as_json))
     _finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
 
 

@@ -44,7 +44,7 @@ def run_study(recipe_file: Path, root: Path, console: Console) -> tuple[int, dic
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}
-    outcome = print_outcome(plan, store, console, recipe_file)
+    outcome = print_outcome(plan, store, console)
     outcome |= {"seconds": round(time.monotonic() - began, 1), "log": str(log)}
     console.print(f"took {outcome['seconds']:.0f} s; log: {log}", highlight=False)
     if ended_well and not outcome["failures"]:

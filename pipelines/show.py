@@ -1,6 +1,5 @@
 """What the commands show: a plan, where a study stands, what came out. Tables on the console, the same as data."""
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from components.report import results
 from components.report.run import as_data
 from components.report.table import Table, build_table
 from components.store.store import Store, read_json
+from components.tracking.study import Logged
 from components.train.run import gb_is_done
 from pipelines.progress import describe
 
@@ -153,10 +153,8 @@ def print_scores(table: Table, console: Console) -> None:
     console.print(shown, highlight=False)
 
 
-def print_outcome(plan: Plan, store: Store, console: Console, recipe_file: Path) -> dict[str, Any]:
+def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     """The table of arms, what failed and why, and where to look next."""
-    from components.tracking.study import compare_command
-
     found = results.rows(plan, store)
     table = build_table(plan, found)
     console.print()
@@ -166,12 +164,10 @@ def print_outcome(plan: Plan, store: Store, console: Console, recipe_file: Path)
         console.print(f"failed: {failure['step']} {failure['digest']}", style="bold red", highlight=False)
         console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)
     page = store.path(plan.report) / "report.html"
+    saved = read_json(store.path(plan.report) / "report.json") or {"rows": [], "compare": []}
     if page.exists():
         console.print(f"report:  {page}", highlight=False, soft_wrap=True)
-        console.print(f"compare: {compare_command(store)}", highlight=False, soft_wrap=True)
-    saved = read_json(store.path(plan.report) / "report.json") or {"rows": []}
-    run_ids = {row["arm"]: row["mlflow_run"] for row in saved["rows"]}
-    return as_data(plan, found, run_ids) | {
-        "failures": failures,
-        "report": str(page) if page.exists() else "",
-    }
+        for line in saved["compare"]:
+            console.print(f"compare: {line}", highlight=False, soft_wrap=True, markup=False)
+    logged = Logged("", {row["arm"]: row["mlflow_run"] for row in saved["rows"]})
+    return as_data(plan, found, logged) | {"failures": failures, "report": str(page) if page.exists() else ""}

@@ -19,19 +19,21 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "svg.fonttype": "none",
     "svg.hashsalt": "switchpoint",
 }  # fmt: skip
-SMOOTHING_STEPS = 15
+SMOOTHED_FRACTION = 0.06
+"""Of the run's steps: what the running mean of the loss goes over."""
 MAX_POINTS = 400
 
 
 def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
     """Training loss (a running mean) and learning rate, one line per arm; the switch is a dashed line."""
     with plt.rc_context(STYLE):
-        figure, (loss, rate) = plt.subplots(2, 1, figsize=(8.6, 5.6), sharex=True, height_ratios=[2, 1])
+        figure, (loss, rate) = plt.subplots(2, 1, figsize=(10, 5.6), sharex=True, height_ratios=[2, 1])
+        window = max(1, round(SMOOTHED_FRACTION * max(arm.horizon_steps for arm in plan.arms)))
         for number, arm in enumerate(plan.arms):
             steps, colour = by_arm[arm.arm_id], ARM_COLOURS[number % len(ARM_COLOURS)]
             if steps:
                 tokens = [step["tokens"] / 1e3 for step in steps]
-                losses = _running_mean([step["loss"] for step in steps])
+                losses = _running_mean([step["loss"] for step in steps], window)
                 rates = [step["learning_rate"] for step in steps]
                 loss.plot(*_thinned(tokens, losses), color=colour, label=arm.arm_id, linewidth=1.6, alpha=0.9)
                 rate.plot(*_thinned(tokens, rates), color=colour, linewidth=1.6, alpha=0.9)
@@ -43,13 +45,13 @@ def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
                     "switch", (at, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
                     textcoords="offset points", color=colour, fontsize=9,
                 )  # fmt: skip
-        loss.set_ylabel(f"training loss\n(mean of {SMOOTHING_STEPS} steps)")
+        loss.set_ylabel(f"training loss\n(mean of {window} steps)")
         rate.set_ylabel("learning rate")
         rate.set_xlabel("tokens of continued training (thousands)")
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         if any(by_arm.values()):
-            loss.legend(frameon=False, loc="lower left")
+            loss.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(6, len(plan.arms)))
         return _svg(figure)
 
 
@@ -57,7 +59,7 @@ def blends(plan: Plan) -> str:
     """What each arm draws, phase by phase: bars whose lengths are tokens, split by source."""
     sources = list(plan.recipe.sources)
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(8.6, 0.9 + 0.55 * len(plan.arms)))
+        figure, axis = plt.subplots(figsize=(10, 0.9 + 0.55 * len(plan.arms)))
         for line, arm in enumerate(plan.arms):
             left = 0.0
             for phase in arm.phases:
@@ -91,11 +93,11 @@ def blends(plan: Plan) -> str:
         return _svg(figure)
 
 
-def _running_mean(values: list[float]) -> list[float]:
+def _running_mean(values: list[float], window: int) -> list[float]:
     means = []
     for end in range(1, len(values) + 1):
-        window = values[max(0, end - SMOOTHING_STEPS) : end]
-        means.append(sum(window) / len(window))
+        last = values[max(0, end - window) : end]
+        means.append(sum(last) / len(last))
     return means
 
 

@@ -6,7 +6,7 @@ from components.recipe.plan import Plan
 from components.report import results, table
 from components.report.results import Row
 from components.store.store import Store, write_json
-from components.tracking.study import compare_command, log_study, tracking_uri
+from components.tracking.study import Logged, compare_commands, log_study, tracking_uri
 
 
 def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
@@ -17,20 +17,21 @@ def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
         return page
     folder.mkdir(parents=True, exist_ok=True)
     found = results.rows(plan, store)
-    run_ids = log_study(plan, store, found)
+    logged = log_study(plan, store, found)
     from components.report.html import render
 
     built = table.build_table(plan, found)
-    commands = [compare_command(store), f"switchpoint run {recipe_file} --store {store.root}"]
+    compare = compare_commands(store, logged)
+    commands = [*compare, f"switchpoint run {recipe_file} --store {store.root}"]
     page.write_text(render(plan, store, found, built, commands), encoding="utf-8")
     (folder / "report.md").write_text(table.markdown(built), encoding="utf-8")
-    write_json(folder / "report.json", as_data(plan, found, run_ids))
+    write_json(folder / "report.json", as_data(plan, found, logged) | {"compare": compare})
     if not built.failures:
-        store.write_record(plan.report, folder, {"report": "report.html", "mlflow_runs": run_ids})
+        store.write_record(plan.report, folder, {"report": "report.html", "mlflow_runs": logged.run_ids})
     return page
 
 
-def as_data(plan: Plan, found: list[Row], run_ids: dict[str, str]) -> dict[str, object]:
+def as_data(plan: Plan, found: list[Row], logged: Logged) -> dict[str, object]:
     """The table's numbers for `--json` and for other tools."""
     return {
         "study": plan.recipe.name,
@@ -41,7 +42,7 @@ def as_data(plan: Plan, found: list[Row], run_ids: dict[str, str]) -> dict[str, 
                 "arm": row.name,
                 "scores": row.scores,
                 "failure": row.failure,
-                "mlflow_run": run_ids.get(row.name, ""),
+                "mlflow_run": logged.run_ids.get(row.name, ""),
             }
             for row in found
         ],

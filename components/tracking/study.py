@@ -2,8 +2,12 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from components.recipe.plan import ArmPlan, Plan
 from components.report.results import Row, curve
@@ -13,6 +17,7 @@ from components.train.metrics import read_metrics
 BATCH_METRICS = 1000
 """The most that MLflow takes in one call."""
 CURVE_KEYS = {"loss": "train.loss", "learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm"}
+UI_PORT = 5000
 RUN_TAG = "switchpoint.run"
 """Names a run by what it shows, so that it is found again."""
 
@@ -22,13 +27,23 @@ def tracking_uri(store: Store) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / 'mlflow.db').resolve()}"
 
 
-def log_study(plan: Plan, store: Store, found: list[Row]) -> dict[str, str]:
-    """Logs the base and every arm; returns their MLflow run ids by row name."""
+@dataclass(frozen=True)
+class Logged:
+    """Where a study is in MLflow."""
+
+    experiment_id: str
+    run_ids: dict[str, str]
+    """By the names of the rows."""
+
+
+def log_study(plan: Plan, store: Store, found: list[Row]) -> Logged:
+    """Logs the base and every arm."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri(store))
     experiment_id = _experiment(client, plan.recipe.name, store)
-    return {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
+    run_ids = {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
+    return Logged(experiment_id, run_ids)
 
 
 def _experiment(client: Any, name: str, store: Store) -> str:
@@ -43,36 +58,39 @@ def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row
     from mlflow.entities import Metric, Param, RunTag
 
     identity = plan.base_evaluation if row.arm is None else row.arm.evaluation
-    run_id = _find_or_create(client, experiment_id, row.name, identity.digest)
+    steps = list(read_metrics(store.path(plan.base))) if row.arm is None else curve(plan, store, row.arm)
+    began_ms, ended_ms = (int(steps[end]["time"] * 1000) if steps else 0 for end in (0, -1))
+    run_id = _find_or_create(client, experiment_id, row.name, identity.digest, began_ms)
     params = {name: _short(value) for name, value in flat_recipe(plan, row.arm).items()}
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     client.log_dict(run_id, resolved_recipe(plan, row.arm), "recipe.json")
-    steps = list(read_metrics(store.path(plan.base))) if row.arm is None else curve(plan, store, row.arm)
-    tokens, time_ms = (steps[-1]["tokens"], int(steps[-1]["time"] * 1000)) if steps else (0, 0)
+    tokens = steps[-1]["tokens"] if steps else 0
     metrics = [
         Metric(key, step[name], int(step["time"] * 1000), step["tokens"])
         for step in steps
         for name, key in CURVE_KEYS.items()
     ]
     for name, score in row.scores.items():
-        metrics.append(Metric(f"score.{name}", score["value"], time_ms, tokens))
-        metrics.append(Metric(f"score.{name}.stderr", score["stderr"], time_ms, tokens))
+        metrics.append(Metric(f"score.{name}", score["value"], ended_ms, tokens))
+        metrics.append(Metric(f"score.{name}.stderr", score["stderr"], ended_ms, tokens))
     for first in range(0, len(metrics), BATCH_METRICS):
         client.log_batch(run_id, metrics=metrics[first : first + BATCH_METRICS])
     tags = {"switchpoint.evaluation": identity.digest, "switchpoint.failure": row.failure or "none"}
     if row.arm is not None:
         tags["switchpoint.gb_run"] = row.arm.gb_run.digest
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    client.set_terminated(run_id, "FAILED" if row.failure else "FINISHED")
+    client.set_terminated(run_id, "FAILED" if row.failure else "FINISHED", ended_ms or None)
     return run_id
 
 
-def _find_or_create(client: Any, experiment_id: str, name: str, digest: str) -> str:
+def _find_or_create(client: Any, experiment_id: str, name: str, digest: str, began_ms: int) -> str:
     """The run of this row: found by what it is made of, so an arm with another history is another run."""
     found: Iterable[Any] = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{name}/{digest}'")
     for run in found:
         return str(run.info.run_id)
-    return str(client.create_run(experiment_id, run_name=name, tags={RUN_TAG: f"{name}/{digest}"}).info.run_id)
+    tags = {RUN_TAG: f"{name}/{digest}"}
+    run = client.create_run(experiment_id, start_time=began_ms or None, run_name=name, tags=tags)
+    return str(run.info.run_id)
 
 
 def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
@@ -122,6 +140,14 @@ def _short(value: Any) -> str:
     return text[:6000]
 
 
-def compare_command(store: Store) -> str:
-    """Opens MLflow, where the study's runs are compared."""
-    return f"mlflow ui --backend-store-uri {tracking_uri(store)} --host 127.0.0.1"
+def compare_commands(store: Store, logged: Logged) -> list[str]:
+    """What opens the comparison: MLflow on the store, unless there is a server, and the page of the study's runs."""
+    uri = tracking_uri(store)
+    commands = []
+    server = uri.rstrip("/")
+    if not uri.startswith("http"):
+        mlflow = Path(sys.executable).with_name("mlflow")
+        commands.append(f"{mlflow} ui --backend-store-uri {uri} --host 127.0.0.1 --port {UI_PORT}")
+        server = f"http://127.0.0.1:{UI_PORT}"
+    runs, experiments = (quote(json.dumps(ids)) for ids in (list(logged.run_ids.values()), [logged.experiment_id]))
+    return [*commands, f"{server}/#/compare-runs?runs={runs}&experiments={experiments}"]
