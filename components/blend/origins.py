@@ -28,8 +28,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
         origin = origin_of(source)
         if source.folder:
             field = f"sources.{name}.folder"
-            files = folder_text.text_files(Path(source.folder), field)
-            texts = [(file, folder_text.read_text(path, field).encode()) for file, path in files]
+            texts = _folder_texts(Path(source.folder), field)
             if len({text for _, text in texts}) < 2:
                 raise BadInput(
                     "the held-out part is split off file by file", file=source.folder, field=field,
@@ -39,7 +38,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
             digests[origin] = _digest(texts)
             max_tokens[name] = sum(len(text) + 1 for _, text in texts)
         elif origin not in digests:
-            digests[origin] = _python_digest()
+            digests[origin] = origin_digest(origin, "")
     for field, folder, needed in (
         ("tokenizer.folder", recipe.tokenizer.folder, ("tokenizer.json", "tokenizer_config.json")),
         ("model.folder", recipe.model.folder, ("config.json",)),
@@ -68,10 +67,18 @@ def _check_fit(recipe: Recipe, model: Path, tokenizer: Path) -> None:
         )  # fmt: skip
 
 
-def _python_digest() -> str:
+def origin_digest(origin: str, field: str) -> str:
+    """Of all that an origin's text is made from."""
+    if origin != PYTHON_ORIGIN:
+        return _digest(_folder_texts(Path(origin), field))
     texts = [(name, path.read_bytes()) for name, path in python_text.python_files()]
     texts += [(f"topic {name}", text.encode()) for name, text in python_text.topics().items()]
     return _digest(texts)
+
+
+def _folder_texts(folder: Path, field: str) -> list[tuple[str, bytes]]:
+    files = folder_text.text_files(folder, field)
+    return [(name, folder_text.read_text(path, field).encode()) for name, path in files]
 
 
 def _folder_digest(folder: Path, field: str, needed: tuple[str, ...]) -> str:
@@ -96,6 +103,3 @@ def _digest(texts: Iterable[tuple[str, bytes]]) -> str:
         digest.update(f"{name}\0{len(text)}\0".encode())
         digest.update(text)
     return digest.hexdigest()[:16]
-
-
-__all__ = ["PYTHON_ORIGIN", "Inputs", "read_inputs"]

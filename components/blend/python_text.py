@@ -40,8 +40,8 @@ def topics() -> dict[str, str]:
     return dict(sorted(importlib.import_module("pydoc_data.topics").topics.items()))
 
 
-def python_documents() -> Iterator[Document]:
-    """All parts of all modules and topics, unit by unit."""
+def python_documents(skipped: list[str]) -> Iterator[Document]:
+    """All parts of all modules and topics, unit by unit. Modules that are no Python are added to `skipped`."""
     for name, text in topics().items():
         yield Document(unit=f"topic {name}", part="topics", text=text.strip())
     for module, path in python_files():
@@ -49,7 +49,8 @@ def python_documents() -> Iterator[Document]:
             source = path.read_text(encoding="utf-8")
             tree = ast.parse(source)
         except (SyntaxError, UnicodeDecodeError):
-            continue  # a few files are templates or tests of the parser, in another encoding or no Python
+            skipped.append(module)  # a template, or in another encoding
+            continue
         yield from module_documents(module, source, tree)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from components.blend.documents import Document, write_documents
 from components.blend.folder_text import folder_documents
+from components.blend.origins import origin_digest
 from components.blend.python_text import python_documents
 from components.blend.split import heldout_units
 from components.recipe.digest import Identity
@@ -20,8 +21,11 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
     if store.is_done(identity):
         return
     origin = next(name for name, text in plan.texts.items() if text == identity)
-    found = python_documents() if origin == PYTHON_ORIGIN else folder_documents(Path(origin), "sources")
+    skipped: list[str] = []
+    found = python_documents(skipped) if origin == PYTHON_ORIGIN else folder_documents(Path(origin), "sources")
     documents = list(found)
+    if origin_digest(origin, "sources") != identity.config["content"]:
+        raise BadInput("the text has changed since it was planned: run again", file=origin, field="sources")
     heldout = heldout_units(documents, plan.recipe.heldout_fraction)
     with store.output(identity) as folder:
         counts = {side: write_side(folder / side, documents, heldout, side) for side in SIDES}
@@ -32,7 +36,7 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
                     field="heldout_fraction", given=plan.recipe.heldout_fraction,
                     allowed="a fraction that leaves documents on both sides",
                 )  # fmt: skip
-        store.write_record(identity, folder, {"counts": counts, "heldout_units": sorted(heldout)})
+        store.write_record(identity, folder, {"counts": counts, "heldout_units": sorted(heldout), "skipped": skipped})
 
 
 def write_side(folder: Path, documents: list[Document], heldout: set[str], side: str) -> dict[str, Any]:

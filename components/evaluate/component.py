@@ -8,8 +8,10 @@ def evaluate(plan: str = "") -> None:
     """The base and every arm that was trained, by the same suite, in one process."""
     from components.evaluate.run import evaluate_models
     from components.launch.process import die_with_parent
+    from components.launch.task import sole_task
     from components.store.plan_file import load_plan
 
     die_with_parent()
     planned = load_plan(plan)
-    evaluate_models(planned.plan, planned.store)
+    with sole_task(planned.store, "evaluate"):
+        evaluate_models(planned.plan, planned.store)

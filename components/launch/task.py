@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from components.launch.process import die_with_parent
 from components.recipe.digest import Identity
@@ -15,13 +15,18 @@ WAIT_SECONDS = 30 * 24 * 3600.0
 """Another task on the same output is waited for to its end: the work is then found done."""
 
 
+def sole_task(store: Store, name: str) -> AbstractContextManager[None]:
+    """While it is held, no other process works on what `name` stands for in this store."""
+    return locked(store.root / "locks" / name, WAIT_SECONDS)
+
+
 @contextmanager
 def task(store: Store, identity: Identity) -> Iterator[None]:
     """Around the work on `identity`: an error is written to the store, where the report finds it, and raised."""
     die_with_parent()
     store.failure_file(identity).unlink(missing_ok=True)
     try:
-        with locked(store.root / "locks" / f"{identity.step}-{identity.digest}", WAIT_SECONDS):
+        with sole_task(store, f"{identity.step}-{identity.digest}"):
             yield
     except Exception as error:
         # A launcher that failed has written a better reason, and its job's own log, already.

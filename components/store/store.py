@@ -60,11 +60,15 @@ class Store:
 
     @contextmanager
     def output(self, identity: Identity) -> Iterator[Path]:
-        """A folder that becomes the output's own, in one rename, if the block ends without an error."""
+        """A folder that becomes the output's own, in one rename, if the block ends without an error.
+
+        One process at a time (`locked`): what another one has begun is thrown away.
+        """
         final = self.path(identity)
         final.parent.mkdir(parents=True, exist_ok=True)
+        for left in final.parent.glob(f".{final.name}.*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         working = final.with_name(f".{final.name}.{os.getpid()}")
-        shutil.rmtree(working, ignore_errors=True)
         working.mkdir()
         try:
             yield working

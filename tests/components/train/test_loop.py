@@ -176,6 +176,14 @@ def test_the_exported_folder_loads_with_the_same_logits(prepared: Planned, alone
     assert AutoTokenizer.from_pretrained(folder).encode("with statement")
 
 
+@pytest.mark.parametrize("architecture", ["llama", "nemotron"])
+def test_the_architectures_of_a_recipe(prepared: Planned, tmp_path: Path, architecture: str) -> None:
+    one = job(prepared, tmp_path / "run", end_step=2, keep_steps=[2], export_steps=[])
+    changed = one.model_copy(update={"architecture": one.architecture | {"architecture": architecture}})
+    assert run(changed) == FINISHED
+    assert len(losses(tmp_path / "run")) == 2
+
+
 def test_a_loss_that_is_no_number_stops_the_run(
     prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
