@@ -1,5 +1,7 @@
 """What a person sees while a study runs: bars on a terminal, plain lines elsewhere. Reads the store only."""
 
+import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,26 +27,32 @@ class Watched:
     file: Path
     start_step: int
     end_step: int
+    known_step: int = 0
+    """Steps that were there before this run: not shown again."""
     offset: int = 0
+    inode: int = 0
     last: dict[str, Any] = field(default_factory=dict)
     shown_at: float = 0.0
     first: tuple[int, float] | None = None
 
     def read(self) -> bool:
-        """Takes in new rows; whether there were any. A file that shrank (a resume) is read anew."""
-        import json
-
-        if not self.file.exists():
+        """Takes in new rows; whether there were any. A file that was written anew (a resume) is read anew."""
+        try:
+            with self.file.open("rb") as file:
+                found = os.fstat(file.fileno())
+                if found.st_ino != self.inode or found.st_size < self.offset:
+                    self.offset, self.inode = 0, found.st_ino
+                file.seek(self.offset)
+                complete = file.read().rpartition(b"\n")[0]
+        except FileNotFoundError:
             return False
-        if self.file.stat().st_size < self.offset:
-            self.offset = 0
-        with self.file.open("rb") as file:
-            file.seek(self.offset)
-            complete = file.read().rpartition(b"\n")[0]
         if not complete:
             return False
         self.offset += len(complete) + 1
-        self.last = json.loads(complete.rpartition(b"\n")[2])
+        row = json.loads(complete.rpartition(b"\n")[2])
+        if row == self.last or row["step"] <= self.known_step:
+            return False
+        self.last = row
         if self.first is None:
             self.first = (self.last["step"], self.last["time"])
         return True
@@ -122,5 +130,6 @@ def _training_runs(plan: Plan, store: Store) -> list[Watched]:
             file = store.path(arm.qb_run) / "metrics.jsonl"
             runs.append(Watched(f"QB {arm.arm_id}", file, arm.switch_step, arm.horizon_steps))
     for run in runs:
-        run.offset = run.file.stat().st_size if run.file.exists() else 0
+        run.read()
+        run.known_step, run.first = run.last.get("step", 0), None
     return runs

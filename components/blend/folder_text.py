@@ -1,5 +1,6 @@
 """A user's own folder of UTF-8 text files, each file one document."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,14 +9,29 @@ from components.recipe.errors import BadInput
 
 
 def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:
-    """The files by their path inside the folder, in order. Raises BadInput where there are none."""
-    if not folder.is_dir():
+    """The files by their path inside the folder, in order; links are followed, names that begin with a dot left out.
+
+    Raises BadInput where there are none, or where a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise BadInput(f"the folder cannot be read: {error.strerror}", file=str(error.filename), field=field)
+
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises where a parent is closed)
         raise BadInput("no such folder", file=str(folder), field=field, allowed="a folder of UTF-8 text files")
-    found = sorted((str(path.relative_to(folder)), path) for path in folder.rglob("*") if not path.is_dir())
-    found = [(name, path) for name, path in found if not any(part.startswith(".") for part in Path(name).parts)]
+    found, entered = [], set()
+    for place, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
+        entered.add(os.path.realpath(place))
+        inside[:] = sorted(
+            name
+            for name in inside
+            if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) not in entered  # noqa: PTH118
+        )
+        paths = [Path(place, name) for name in files if not name.startswith(".")]
+        found += [(str(path.relative_to(folder)), path) for path in paths]
     if not found:
         raise BadInput("the folder holds no file", file=str(folder), field=field, allowed="UTF-8 text files")
-    return found
+    return sorted(found)
 
 
 def read_text(path: Path, field: str) -> str:

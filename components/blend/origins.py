@@ -1,11 +1,13 @@
 """What the inputs of a recipe hold: read and checked before anything is written (law 7)."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.blend import folder_text, python_text
+from components.blend.tokenizer import load_tokenizer
 from components.recipe.errors import BadInput
 from components.recipe.plan import PYTHON_ORIGIN, origin_of
 from components.recipe.recipe import Recipe
@@ -24,46 +26,72 @@ def read_inputs(recipe: Recipe) -> Inputs:
     """Reads every input once. Raises BadInput for what is missing, empty, unreadable or not UTF-8."""
     digests: dict[str, str] = {}
     max_tokens: dict[str, int] = {}
+    places: dict[tuple[str, str], str] = {}
+    owners: dict[bytes, tuple[str, str]] = {}
     for name, source in recipe.sources.items():
-        origin = origin_of(source)
+        origin, field = origin_of(source), f"sources.{name}.folder"
+        twin = places.setdefault((origin, source.python or "text"), name)
+        if twin != name:
+            raise BadInput(
+                "two sources on the same text: it would be drawn twice in an epoch", file=origin,
+                field=f"sources.{name}", given=f"the same as sources.{twin}",
+                allowed="one source; weights say how often",
+            )  # fmt: skip
         if source.folder:
-            field = f"sources.{name}.folder"
             texts = _folder_texts(Path(source.folder), field)
-            if len({text for _, text in texts}) < 2:
-                raise BadInput(
-                    "the held-out part is split off file by file", file=source.folder, field=field,
-                    given=f"{len(texts)} file(s), {len({text for _, text in texts})} different",
-                    allowed="at least two different files",
-                )  # fmt: skip
+            _check_files(source.folder, texts, owners, field)
             digests[origin] = _digest(texts)
             max_tokens[name] = sum(len(text) + 1 for _, text in texts)
         elif origin not in digests:
             digests[origin] = origin_digest(origin, "")
-    for field, folder, needed in (
-        ("tokenizer.folder", recipe.tokenizer.folder, ("tokenizer.json", "tokenizer_config.json")),
-        ("model.folder", recipe.model.folder, ("config.json",)),
-    ):
-        if folder:
-            digests[folder] = _folder_digest(Path(folder), field, needed)
-    if recipe.model.folder and recipe.tokenizer.folder:
-        _check_fit(recipe, Path(recipe.model.folder), Path(recipe.tokenizer.folder))
+    if recipe.tokenizer.folder:
+        needed = ("tokenizer.json", "tokenizer_config.json")
+        digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
+        tokenizer, _ = load_tokenizer(Path(recipe.tokenizer.folder))
+        if recipe.model.folder:
+            digests[recipe.model.folder] = _checked_folder(recipe.model.folder, "model.folder", ("config.json",))
+            _check_fit(recipe, Path(recipe.model.folder), max(tokenizer.get_vocab().values()) + 1)
     return Inputs(digests=digests, max_tokens=max_tokens)
 
 
-def _check_fit(recipe: Recipe, model: Path, tokenizer: Path) -> None:
-    """The model must have an embedding for every token, and a position for every token of a sample."""
-    config, vocabulary = read_json(model / "config.json"), read_json(tokenizer / "tokenizer.json")
-    added = [token["id"] for token in vocabulary.get("added_tokens", [])]
-    num_tokens = max([*vocabulary["model"]["vocab"].values(), *added]) + 1
-    if config.get("vocab_size", num_tokens) < num_tokens:
+def _check_files(folder: str, texts: list[tuple[str, bytes]], owners: dict[bytes, tuple[str, str]], field: str) -> None:
+    """Each folder is split by itself: what stands in two could be trained on and held out at once."""
+    if len({text for _, text in texts}) < 2:
         raise BadInput(
-            "the tokenizer has ids beyond the model's vocabulary", file=str(tokenizer), field="tokenizer.folder",
-            given=f"{num_tokens:,} ids", allowed=f"at most {config['vocab_size']:,} (config.json of {model})",
+            "the held-out part is split off file by file", file=folder, field=field,
+            given=f"{len(texts)} file(s), {len({text for _, text in texts})} different",
+            allowed="at least two different files",
         )  # fmt: skip
-    if config.get("max_position_embeddings", recipe.sequence_length) < recipe.sequence_length:
+    for name, text in texts:
+        owner = owners.setdefault(hashlib.sha256(text).digest(), (folder, name))
+        if owner[0] != folder:
+            raise BadInput(
+                "the same text stands in two sources: it could be trained on and held out at once",
+                file=f"{folder}/{name}", field=field, given=f"the same as {owner[0]}/{owner[1]}",
+                allowed="each text in one source",
+            )  # fmt: skip
+
+
+def _check_fit(recipe: Recipe, model: Path, num_ids: int) -> None:
+    """The model must have an embedding for every token, and a position for every token of a sample."""
+    try:
+        config = read_json(model / "config.json")
+        vocab_size = int(config.get("vocab_size", num_ids))
+        num_positions = int(config.get("max_position_embeddings", recipe.sequence_length))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadInput(
+            f"not a model's configuration: {error}", file=str(model / "config.json"), field="model.folder"
+        ) from None
+    if vocab_size < num_ids:
+        raise BadInput(
+            "the tokenizer has ids beyond the model's vocabulary", file=str(recipe.tokenizer.folder),
+            field="tokenizer.folder", given=f"{num_ids:,} ids",
+            allowed=f"at most {vocab_size:,} (config.json of {model})",
+        )  # fmt: skip
+    if num_positions < recipe.sequence_length:
         raise BadInput(
             "longer than the model's positions", file=str(model), field="sequence_length",
-            given=recipe.sequence_length, allowed=f"at most {config['max_position_embeddings']:,}",
+            given=recipe.sequence_length, allowed=f"at most {num_positions:,}",
         )  # fmt: skip
 
 
@@ -81,14 +109,21 @@ def _folder_texts(folder: Path, field: str) -> list[tuple[str, bytes]]:
     return [(name, folder_text.read_text(path, field).encode()) for name, path in files]
 
 
-def _folder_digest(folder: Path, field: str, needed: tuple[str, ...]) -> str:
-    if not folder.is_dir():
-        raise BadInput("no such folder", file=str(folder), field=field, allowed=f"a folder with {' and '.join(needed)}")
+def _checked_folder(folder: str, field: str, needed: tuple[str, ...]) -> str:
+    """The folder's digest. Raises BadInput where it lacks what a tokenizer's or model's folder has."""
+    path = Path(folder)
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a parent is closed)
+        raise BadInput("no such folder", file=folder, field=field, allowed=f"a folder with {' and '.join(needed)}")
     for name in needed:
-        if not (folder / name).is_file():
-            raise BadInput(f"the folder has no {name}", file=str(folder), field=field, allowed=", ".join(needed))
-    if field == "model.folder" and not list(folder.glob("*.safetensors")):
-        raise BadInput("the folder has no weights", file=str(folder), field=field, allowed="*.safetensors")
+        if not (path / name).is_file():
+            raise BadInput(f"the folder has no {name}", file=folder, field=field, allowed=", ".join(needed))
+    if field == "model.folder" and not list(path.glob("*.safetensors")):
+        raise BadInput("the folder has no weights", file=folder, field=field, allowed="*.safetensors")
+    return folder_digest(path)
+
+
+def folder_digest(folder: Path) -> str:
+    """Of a tokenizer's or model's files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".txt"}):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

@@ -30,16 +30,20 @@ class EvaluateJob(Config):
 def main() -> None:
     die_with_parent()
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+    from components.blend.tokenizer import load_tokenizer
     from components.evaluate.suite import build_tasks, evaluate_model
 
     job = EvaluateJob.model_validate_json(Path(sys.argv[1]).read_text())
     parts = {source: (part, Path(path)) for source, (part, path) in job.parts.items()}
+    tokenizer, _ = load_tokenizer(Path(job.tokenizer))
     failed = False
     for model in job.models:
-        # Tasks hold their requests and answers: each model gets its own.
-        tasks = build_tasks(parts, job.questions, job.bytes_per_source)
         try:
-            result = evaluate_model(Path(model.folder), Path(job.tokenizer), tasks, job.sequence_length, job.batch_size)
+            # Tasks hold their requests and answers: each model gets its own.
+            tasks, too_long = build_tasks(parts, job.questions, job.bytes_per_source, tokenizer, job.sequence_length)
+            result = {"questions_too_long": too_long} | evaluate_model(
+                Path(model.folder), Path(job.tokenizer), tasks, job.sequence_length, job.batch_size
+            )
         except Exception as error:  # one model's failure must not take the others' scores
             traceback.print_exc()
             result = {"error": f"{type(error).__name__}: {error}"}

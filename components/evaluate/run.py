@@ -1,6 +1,5 @@
 """The launcher of evaluation: all models that still need their scores, in one process."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,9 @@ from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan, origin_of
 from components.store.store import Store, read_json, write_json
-from components.train.run import gb_is_done, model_folder
+from components.train.run import model_folder, model_is_there
+
+NUM_THREADS = 2
 
 
 class EvaluationFailed(RuntimeError):
@@ -22,11 +23,12 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         evaluation.digest: evaluation
         for model, evaluation in [(plan.base, plan.base_evaluation)]
         + [(arm.model, arm.evaluation) for arm in plan.arms]
-        if not store.is_done(evaluation) and model_is_there(plan, store, model)
+        if not store.is_done(evaluation) and model_is_there(store, model)
     }
     if not wanted:
         return
-    folder = store.root / "jobs" / f"evaluate-{os.getpid()}"
+    folder = store.root / "jobs" / "evaluate"
+    shutil.rmtree(folder, ignore_errors=True)  # of a launcher that was killed
     folder.mkdir(parents=True)
     recipe = plan.recipe
     results = {digest: folder / f"{digest}.json" for digest in wanted}
@@ -47,18 +49,12 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     write_json(folder / "job.json", job.model_dump(mode="json"))
     end = run_job(
         f"evaluate-{first.digest}", "components.evaluate.app", [str(folder / "job.json")], store.log_folder(first),
-        num_threads=2,
+        num_threads=NUM_THREADS,
     )  # fmt: skip
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
     shutil.rmtree(folder)
     if failed:
         raise EvaluationFailed(f"{len(failed)} of {len(wanted)} models have no scores; log: {end.log}")
-
-
-def model_is_there(plan: Plan, store: Store, model: Identity) -> bool:
-    if model.step == "model":
-        return gb_is_done(plan.gb_run(model.inputs["gb"].digest), store)
-    return store.is_done(model)
 
 
 def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) -> bool:
@@ -68,7 +64,9 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
         return False
     with store.output(evaluation) as folder:
         write_json(folder / "examples.json", result["examples"])
-        store.write_record(evaluation, folder, {"scores": result["scores"]}, {"num_threads": 2})
+        outputs = {"scores": result["scores"], "questions_too_long": result["questions_too_long"]}
+        store.write_record(evaluation, folder, outputs, {"num_threads": NUM_THREADS})
+    store.forget_failure(evaluation)
     return True
 
 

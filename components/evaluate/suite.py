@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from components.blend.documents import read_documents
 from components.evaluate.questions import multiple_choice
 
@@ -13,13 +15,25 @@ MAX_DOCUMENT_CHARACTERS = 6_000
 """Bits per byte are measured on the beginning of each document, so that many documents fit into the budget."""
 
 
-def build_tasks(parts: dict[str, tuple[str, Path]], num_questions: int, bytes_per_source: int) -> dict[str, Any]:
-    """lm-eval tasks by name. `parts`: for each source its part and its held-out documents' file."""
+def build_tasks(
+    parts: dict[str, tuple[str, Path]],
+    num_questions: int,
+    bytes_per_source: int,
+    tokenizer: Tokenizer,
+    sequence_length: int,
+) -> tuple[dict[str, Any], int]:
+    """lm-eval tasks by name, and how many questions did not fit into `sequence_length` tokens.
+
+    `parts`: for each source its part and its held-out documents' file.
+    """
     tasks: dict[str, Any] = {}
+    too_long = 0
     for source, (part, path) in parts.items():
         documents = list(read_documents(path))
         if part == "qa" and QUESTIONS_TASK not in tasks:
-            questions = multiple_choice(documents, num_questions)
+            questions, too_long = multiple_choice(
+                documents, num_questions, lambda text: len(tokenizer.encode(text).ids) <= sequence_length
+            )
             if questions:
                 tasks[QUESTIONS_TASK] = _task(
                     QUESTIONS_TASK, questions, output_type="multiple_choice", doc_to_text="prompt",
@@ -32,7 +46,7 @@ def build_tasks(parts: dict[str, tuple[str, Path]], num_questions: int, bytes_pe
             name, [{"text": text} for text in texts], output_type="loglikelihood_rolling", doc_to_text="",
             doc_to_target="text", metric_list=[{"metric": "bits_per_byte"}],
         )  # fmt: skip
-    return tasks
+    return tasks, too_long
 
 
 def _task(name: str, rows: list[dict[str, Any]], **config: Any) -> Any:

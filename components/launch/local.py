@@ -89,7 +89,9 @@ def run_job(
 
 def _telling_log(logs: Path, num_processes: int) -> Path:
     candidates = [logs / str(replica) / "stderr.log" for replica in range(num_processes)]
-    return next((log for log in candidates if log.exists() and "Traceback" in log.read_text()), candidates[0])
+    return next(
+        (log for log in candidates if log.exists() and "Traceback" in log.read_text(errors="replace")), candidates[0]
+    )
 
 
 def tail(path: Path, lines: int = 1) -> str:

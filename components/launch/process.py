@@ -4,23 +4,32 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 
 DRIVER_VARIABLE = "SWITCHPOINT_DRIVER_PID"
 PR_SET_PDEATHSIG = 1
+WATCHER = "switchpoint-driver"
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> None:
-    """Asks the kernel (Linux) to send `sent` to this process as soon as its parent ends.
+    """Has `sent` sent to this process as soon as its parent ends (by the kernel, on Linux).
 
-    The parent may have ended already: then the process that started it all, if named in the environment, is gone
-    too, and this one ends here.
+    KFP's local runner puts a shell between itself and a task, which outlives it: so the process that started it all,
+    named in the environment, is looked at too, once a second.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sent)
     driver = os.environ.get(DRIVER_VARIABLE)
-    if driver and not is_alive(int(driver)):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if driver and WATCHER not in {thread.name for thread in threading.enumerate()}:
+        threading.Thread(target=_end_after, args=(int(driver), sent), name=WATCHER, daemon=True).start()
+
+
+def _end_after(driver: int, sent: signal.Signals) -> None:
+    while is_alive(driver):
+        time.sleep(1)
+    os.kill(os.getpid(), sent)
 
 
 def is_alive(pid: int) -> bool:

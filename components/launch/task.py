@@ -24,7 +24,7 @@ def sole_task(store: Store, name: str) -> AbstractContextManager[None]:
 def task(store: Store, identity: Identity) -> Iterator[None]:
     """Around the work on `identity`: an error is written to the store, where the report finds it, and raised."""
     die_with_parent()
-    store.failure_file(identity).unlink(missing_ok=True)
+    store.forget_failure(identity)
     try:
         with sole_task(store, f"{identity.step}-{identity.digest}"):
             yield

@@ -31,6 +31,6 @@ def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Pat
     plan, inputs = check_study(study, recipe_file, root)
     store = open_store(root.resolve())
     for identity in plan.identities():
-        store.failure_file(identity).unlink(missing_ok=True)
+        store.forget_failure(identity)
     path = save_plan(study, store, recipe_file, inputs.digests)
     return path, [name for name, identity in plan.tokens.items() if not store.is_done(identity)]

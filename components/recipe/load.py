@@ -13,6 +13,19 @@ from components.recipe.recipe import Config, Recipe
 ORDERED_FIELDS = ("sources", "arms")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping that gives a key twice: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key `{key}` is given twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def load_study(path: Path) -> dict[str, Any]:
     """The study as plain data, its relative paths made absolute: the pipeline's parameter.
 
@@ -23,7 +36,7 @@ def load_study(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the recipe cannot be read: {error}", file=str(path)) from None
     try:
-        study = yaml.safe_load(text)
+        study = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         raise BadInput(f"not YAML: {' '.join(str(error).split())}", file=str(path)) from None
     if not isinstance(study, dict):

@@ -23,8 +23,8 @@ FORMATS = {
 PYTHON_ORIGIN = "python"
 
 
-def _identity(step: str, config: Mapping[str, Any], **inputs: Identity) -> Identity:
-    return Identity(step=step, format=FORMATS[step], config=config, inputs=inputs)
+def _identity(step: str, config: Mapping[str, Any], inputs: Mapping[str, Identity] | None = None) -> Identity:
+    return Identity(step=step, format=FORMATS[step], config=config, inputs=inputs or {})
 
 
 def origin_of(source: Source) -> str:
@@ -138,15 +138,16 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
         for origin in sorted({origin_of(source) for source in recipe.sources.values()})
     }  # fmt: skip
     source_texts = {name: texts[origin_of(source)] for name, source in recipe.sources.items()}
-    tokenizer = _tokenizer(recipe, input_digests, source_texts)
+    from_sources = {f"source {name}": text for name, text in source_texts.items()}
+    tokenizer = _tokenizer(recipe, input_digests, from_sources)
     tokens = {
         name: _identity(
-            "tokens", {"part": source.python or "text"}, text=source_texts[name], tokenizer=tokenizer
+            "tokens", {"part": source.python or "text"}, {"text": source_texts[name], "tokenizer": tokenizer}
         )
         for name, source in recipe.sources.items()
     }  # fmt: skip
     blends = {
-        name: _identity("blend", {"weights": weights}, **{source: tokens[source] for source in sorted(weights)})
+        name: _identity("blend", {"weights": weights}, {source: tokens[source] for source in sorted(weights)})
         for name, weights in recipe.blends.items()
     }
     base, base_schedule = _base(recipe, input_digests, blends, tokenizer)
@@ -157,7 +158,7 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
             | {"sequence_length": recipe.sequence_length}
             | {"parts": {n: s.python or "text" for n, s in recipe.sources.items()}}
         )
-        return _identity("evaluation", config, model=model, tokenizer=tokenizer, **source_texts)
+        return _identity("evaluation", config, {"model": model, "tokenizer": tokenizer} | from_sources)
 
     arms = [
         _arm(recipe, arm_id, override, base, base_schedule, blends, evaluation, file)
@@ -168,16 +169,21 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
         recipe=recipe, texts=texts, tokenizer=tokenizer, tokens=tokens, blends=blends, base=base,
         base_schedule=base_schedule, base_evaluation=evaluation(base), gb_runs=_gb_runs(recipe, arms), arms=tuple(arms),
         report=_identity(
-            "report", {"name": recipe.name, "question": recipe.question}, base=evaluation(base), **evaluations
+            "report",
+            {
+                "name": recipe.name, "question": recipe.question,
+                "arms": [[arm.arm_id, *(phase.blend for phase in arm.phases)] for arm in arms],
+            },
+            {"base": evaluation(base), **evaluations},
         ),
     )  # fmt: skip
 
 
-def _tokenizer(recipe: Recipe, input_digests: Mapping[str, str], source_texts: Mapping[str, Identity]) -> Identity:
+def _tokenizer(recipe: Recipe, input_digests: Mapping[str, str], from_sources: Mapping[str, Identity]) -> Identity:
     if recipe.tokenizer.folder:
         return _identity("tokenizer", {"content": input_digests[recipe.tokenizer.folder]})
     parts = {name: source.python or "text" for name, source in recipe.sources.items()}
-    return _identity("tokenizer", {"vocab_size": recipe.tokenizer.vocab_size, "parts": parts}, **source_texts)
+    return _identity("tokenizer", {"vocab_size": recipe.tokenizer.vocab_size, "parts": parts}, from_sources)
 
 
 def _base(
@@ -193,7 +199,7 @@ def _base(
         warmup_tokens=pretrain.warmup_tokens,
         horizon_tokens=base_steps(pretrain, recipe) * recipe.tokens_per_step,
     )  # fmt: skip
-    return _identity("base", config, blend=blends[pretrain.blend], tokenizer=tokenizer), schedule
+    return _identity("base", config, {"blend": blends[pretrain.blend], "tokenizer": tokenizer}), schedule
 
 
 def base_steps(pretrain: Pretrain, recipe: Recipe) -> int:
@@ -241,12 +247,14 @@ def _arm(
                 "min_learning_rate": schedule.min_learning_rate, "horizon_tokens": schedule.horizon_tokens,
             },
         },
-        base=base, blend=blends[gb],
+        {"base": base, "blend": blends[gb]},
     )  # fmt: skip
     qb_run = None
     if switches:
-        qb_run = _identity("qb", {"switch_step": at_step, "end_step": horizon_steps}, gb=gb_run, blend=blends[qb])
-    model = qb_run or _identity("model", {"step": horizon_steps}, gb=gb_run)
+        qb_run = _identity(
+            "qb", {"switch_step": at_step, "end_step": horizon_steps}, {"gb": gb_run, "blend": blends[qb]}
+        )
+    model = qb_run or _identity("model", {"step": horizon_steps}, {"gb": gb_run})
     return ArmPlan(
         arm_id=arm_id, seed=seed, schedule=schedule, phases=phases, gb_run=gb_run, qb_run=qb_run, model=model,
         evaluation=evaluation(model), horizon_steps=horizon_steps, switch_step=at_step,

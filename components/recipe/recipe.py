@@ -23,9 +23,14 @@ def _weight(value: Any) -> Any:
 
 
 Weight = Annotated[Fraction, BeforeValidator(_weight), PlainSerializer(str)]
-Weights = dict[str, Weight]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
+"""Of sources, blends and arms: they become file, metric and parameter names."""
+Weights = dict[Name, Weight]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
-Tokens = Annotated[int, Field(gt=0)]
+MAX_EXACT_INT = 2**53
+"""KFP hands integers on as floats."""
+Seed = Annotated[int, Field(ge=0, le=MAX_EXACT_INT)]
+Tokens = Annotated[int, Field(gt=0, le=MAX_EXACT_INT)]
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -126,7 +131,7 @@ class Arm(Config):
     schedule: ScheduleConfig | None = None
     switch: Switch | None = None
     horizon_tokens: Tokens | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
 
 
 class Evaluation(Config):
@@ -143,23 +148,32 @@ class Recipe(Config):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     question: str = ""
-    sources: Annotated[dict[str, Source], Field(min_length=1)]
+    sources: Annotated[dict[Name, Source], Field(min_length=1)]
     heldout_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     tokenizer: Tokenizer
     model: Model
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)]
     batch_size: Count
     """Samples per step, over all processes."""
-    blends: Annotated[dict[str, Weights], Field(min_length=1)]
+    blends: Annotated[dict[Name, Weights], Field(min_length=1)]
     gb: str
     qb: str
     schedule: ScheduleConfig = ScheduleConfig()
     switch: Switch = Switch()
     horizon_tokens: Tokens
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Decides the order of the data of the continued run, never the base."""
-    arms: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")], Arm], Field(min_length=1)]
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if "base" in self.arms:
+            raise ValueError("an arm cannot be called `base`: that is the first row's name")
+        processes = self.model.pretrain.num_processes if self.model.pretrain else 1
+        if self.batch_size % processes:
+            raise ValueError(f"batch_size {self.batch_size} cannot be divided over {processes} num_processes")
+        return self
 
     @property
     def tokens_per_step(self) -> int:

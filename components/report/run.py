@@ -6,14 +6,15 @@ from components.recipe.plan import Plan
 from components.report import results, table
 from components.report.results import Row
 from components.store.store import Store, write_json
-from components.tracking.study import Logged, compare_commands, log_study, tracking_uri
+from components.tracking.study import Logged, compare_commands, log_study, tracked_in
 
 
 def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
     """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores."""
     folder = store.path(plan.report)
     page = folder / "report.html"
-    if store.is_done(plan.report) and page.exists() and _tracking_is_there(store):
+    record = store.record(plan.report)
+    if record and page.exists() and record["outputs"]["tracked_in"] == tracked_in(store):
         return page
     folder.mkdir(parents=True, exist_ok=True)
     found = results.rows(plan, store)
@@ -27,7 +28,8 @@ def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
     (folder / "report.md").write_text(table.markdown(built), encoding="utf-8")
     write_json(folder / "report.json", as_data(plan, found, logged) | {"compare": compare})
     if not built.failures:
-        store.write_record(plan.report, folder, {"report": "report.html", "mlflow_runs": logged.run_ids})
+        outputs = {"report": "report.html", "tracked_in": tracked_in(store), "mlflow_runs": logged.run_ids}
+        store.write_record(plan.report, folder, outputs)
     return page
 
 
@@ -47,8 +49,3 @@ def as_data(plan: Plan, found: list[Row], logged: Logged) -> dict[str, object]:
             for row in found
         ],
     }
-
-
-def _tracking_is_there(store: Store) -> bool:
-    uri = tracking_uri(store)
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()

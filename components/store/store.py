@@ -120,7 +120,10 @@ class Store:
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:
         """Why the step failed, where it was tried and has neither succeeded nor been tried again since."""
-        return None if self.is_done(identity) else read_json(self.failure_file(identity))
+        return read_json(self.failure_file(identity))
+
+    def forget_failure(self, identity: Identity) -> None:
+        self.failure_file(identity).unlink(missing_ok=True)
 
     def log_folder(self, identity: Identity) -> Path:
         return self.root / "logs" / identity.step / identity.digest
@@ -143,9 +146,10 @@ def open_store(root: Path) -> Store:
 def check_writable(root: Path) -> None:
     """Raises BadInput where a store at `root` could not be written; writes nothing."""
     existing = root
-    while not existing.exists():
+    while not os.path.lexists(existing):
         existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    # Path.is_dir raises where a parent is closed.
+    if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):  # noqa: PTH112
         raise BadInput("the store cannot be written", file=str(root), field="--store", allowed="a folder of yours")
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
         raise BadInput("the store lies on a read-only file system", file=str(root), field="--store")

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from components.launch.task import sole_task
+from components.recipe.digest import digest_of
 from components.recipe.plan import ArmPlan, Plan
 from components.report.results import Row, curve
 from components.store.store import Store
 from components.train.metrics import read_metrics
 
+DATABASE = "mlflow.db"
 BATCH_METRICS = 1000
 """The most that MLflow takes in one call."""
 CURVE_KEYS = {"loss": "train.loss", "learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm"}
@@ -24,7 +27,12 @@ RUN_TAG = "switchpoint.run"
 
 def tracking_uri(store: Store) -> str:
     """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / DATABASE).resolve()}"
+
+
+def tracked_in(store: Store) -> str:
+    """Where a study logged now would be: what a report that was written before is compared by. Empty where nowhere."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or (DATABASE if (store.root / DATABASE).exists() else "")
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,25 @@ def log_study(plan: Plan, store: Store, found: list[Row]) -> Logged:
     """Logs the base and every arm."""
     from mlflow import MlflowClient
 
+    with sole_task(store, "mlflow"):
+        _make_database(store)
     client = MlflowClient(tracking_uri(store))
     experiment_id = _experiment(client, plan.recipe.name, store)
     run_ids = {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
     return Logged(experiment_id, run_ids)
+
+
+def _make_database(store: Store) -> None:
+    """MLflow makes its tables in many steps, and cannot go on where it was cut off: so aside, then one rename."""
+    from mlflow import MlflowClient
+
+    database = store.root / DATABASE
+    if os.environ.get("MLFLOW_TRACKING_URI") or database.exists():
+        return
+    beside = store.root / f".{DATABASE}"
+    beside.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{beside.resolve()}").search_experiments()
+    beside.rename(database)
 
 
 def _experiment(client: Any, name: str, store: Store) -> str:
@@ -60,14 +83,19 @@ def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row
     identity = plan.base_evaluation if row.arm is None else row.arm.evaluation
     steps = list(read_metrics(store.path(plan.base))) if row.arm is None else curve(plan, store, row.arm)
     began_ms, ended_ms = (int(steps[end]["time"] * 1000) if steps else 0 for end in (0, -1))
-    run_id = _find_or_create(client, experiment_id, row.name, identity.digest, began_ms)
     params = {name: _short(value) for name, value in flat_recipe(plan, row.arm).items()}
+    # MLflow's params never change: another value (a renamed blend, say) is another run.
+    digest = digest_of({"evaluation": identity.digest, "params": params})
+    run_id = _find_or_create(client, experiment_id, row.name, digest, began_ms)
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     client.log_dict(run_id, resolved_recipe(plan, row.arm), "recipe.json")
     tokens = steps[-1]["tokens"] if steps else 0
+    # A run that failed and was resumed has some steps anew, at another time but with the same values.
+    logged = max((metric.step for metric in client.get_metric_history(run_id, CURVE_KEYS["loss"])), default=0)
     metrics = [
         Metric(key, step[name], int(step["time"] * 1000), step["tokens"])
         for step in steps
+        if step["tokens"] > logged
         for name, key in CURVE_KEYS.items()
     ]
     for name, score in row.scores.items():

@@ -33,6 +33,12 @@ def steps_in(folder: Path) -> list[int]:
     return sorted(found)
 
 
+def is_kept(folder: Path, step: int) -> bool:
+    """Whether the checkpoint is complete and tells its weights' digest, as those do that are kept."""
+    state = read_json(checkpoint_path(folder, step) / STATE)
+    return state is not None and "weights_sha256" in state
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
@@ -46,7 +52,7 @@ def save_checkpoint(
     `state`: what else the checkpoint tells (its weights' digest, say); written on rank 0.
     """
     path = checkpoint_path(folder, step)
-    working = path.with_name(f".{path.name}")
+    working = path.with_name(f".{path.name}.new")
     alone = not dist.is_initialized()
     rank = 0 if alone else dist.get_rank()
     if rank == 0:
@@ -58,7 +64,8 @@ def save_checkpoint(
     dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=working, no_dist=alone)
     if rank == 0:
         write_json(working / STATE, {"step": step, **state})
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            _remove(path)
         working.rename(path)
         for old in steps_in(folder):
             if old < step and old not in keep:
@@ -69,7 +76,7 @@ def save_checkpoint(
 
 def _remove(path: Path) -> None:
     """Invisible first: a removal that is cut short must not leave what looks complete."""
-    hidden = path.with_name(f".{path.name}")
+    hidden = path.with_name(f".{path.name}.old")
     shutil.rmtree(hidden, ignore_errors=True)
     path.rename(hidden)
     shutil.rmtree(hidden)

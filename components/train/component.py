@@ -39,7 +39,7 @@ def join(plan: str = "") -> List[Dict]:
     from components.train.run import arm_is_done
 
     planned = load_plan(plan)
-    missing = [arm for arm in planned.plan.arms if not arm_is_done(planned.plan, planned.store, arm)]
+    missing = [arm for arm in planned.plan.arms if not arm_is_done(planned.store, arm)]
     return [{"plan": plan, "arm_id": arm.arm_id} for arm in missing]
 
 
@@ -53,7 +53,9 @@ def train_qb(item: Dict) -> None:
 
     planned = load_plan(item["plan"])
     arm = planned.plan.arm(item["arm_id"])
-    check_gb_run(planned.plan, planned.store, arm)
-    if arm.qb_run is not None:
-        with task(planned.store, arm.qb_run):
-            train(planned.plan, planned.store, arm)
+    if arm.qb_run is None:  # it ends inside its GB run, whose failure is told there
+        check_gb_run(planned.plan, planned.store, arm)
+        return
+    with task(planned.store, arm.qb_run):
+        check_gb_run(planned.plan, planned.store, arm)
+        train(planned.plan, planned.store, arm)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from components.store.store import write_json
 from components.train.checkpoint import (
     checkpoint_path,
+    is_kept,
     load_checkpoint,
     model_path,
     save_checkpoint,
@@ -47,7 +48,7 @@ class Trainer:
 
     def _is_kept(self, step: int) -> bool:
         exported = step not in self.job.export_steps or model_path(self.folder, step).exists()
-        return exported and step in steps_in(self.folder)
+        return exported and is_kept(self.folder, step)
 
     def _load(self, wanted_step: int) -> int:
         """Goes on from the newest checkpoint of the job's own before what is missing, or starts as the job says.
@@ -112,6 +113,8 @@ class Trainer:
         metrics.write(row)
 
     def _save(self) -> None:
+        if is_kept(self.folder, self.step):  # trained again for the sake of an earlier step: the same bits
+            return
         # The weights' digest costs a gather: it is taken where somebody compares or exports them.
         state = full_state(self.model) if self.step in self.keep else {}
         facts: dict[str, object] = {"weights_sha256": weights_digest(state)} if state else {}

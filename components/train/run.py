@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+from components.blend.origins import folder_digest
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.epochs import samples_per_epoch
+from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, GBRun, Plan, base_steps
 from components.recipe.recipe import Recipe
 from components.store.store import Store, read_json, write_json
+from components.train.checkpoint import is_kept, model_path
 from components.train.job import JobPhase, JobSource, StartMode, TrainJob
+from components.train.metrics import read_metrics
 
 BASE_SEED = 0
 """A recipe's seed never changes its base."""
@@ -27,7 +31,8 @@ def train_base(plan: Plan, store: Store) -> None:
     folder = store.path(plan.base)
     folder.mkdir(parents=True, exist_ok=True)
     if pretrain is None:
-        store.write_record(plan.base, folder, {"model": str(recipe.model.folder)})
+        _check_model_folder(plan)
+        store.write_record(plan.base, folder, {"model_folder": str(recipe.model.folder)})
         return
     assert plan.base_schedule is not None
     end_step = base_steps(pretrain, recipe)
@@ -54,11 +59,13 @@ def train_gb(plan: Plan, store: Store, digest: str) -> None:
         return
     folder = store.path(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
+    _check_model_folder(plan)
     start: StartMode = "new_schedule" if plan.recipe.model.pretrain else "fresh"
+    base_model = model_folder(plan, store, plan.base)
     kept = set((store.record(run.identity) or {"outputs": {"keep_steps": []}})["outputs"]["keep_steps"])
     job = TrainJob(
-        start=start, start_from=str(_base_path(plan, store, "checkpoint" if start == "new_schedule" else "model")),
-        model_config_folder=str(_base_path(plan, store, "model")),
+        start=start, start_from=str(_base_checkpoint(plan, store) if start == "new_schedule" else base_model),
+        model_config_folder=str(base_model),
         phases=[JobPhase(weights=plan.recipe.blends[run.blend], start_step=0)], seed=run.seed,
         max_learning_rate=run.schedule.max_learning_rate, min_learning_rate=run.schedule.min_learning_rate,
         horizon_tokens=run.schedule.horizon_tokens, start_step=0, end_step=run.end_step,
@@ -78,17 +85,19 @@ def train_gb(plan: Plan, store: Store, digest: str) -> None:
 def gb_is_done(run: GBRun, store: Store) -> bool:
     """Whether every checkpoint and model that the arms need from the GB run is there."""
     folder = store.path(run.identity)
-    return store.is_done(run.identity) and all(
-        [(folder / f"checkpoints/step-{step:08d}").is_dir() for step in run.keep_steps]
-        + [(folder / f"models/step-{step:08d}").is_dir() for step in run.export_steps]
+    return (
+        store.is_done(run.identity)
+        and all(is_kept(folder, step) for step in run.keep_steps)
+        and all(model_path(folder, step).is_dir() for step in run.export_steps)
     )
 
 
 def check_gb_run(plan: Plan, store: Store, arm: ArmPlan) -> None:
-    """Raises TrainingFailed, with the reason, where the GB run that the arm needs is not there."""
-    gb_run = plan.gb_run(arm.gb_run.digest)
-    if not gb_is_done(gb_run, store):
-        cause = store.failure(gb_run.identity) or store.failure(plan.base) or {"reason": "it was not trained"}
+    """Raises TrainingFailed, with the reason, where what the arm needs from its GB run is not there."""
+    folder, step = store.path(arm.gb_run), arm.switch_step
+    there = is_kept(folder, step) if arm.qb_run is not None else model_path(folder, step).is_dir()
+    if not there:
+        cause = store.failure(arm.gb_run) or store.failure(plan.base) or {"reason": "it was not trained"}
         raise TrainingFailed(f"{arm.arm_id}: its GB run is missing: {cause['reason']}")
 
 
@@ -103,7 +112,7 @@ def train_qb(plan: Plan, store: Store, arm: ArmPlan) -> None:
     job = TrainJob(
         start="new_data",
         start_from=str(store.path(arm.gb_run) / f"checkpoints/step-{arm.switch_step:08d}"),
-        model_config_folder=str(_base_path(plan, store, "model")),
+        model_config_folder=str(model_folder(plan, store, plan.base)),
         phases=[
             JobPhase(weights=recipe.blends[phase.blend], start_step=phase.start_step) for phase in arm.phases
         ],
@@ -120,22 +129,36 @@ def train_qb(plan: Plan, store: Store, arm: ArmPlan) -> None:
     store.write_record(arm.qb_run, folder, outputs, {"num_processes": 1, "num_threads": 1})
 
 
-def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
+def arm_is_done(store: Store, arm: ArmPlan) -> bool:
     """Whether the arm's model is there."""
-    if arm.qb_run is not None:
-        return store.is_done(arm.qb_run)
-    return gb_is_done(plan.gb_run(arm.gb_run.digest), store)
+    return model_is_there(store, arm.model)
 
 
-def model_folder(plan: Plan, store: Store, identity: Identity) -> Path:
+def model_is_there(store: Store, model: Identity) -> bool:
+    """Of a base, a QB run, or an arm that ends inside a GB run."""
+    if model.step == "model":
+        return model_path(store.path(model.inputs["gb"]), model.config["step"]).is_dir()
+    return store.is_done(model)
+
+
+def model_folder(plan: Plan, store: Store, model: Identity) -> Path:
     """The Hugging Face folder of a base, a GB run's end or a QB run."""
-    if identity.step == "model":
-        return store.path(identity.inputs["gb"]) / f"models/step-{identity.config['step']:08d}"
-    return store.path(identity) / (store.record(identity) or {})["outputs"]["model"]
+    if model.step == "model":
+        return model_path(store.path(model.inputs["gb"]), model.config["step"])
+    if model == plan.base and plan.recipe.model.folder:
+        return Path(plan.recipe.model.folder)
+    return store.path(model) / (store.record(model) or {})["outputs"]["model"]
 
 
-def _base_path(plan: Plan, store: Store, output: str) -> Path:
-    return store.path(plan.base) / (store.record(plan.base) or {})["outputs"][output]
+def _base_checkpoint(plan: Plan, store: Store) -> Path:
+    return store.path(plan.base) / (store.record(plan.base) or {})["outputs"]["checkpoint"]
+
+
+def _check_model_folder(plan: Plan) -> None:
+    """Raises BadInput where the user's base is not the one that was planned."""
+    folder = plan.recipe.model.folder
+    if folder and folder_digest(Path(folder)) != plan.base.config["content"]:
+        raise BadInput("the folder has changed since it was planned: run again", file=folder, field="model.folder")
 
 
 def _common(plan: Plan, store: Store, folder: Path, blends: list[str]) -> dict[str, Any]:
@@ -165,7 +188,7 @@ def _run(store: Store, identity: Identity, job: TrainJob, num_processes: int = 1
     name = f"{identity.step}-{identity.digest}"
     end = run_job(name, "components.train.app", [str(file)], store.log_folder(identity), num_processes=num_processes)
     if not end.succeeded:
-        status = read_json(Path(job.folder) / "status.json") or {"step": 0, "state": "not started"}
+        step = max((row["step"] for row in read_metrics(Path(job.folder))), default=job.start_step)
         reason = tail(end.log) or end.reason
-        store.write_failure(identity, f"{reason} (step {status['step']} of {job.end_step})", str(end.log))
+        store.write_failure(identity, f"{reason} (step {step} of {job.end_step})", str(end.log))
         raise TrainingFailed(f"{reason}; log: {end.log}")

@@ -30,6 +30,17 @@ def _empty_folder(study: Study, folder: Path) -> None:
     study["sources"]["prose"]["folder"] = "none"
 
 
+def _same_text_twice(study: Study, folder: Path) -> None:
+    (folder / "answers" / "copy.txt").write_text(next((folder / "prose").iterdir()).read_text())
+
+
+def _broken_tokenizer(study: Study, folder: Path) -> None:
+    (folder / "tokenizer").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / "tokenizer" / name).write_text("{}")
+    study["tokenizer"] = {"folder": "tokenizer"}
+
+
 def _bad_model(study: Study, folder: Path) -> None:
     study |= {"model": {"folder": "no-model"}, "tokenizer": {"folder": "no-tokenizer"}}
     study["schedule"] = {"max_learning_rate": 1e-3}
@@ -52,6 +63,12 @@ BAD: dict[str, tuple[Callable[[Study, Path], Any], tuple[str, ...]]] = {
         lambda s, f: s.update(tokenizer={"folder": "no-tokenizer"}), ("no-tokenizer", "tokenizer.folder", "no such"),
     ),
     "model folder": (_bad_model, ("no-tokenizer", "tokenizer.folder", "no such folder")),
+    "one folder twice": (
+        lambda s, f: s["sources"]["answers"].update(folder="prose"),
+        ("sources.answers", "two sources on the same text", "sources.prose"),
+    ),
+    "one text in two sources": (_same_text_twice, ("copy.txt", "sources.answers.folder", "stands in two sources")),
+    "broken tokenizer": (_broken_tokenizer, ("tokenizer.json", "tokenizer: not a tokenizer")),
     "switch outside": (
         lambda s, f: s.update(switch={"learning_rate_ratio": 0.001}),
         ("recipe.yaml", "switch.learning_rate_ratio", "outside the run"),

@@ -21,8 +21,6 @@ from components.train.run import model_folder
 from tests.conftest import losses, records, switchpoint, tiny_study, weights
 from tests.pipelines.conftest import Finished
 
-LONG_RUNNING = ("base", "gb", "qb")
-
 
 def mlflow_runs(root: Path) -> dict[str, Any]:
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
@@ -151,33 +149,59 @@ def test_where_one_arm_fails_the_others_finish_and_the_report_says_why(copied: C
     assert all(run.info.status == "FINISHED" for _, run in mlflow_runs(study.root).values())
 
 
+CUTS = {
+    "text": ("text/.*", signal.SIGKILL),
+    "base": ("base/*/metrics.jsonl", signal.SIGINT),
+    "gb": ("gb/*/metrics.jsonl", signal.SIGKILL),
+    "qb": ("qb/*/metrics.jsonl", signal.SIGKILL),
+    "evaluation": ("jobs/evaluate/job.json", signal.SIGKILL),
+    "report": (".mlflow.db", signal.SIGKILL),
+}
+"""Where the run is cut off: the step, what shows that it has begun, and the signal (SIGINT is Ctrl-C)."""
+
+
 def test_cut_off_at_any_moment_it_resumes_and_ends_with_the_same_bits(finished: Finished, tmp_path: Path) -> None:
-    """Ctrl-C in the base, kill -9 of the whole group in GB and in QB, then to the end."""
+    """Ctrl-C or kill -9 of the whole group inside every step, each in a new run, then to the end."""
     root = tmp_path / "store"
-    for step, sent in zip(LONG_RUNNING, (signal.SIGINT, signal.SIGKILL, signal.SIGKILL), strict=True):
-        code = _run_until(finished.recipe, root, step, sent)
+    for step, (shows, sent) in CUTS.items():
+        code = _run_until(finished.recipe, root, shows, sent)
         assert code == (130 if sent == signal.SIGINT else -signal.SIGKILL)
         _wait_for_the_orphans(root)
-        assert not records(root, step), "it was to be cut off before its end"
+        assert step == "text" or not records(root, step), "it was to be cut off before its end"
     ended = switchpoint("run", finished.recipe, "--store", root)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert weights(root) == weights(finished.root)
     assert losses(root) == losses(finished.root)
     scores = [[record["outputs"] for record in records(one, "evaluation")] for one in (root, finished.root)]
     assert scores[0] == scores[1]
+    assert set(mlflow_runs(root)) == set(mlflow_runs(finished.root))
 
 
-def _run_until(recipe: Path, root: Path, step: str, sent: signal.Signals) -> int:
-    """Starts the study in a process group of its own and sends the signal to the group once `step` trains."""
+def test_no_task_outlives_the_command(finished: Finished, tmp_path: Path) -> None:
+    """A signal to the command alone, not to its group: what it started ends all the same."""
+    root = tmp_path / "store"
+    assert _run_until(finished.recipe, root, "base/*/metrics.jsonl", signal.SIGKILL, whole_group=False) == -9
+    _wait_for_the_orphans(root)
+
+
+def _run_until(recipe: Path, root: Path, shows: str, sent: signal.Signals, whole_group: bool = True) -> int:
+    """Starts the study in a process group of its own and sends the signal once the file `shows` has something in it."""
     command = [sys.executable, "-m", "pipelines.cli", "run", str(recipe), "--store", str(root)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
-    while not any(file.stat().st_size for file in root.glob(f"{step}/*/metrics.jsonl")):
+    while not any(_has_begun(path) for path in root.glob(shows)):
         assert process.poll() is None, "it ended before it could be cut off"
         assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, sent)
+        time.sleep(0.01)
+    (os.killpg if whole_group else os.kill)(process.pid, sent)
     return process.wait(timeout=60)
+
+
+def _has_begun(path: Path) -> bool:
+    try:
+        return path.is_dir() or path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _wait_for_the_orphans(root: Path) -> None:
@@ -198,6 +222,18 @@ def _processes_of(root: Path) -> list[str]:
         if str(root) in line:
             found.append(line)
     return found
+
+
+def test_a_renamed_blend_trains_nothing_and_is_shown(copied: Callable[[], Finished]) -> None:
+    study = copied()
+    text = study.recipe.read_text().replace("mixed:", "blended:").replace(": mixed", ": blended")
+    renamed = study.recipe.with_name("renamed.yaml")
+    renamed.write_text(text)
+    trained = weights(study.root)
+    ended = switchpoint("run", renamed, "--store", study.root)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "prose → blended" in ended.stdout
+    assert weights(study.root) == trained
 
 
 def test_another_sequence_length_in_the_same_store(copied: Callable[[], Finished]) -> None:

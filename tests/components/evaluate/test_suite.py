@@ -28,7 +28,8 @@ def questions() -> list[Document]:
 
 
 def test_a_question_has_one_right_answer_and_three_from_other_modules() -> None:
-    found = multiple_choice(questions(), 20)
+    found, too_long = multiple_choice(questions(), 20, lambda text: True)
+    assert too_long == 0
     assert len(found) == 20
     module_of = {document.answer: document.unit for document in questions()}
     answer_to = {f"Question: {document.question}\nAnswer:": document.answer for document in questions()}
@@ -39,7 +40,13 @@ def test_a_question_has_one_right_answer_and_three_from_other_modules() -> None:
         wrong = set(question["choices"]) - {right}
         assert module_of[right] not in {module_of[answer] for answer in wrong}
     assert len({question["gold"] for question in found}) > 1
-    assert found == multiple_choice(reversed(questions()), 20)
+    assert (found, 0) == multiple_choice(reversed(questions()), 20, lambda text: True)
+
+
+def test_a_question_too_long_for_the_model_is_left_out_and_counted() -> None:
+    found, too_long = multiple_choice(questions(), 100, lambda text: "number 7 " not in text)
+    assert 0 < too_long == 40 - len(found)
+    assert not any("number 7 " in choice for question in found for choice in question["choices"])
 
 
 def test_documents_are_cut_to_the_budget() -> None:
@@ -75,7 +82,8 @@ def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     write_documents(tmp_path / "qa.jsonl", questions())
     write_documents(tmp_path / "text.jsonl", [Document(unit="u", part="text", text=TEXTS[7])])
-    tasks = build_tasks({"qa": ("qa", tmp_path / "qa.jsonl"), "prose": ("text", tmp_path / "text.jsonl")}, 12, 400)
+    parts = {"qa": ("qa", tmp_path / "qa.jsonl"), "prose": ("text", tmp_path / "text.jsonl")}
+    tasks, _ = build_tasks(parts, 12, 400, tokenizer, 64)
     result = evaluate_model(folder, folder, tasks, sequence_length=64, batch_size=8)
     assert set(result["scores"]) == {"accuracy", "accuracy_normalised", "bits_per_byte.qa", "bits_per_byte.prose"}
     assert result["scores"]["accuracy"]["n"] == 12

@@ -33,6 +33,14 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         lambda s: s["model"]["pretrain"].update(min_learning_rate=0.5),
         r"min_learning_rate lies above",
     ),
+    ("a name", lambda s: s["sources"].update({"web (en)": {"folder": "x"}}), r"sources.web \(en\)"),
+    ("an arm called base", lambda s: s["arms"].update(base={}), r"an arm cannot be called `base`"),
+    ("seed", lambda s: s.update(seed=2**60), r"seed: "),
+    (
+        "processes",
+        lambda s: s["model"]["pretrain"].update(num_processes=3),
+        r"batch_size 4 cannot be divided over 3 num_processes",
+    ),
     (
         "folder base without a learning rate",
         lambda s: s.update(model={"folder": "m"}, tokenizer={"folder": "t"}),
@@ -59,7 +67,14 @@ def test_every_problem_is_told_at_once(study: dict[str, Any]) -> None:
         parse_recipe(study, "recipe.yaml")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [1", "not YAML"), ("- a", "a recipe is a mapping")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "not YAML"),
+        ("- a", "a recipe is a mapping"),
+        ("arms: {a: {}, a: {gb: x}}", "the key `a` is given twice"),
+    ],
+)
 def test_a_file_that_is_no_recipe(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)

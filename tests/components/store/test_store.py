@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from components.launch.task import task
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.store.lock import Locked, locked
@@ -54,14 +55,22 @@ def test_a_changed_field_is_named_against_the_nearest_output(tmp_path: Path) -> 
     assert store.why(Identity(step="qb", format=1, config={})) == []
 
 
-def test_a_failure_is_forgotten_once_the_output_is_there(tmp_path: Path) -> None:
+def test_a_failure_is_kept_until_the_step_is_tried_again(tmp_path: Path) -> None:
     store, one = Store(tmp_path), identity(seed=0)
-    store.write_failure(one, "no memory", "the.log")
+    with store.output(one) as folder:  # a GB run that is there, and is to be extended
+        store.write_record(one, folder, {})
+
+    def fail() -> None:
+        with task(store, one):
+            raise MemoryError("no memory")
+
+    with pytest.raises(MemoryError):
+        fail()
     failure = store.failure(one)
     assert failure is not None
-    assert failure["reason"] == "no memory"
-    with store.output(one) as folder:
-        store.write_record(one, folder, {})
+    assert failure["reason"] == "MemoryError: no memory"
+    with task(store, one):
+        pass
     assert store.failure(one) is None
 
 

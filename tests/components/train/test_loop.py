@@ -113,7 +113,7 @@ def test_what_a_crash_left_half_done_is_done_again(
     with pytest.raises(KeyboardInterrupt):
         run(one)
     assert losses(folder)[-1][0] == 17
-    (folder / "checkpoints" / ".step-00000017").mkdir()  # cut off while it was written
+    (folder / "checkpoints" / ".step-00000017.new").mkdir()  # cut off while it was written
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 18, "lo')
     monkeypatch.setattr(Trainer, "_train_step", whole_step)
