@@ -35,7 +35,10 @@ def run_study(recipe_file: Path, root: Path, console: Console) -> tuple[int, dic
     check_writable(root)
     plan, _ = check_study(study, str(recipe_file), root)
     store = open_store(root)
-    print_plan(plan, store, console)
+    planned = print_plan(plan, store, console)
+    if not planned["missing"]:
+        console.print("nothing is left to do")
+        return 0, print_outcome(plan, store, console) | {"state": "succeeded", "log": ""}
     began = time.monotonic()
     log = store.root / "logs" / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from components.recipe.digest import Identity
 from components.recipe.epochs import check_sources
 from components.recipe.plan import Plan
 from components.report import results
-from components.report.run import as_data
+from components.report.run import as_data, report_is_there
 from components.report.table import Table, build_table
 from components.store.store import Store, read_json
 from components.tracking.study import Logged
@@ -73,6 +73,8 @@ def plan_data(plan: Plan, store: Store) -> dict[str, Any]:
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
     if identity.step == "gb":
         return gb_is_done(plan.gb_run(identity.digest), store)
+    if identity.step == "report":
+        return report_is_there(plan, store)
     return store.is_done(identity)
 
 

@@ -13,8 +13,7 @@ def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
     """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores."""
     folder = store.path(plan.report)
     page = folder / "report.html"
-    record = store.record(plan.report)
-    if record and page.exists() and record["outputs"]["tracked_in"] == tracked_in(store):
+    if report_is_there(plan, store):
         return page
     folder.mkdir(parents=True, exist_ok=True)
     found = results.rows(plan, store)
@@ -31,6 +30,13 @@ def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
         outputs = {"report": "report.html", "tracked_in": tracked_in(store), "mlflow_runs": logged.run_ids}
         store.write_record(plan.report, folder, outputs)
     return page
+
+
+def report_is_there(plan: Plan, store: Store) -> bool:
+    """Whether the report is complete and the study logged where it would be logged now."""
+    record = store.record(plan.report)
+    written = (store.path(plan.report) / "report.html").exists()
+    return record is not None and written and record["outputs"]["tracked_in"] == tracked_in(store)
 
 
 def as_data(plan: Plan, found: list[Row], logged: Logged) -> dict[str, object]:

@@ -68,9 +68,10 @@ def shard(model: PreTrainedModel) -> None:
 
 
 def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """All weights, unsharded, on rank 0 (empty on the others)."""
+    """All weights, unsharded, on rank 0 (empty on the others); of tied ones only the one that is kept."""
     state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return cast(dict[str, torch.Tensor], state)
+    tied = set(model.all_tied_weights_keys)
+    return cast(dict[str, torch.Tensor], {name: value for name, value in state.items() if name not in tied})
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.store.plan_file import Planned
@@ -170,6 +171,8 @@ def test_the_exported_folder_loads_with_the_same_logits(prepared: Planned, alone
     folder = model_path(alone, END)
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert type(loaded).__name__ == "LlamaForCausalLM"
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118 (tied to the embeddings: stored once)
     trainer = Trainer(job(prepared, alone), 0, 1)
     tokens = torch.arange(32)[None]
     assert torch.equal(loaded(tokens).logits, trainer.model(tokens).logits)
