@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from components.recipe.digest import Identity
 from components.recipe.plan import Plan, base_steps
 from components.store.store import Store
 
@@ -74,6 +73,7 @@ class Watch:
     def __init__(self, plan: Plan, store: Store, console: Console) -> None:
         self.store, self.console = store, console
         self.waiting = [identity for identity in plan.identities() if not store.is_done(identity)]
+        self.labels = labels(plan)
         self.runs = _training_runs(plan, store)
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[line]}"),
@@ -98,7 +98,10 @@ class Watch:
                 self._show(run, final)
         for identity in [identity for identity in self.waiting if self.store.is_done(identity)]:
             self.waiting.remove(identity)
-            self.console.print(f"{time.monotonic() - self.began:6.1f} s  {describe(identity)} done", highlight=False)
+            self.console.print(
+                f"{time.monotonic() - self.began:6.1f} s  {self.labels[identity.digest]:<28} done  {identity.digest}",
+                highlight=False,
+            )
 
     def _show(self, run: Watched, final: bool) -> None:
         if self.console.is_terminal and not final:
@@ -110,11 +113,15 @@ class Watch:
             self.console.print(f"          {run.label:<22} {run.line()}", highlight=False)
 
 
-def describe(identity: Identity) -> str:
-    """A step in a word or two, with its digest."""
-    part = identity.config.get("part") or identity.config.get("content") or ""
-    extra = f" {part}" if identity.step == "tokens" else ""
-    return f"{identity.step}{extra} {identity.digest}"
+def labels(plan: Plan) -> dict[str, str]:
+    """What each output is, in a few words, by its digest."""
+    found = {identity.digest: identity.step for identity in plan.identities()}
+    found |= {identity.digest: f"tokens of {name}" for name, identity in plan.tokens.items()}
+    found |= {identity.digest: f"blend {name}" for name, identity in plan.blends.items()}
+    found |= {run.identity.digest: f"GB {run.blend}" for run in plan.gb_runs}
+    found |= {arm.qb_run.digest: f"QB {arm.arm_id}" for arm in plan.arms if arm.qb_run is not None}
+    found |= {arm.evaluation.digest: f"evaluation of {arm.arm_id}" for arm in plan.arms}
+    return found | {plan.base_evaluation.digest: "evaluation of the base"}
 
 
 def _training_runs(plan: Plan, store: Store) -> list[Watched]:

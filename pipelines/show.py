@@ -16,7 +16,7 @@ from components.report.table import Table, build_table
 from components.store.store import Store, read_json
 from components.tracking.study import Logged
 from components.train.run import gb_is_done
-from pipelines.progress import describe
+from pipelines.progress import labels
 
 
 def plan_data(plan: Plan, store: Store) -> dict[str, Any]:
@@ -130,6 +130,7 @@ def _print_reasons(data: dict[str, Any], console: Console) -> None:
 def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     """Every output: done, failed, or how far it is."""
     listed = []
+    shown = labels(plan)
     for identity in plan.identities():
         failure = store.failure(identity)
         progress = read_json(store.path(identity) / "status.json")
@@ -142,7 +143,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
         else:
             state = "missing"
         listed.append({"output": identity.path, "state": state, "why": store.why(identity)})
-        console.print(f"{describe(identity):<32} {state}", highlight=False, markup=False)
+        console.print(f"{shown[identity.digest]:<28} {identity.digest}  {state}", highlight=False, markup=False)
     return {"study": plan.recipe.name, "outputs": listed}
 
 
