@@ -15,7 +15,18 @@ app = typer.Typer(
     help="Continued pretraining as a workflow: GB, switch point, QB, evaluation, comparison of arms.",
 )  # fmt: skip
 
-Recipe = Annotated[Path, typer.Argument(help="The recipe: a YAML file.", metavar="RECIPE")]
+Recipe = Annotated[
+    str, typer.Argument(help="A YAML file, or a recipe that ships: quickstart, paper/table_9, ...", metavar="RECIPE")
+]
+Scale = Annotated[
+    str | None, typer.Option("--scale", help="cpu: tokens, model and batch shrunk together, on local text.")
+]
+Sources = Annotated[
+    Path | None, typer.Option("--sources", help="A YAML file that gives the recipe's sources folders.", metavar="FILE")
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="Draw learning rate and phases of every arm.", metavar="FILE")
+]
 StoreOption = Annotated[Path, typer.Option("--store", help="Where outputs are kept.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DEFAULT_STORE = Path(".switchpoint")
@@ -30,38 +41,58 @@ _debug: list[bool] = []
 
 
 @app.command()
-def run(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+def run(
+    recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Run the study: what is done is not done again, what was interrupted goes on."""
     from pipelines.run import run_study
+    from pipelines.study_file import read_study
 
-    code, outcome = run_study(recipe, store, _console(as_json))
+    code, outcome = run_study(*read_study(recipe, scale, sources), store, _console(as_json))
     _finish(code, outcome, as_json)
 
 
 @app.command()
-def plan(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Show what would run: steps, tokens and epochs per source, the switch, and what is done already."""
-    from pipelines.show import print_plan
+def plan(
+    recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
+    plot: Plot = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show what would run and what it costs: phases, tokens and epochs per source, shared runs, what is done."""
+    from pipelines.plan_view import print_plan
 
-    planned, kept = _checked(recipe, store)
-    _finish(0, print_plan(planned, kept, _console(as_json)), as_json)
+    planned, kept = _checked(recipe, scale, sources, store)
+    console = _console(as_json)
+    outcome = print_plan(planned, kept, console)
+    if plot is not None:
+        from pipelines.plan_plot import write_plot
+
+        write_plot(planned, plot)
+        console.print(f"plot: {plot}", highlight=False, soft_wrap=True)
+    _finish(0, outcome, as_json)
 
 
 @app.command()
-def status(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+def status(
+    recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Show every output of the study: done, failed, or how far it is."""
     from pipelines.show import print_status
 
-    planned, kept = _checked(recipe, store)
+    planned, kept = _checked(recipe, scale, sources, store)
     _finish(0, print_status(planned, kept, _console(as_json)), as_json)
 
 
 @app.command()
-def report(recipe: Recipe, store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
+def report(
+    recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Show the table of arms, and where the report and MLflow's comparison are."""
     from pipelines.show import print_outcome
 
-    planned, kept = _checked(recipe, store)
+    planned, kept = _checked(recipe, scale, sources, store)
     outcome = print_outcome(planned, kept, _console(as_json))
     _finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
 
@@ -85,13 +116,22 @@ def doctor(store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
     _finish(code, outcome, as_json)
 
 
-def _checked(recipe: Path, root: Path) -> Any:
+@app.command()
+def schema(as_json: Json = False) -> None:
+    """Print the recipe's JSON Schema, by which editors complete and check recipes."""
+    from pipelines.schema import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=1))
+
+
+def _checked(recipe: str, scale: str | None, sources: Path | None, root: Path) -> Any:
     """The plan, with every input checked, and the store as it is (nothing is written)."""
     from components.plan.run import check_study
-    from components.recipe.load import load_study
     from components.store.store import Store
+    from pipelines.study_file import read_study
 
-    planned, _ = check_study(load_study(recipe), str(recipe), root)
+    study, file = read_study(recipe, scale, sources)
+    planned, _ = check_study(study, file, root)
     return planned, Store(root.resolve())
 
 

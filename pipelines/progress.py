@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from components.recipe.plan import Plan, base_steps
+from components.recipe.plan import Plan, TrainingRun
 from components.store.store import Store
 
 LINE_SECONDS = 10.0
@@ -117,26 +117,28 @@ def labels(plan: Plan) -> dict[str, str]:
     """What each output is, in a few words, by its digest."""
     found = {identity.digest: identity.step for identity in plan.identities()}
     found |= {identity.digest: f"tokens of {name}" for name, identity in plan.tokens.items()}
-    found |= {identity.digest: f"blend {name}" for name, identity in plan.blends.items()}
-    found |= {run.identity.digest: f"GB {run.blend}" for run in plan.gb_runs}
-    found |= {arm.qb_run.digest: f"QB {arm.arm_id}" for arm in plan.arms if arm.qb_run is not None}
-    found |= {arm.evaluation.digest: f"evaluation of {arm.arm_id}" for arm in plan.arms}
+    found |= {digest: f"blend {phase.blend}" for digest, phase in plan.blends.items()}
+    found |= {run.identity.digest: _run_label(plan, run) for run in plan.runs}
+    found |= {arm.evaluation.digest: f"evaluation of {arm.run_name}" for arm in plan.arms}
     return found | {plan.base_evaluation.digest: "evaluation of the base"}
+
+
+def _run_label(plan: Plan, run: TrainingRun) -> str:
+    """A GB run by its blend; a later one by the arms that it belongs to."""
+    if run.identity.step == "gb":
+        return f"GB {run.blend}" + (f" seed {run.seed}" if len({arm.seed for arm in plan.arms}) > 1 else "")
+    names = [arm.run_name for arm in plan.arms if run.identity in arm.runs]
+    return f"{run.phases[-1].name.upper()} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _training_runs(plan: Plan, store: Store) -> list[Watched]:
     runs = []
-    pretrain = plan.recipe.model.pretrain
-    if pretrain:
-        runs.append(Watched("base", store.path(plan.base) / "metrics.jsonl", 0, base_steps(pretrain, plan.recipe)))
-    for gb_run in plan.gb_runs:
-        file = store.path(gb_run.identity) / "metrics.jsonl"
-        runs.append(Watched(f"GB {gb_run.blend}", file, 0, gb_run.end_step))
-    for arm in plan.arms:
-        if arm.qb_run is not None:
-            file = store.path(arm.qb_run) / "metrics.jsonl"
-            runs.append(Watched(f"QB {arm.arm_id}", file, arm.switch_step, arm.horizon_steps))
-    for run in runs:
-        run.read()
-        run.known_step, run.first = run.last.get("step", 0), None
+    if plan.recipe.model.pretrain:
+        runs.append(Watched("base", store.path(plan.base) / "metrics.jsonl", 0, plan.base_plan.end_step))
+    for run in plan.runs:
+        file = store.path(run.identity) / "metrics.jsonl"
+        runs.append(Watched(_run_label(plan, run), file, run.start_step, run.end_step))
+    for watched in runs:
+        watched.read()
+        watched.known_step, watched.first = watched.last.get("step", 0), None
     return runs

@@ -14,26 +14,26 @@ from rich.console import Console
 
 from components.launch.process import DRIVER_VARIABLE
 from components.launch.task import RUN_LOG_VARIABLE
-from components.plan.run import check_study
-from components.recipe.load import load_study
+from components.plan.run import check_runnable, check_study
 from components.recipe.plan import Plan
 from components.store.store import Store, check_writable, open_store
 from pipelines.compile import SPEC
+from pipelines.plan_view import print_plan
 from pipelines.progress import Watch
-from pipelines.show import print_outcome, print_plan
+from pipelines.show import print_outcome
 
 INTERRUPTED = 130
 
 
-def run_study(recipe_file: Path, root: Path, console: Console) -> tuple[int, dict[str, Any]]:
+def run_study(study: dict[str, Any], recipe_file: str, root: Path, console: Console) -> tuple[int, dict[str, Any]]:
     """Runs the study to its end; returns the exit code and the outcome for `--json`.
 
     Raises BadInput, with nothing written, for what cannot work.
     """
     root = root.resolve()
-    study = load_study(recipe_file)
     check_writable(root)
-    plan, _ = check_study(study, str(recipe_file), root)
+    plan, _ = check_study(study, recipe_file, root)
+    check_runnable(plan, recipe_file)
     store = open_store(root)
     planned = print_plan(plan, store, console)
     if not planned["missing"]:
@@ -59,9 +59,9 @@ def run_study(recipe_file: Path, root: Path, console: Console) -> tuple[int, dic
 
 
 def _run_pipeline(
-    study: dict[str, Any], recipe_file: Path, plan: Plan, store: Store, log: Path, console: Console
+    study: dict[str, Any], recipe_file: str, plan: Plan, store: Store, log: Path, console: Console
 ) -> bool:
-    arguments = {"study": study, "store": str(store.root), "recipe_file": str(recipe_file)}
+    arguments = {"study": study, "store": str(store.root), "recipe_file": recipe_file}
     environment = os.environ | {
         DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",

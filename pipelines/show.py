@@ -1,4 +1,4 @@
-"""What the commands show: a plan, where a study stands, what came out. Tables on the console, the same as data."""
+"""What the commands show: where a study stands, what came out. Tables on the console, the same as data."""
 
 from typing import Any
 
@@ -6,125 +6,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from components.blend.blend import source_tokens
 from components.recipe.digest import Identity
-from components.recipe.epochs import check_sources
 from components.recipe.plan import Plan
 from components.report import results
 from components.report.run import as_data, report_is_there
 from components.report.table import Table, build_table
 from components.store.store import Store, read_json
 from components.tracking.study import Logged
-from components.train.run import gb_is_done
+from components.train.run import run_is_done
 from pipelines.progress import labels
 
 
-def plan_data(plan: Plan, store: Store) -> dict[str, Any]:
-    """The plan as data: steps and tokens are exact; epochs are there once a source is tokenised."""
-    recipe = plan.recipe
-    known = source_tokens(plan, store)
-    arms = []
-    for arm in plan.arms:
-        phases = []
-        for phase in arm.phases:
-            sources = {
-                name: {
-                    "weight": float(weight),
-                    "tokens": phase.samples[name] * recipe.sequence_length,
-                    "epochs": phase.samples[name] * recipe.sequence_length / known[name] if name in known else None,
-                }
-                for name, weight in recipe.blends[phase.blend].items()
-            }
-            phases.append(
-                {
-                    "name": phase.name, "blend": phase.blend, "start_step": phase.start_step,
-                    "end_step": phase.end_step,
-                    "tokens": (phase.end_step - phase.start_step) * recipe.tokens_per_step, "sources": sources,
-                }
-            )  # fmt: skip
-        arms.append(
-            {
-                "arm_id": arm.arm_id, "seed": arm.seed, "gb_run": arm.gb_run.digest,
-                "switch_step": arm.switch_step if arm.qb_run else None,
-                "switch_tokens": arm.switch_step * recipe.tokens_per_step if arm.qb_run else None,
-                "switch_learning_rate": arm.switch_learning_rate if arm.qb_run else None,
-                "horizon_tokens": arm.horizon_steps * recipe.tokens_per_step, "phases": phases,
-            }
-        )  # fmt: skip
-    return {
-        "study": recipe.name,
-        "tokens_alone": plan.tokens_alone,
-        "tokens_shared": plan.tokens_shared,
-        "gb_runs": [
-            {"digest": run.identity.digest, "end_step": run.end_step, "keep_steps": list(run.keep_steps)}
-            for run in plan.gb_runs
-        ],
-        "arms": arms,
-        "epochs": check_sources(plan, known),
-        "cached": [identity.path for identity in plan.identities() if is_done(plan, store, identity)],
-        "missing": [
-            {"output": identity.path, "why": store.why(identity)}
-            for identity in plan.identities()
-            if not is_done(plan, store, identity)
-        ],
-    }
-
-
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
-    if identity.step == "gb":
-        return gb_is_done(plan.gb_run(identity.digest), store)
+    if identity.step in ("gb", "qb"):
+        return run_is_done(plan.run(identity.digest), store)
     if identity.step == "report":
         return report_is_there(plan, store)
     return store.is_done(identity)
-
-
-def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    data = plan_data(plan, store)
-    recipe = plan.recipe
-    console.print(f"[bold]{escape(recipe.name)}[/bold]  {escape(recipe.question)}")
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        "arm",
-        "phase",
-        "blend",
-        "steps",
-        "tokens",
-        "learning rate",
-        "drawn from each source (epochs)",
-    ):
-        table.add_column(title, overflow="fold")
-    for arm, planned in zip(data["arms"], plan.arms, strict=True):
-        for number, phase in enumerate(arm["phases"]):
-            start = planned.schedule.learning_rate(phase["start_step"] * recipe.tokens_per_step)
-            end = planned.schedule.learning_rate(phase["end_step"] * recipe.tokens_per_step)
-            drawn = ", ".join(
-                f"{name} {source['tokens']:,}" + (f" ({source['epochs']:.2f})" if source["epochs"] is not None else "")
-                for name, source in phase["sources"].items()
-            )
-            table.add_row(
-                arm["arm_id"] if number == 0 else "", phase["name"].upper(), phase["blend"],
-                f"{phase['start_step']} to {phase['end_step']}", f"{phase['tokens']:,}", f"{start:.2e} to {end:.2e}",
-                drawn,
-            )  # fmt: skip
-    console.print(table, highlight=False)
-    console.print(
-        f"{plan.tokens_shared:,} tokens to train in all ({plan.tokens_alone:,} if every arm were trained alone); "
-        f"{len(data['cached'])} of {len(data['cached']) + len(data['missing'])} outputs are there already",
-        highlight=False,
-    )
-    _print_reasons(data, console)
-    return data
-
-
-def _print_reasons(data: dict[str, Any], console: Console) -> None:
-    """For outputs that will be made anew: the fields that differ from the nearest one there is."""
-    said: set[str] = set()
-    for missing in data["missing"]:
-        for reason in missing["why"]:
-            field = reason.split(":")[0].rsplit(".", 1)[-1]
-            if field not in said and len(said) < 12:
-                said.add(field)
-                console.print(f"  {missing['output']} is made anew: {reason}", highlight=False, markup=False)
 
 
 def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:

@@ -27,11 +27,15 @@ def tiny_study(folder: Path) -> dict[str, Any]:
     return {
         "name": "tiny",
         "question": "Does it walk?",
-        "sources": {"prose": {"folder": "prose"}, "answers": {"folder": "answers", "max_epochs": 4}},
+        "sources": {
+            "prose": {"folder": "prose"},
+            "answers": {"folder": "answers", "max_epochs": 4, "excess": "refuse"},
+        },
         "tokenizer": {"vocab_size": 512},
+        "start": "new_schedule",
         "model": {
+            "architecture": {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "ffn_size": 64},
             "pretrain": {
-                "hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "ffn_size": 64,
                 "blend": "prose", "tokens": 5_120, "warmup_tokens": 512, "max_learning_rate": 1e-2,
                 "min_learning_rate": 1e-3,
             }

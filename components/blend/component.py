@@ -50,5 +50,5 @@ def build_blend(plan: str) -> None:
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
-    with task(planned.store, next(iter(planned.plan.blends.values()))):
+    with task(planned.store, next(iter(planned.plan.blends.values())).blend_identity):
         build_blends(planned.plan, planned.store, planned.recipe_file)

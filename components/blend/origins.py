@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.blend import folder_text, python_text
+from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
 from components.blend.tokenizer import load_tokenizer
 from components.recipe.errors import BadInput
-from components.recipe.plan import PYTHON_ORIGIN, origin_of
+from components.recipe.expand import ENVIRONMENT_ORIGIN, PYTHON_ORIGIN, origin_of, part_of
 from components.recipe.recipe import Recipe
 from components.store.store import read_json
 
@@ -28,9 +29,17 @@ def read_inputs(recipe: Recipe) -> Inputs:
     max_tokens: dict[str, int] = {}
     places: dict[tuple[str, str], str] = {}
     owners: dict[bytes, tuple[str, str]] = {}
-    for name, source in recipe.sources.items():
+    with_text = {
+        name: source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out
+    }
+    if len({origin_of(source) for source in with_text.values()} & {PYTHON_ORIGIN, ENVIRONMENT_ORIGIN}) > 1:
+        raise BadInput(
+            "`python:` and `environment:` both read the standard library: its text could be trained on and held out at "
+            "once", field="sources", allowed="one of the two in a recipe",
+        )  # fmt: skip
+    for name, source in with_text.items():
         origin, field = origin_of(source), f"sources.{name}.folder"
-        twin = places.setdefault((origin, source.python or "text"), name)
+        twin = places.setdefault((origin, part_of(source)), name)
         if twin != name:
             raise BadInput(
                 "two sources on the same text: it would be drawn twice in an epoch", file=origin,
@@ -43,7 +52,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
             digests[origin] = _digest(texts)
             max_tokens[name] = sum(len(text) + 1 for _, text in texts)
         elif origin not in digests:
-            digests[origin] = origin_digest(origin, "")
+            digests[origin] = origin_digest(origin, "", parts_of(recipe, origin))
     if recipe.tokenizer.folder:
         needed = ("tokenizer.json", "tokenizer_config.json")
         digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
@@ -95,8 +104,23 @@ def _check_fit(recipe: Recipe, model: Path, num_ids: int) -> None:
         )  # fmt: skip
 
 
-def origin_digest(origin: str, field: str) -> str:
-    """Of all that an origin's text is made from."""
+def parts_of(recipe: Recipe, origin: str) -> list[str]:
+    """The parts of an origin that the recipe's sources are."""
+    sources = [source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out]
+    return sorted({part_of(source) for source in sources if origin_of(source) == origin})
+
+
+def origin_digest(origin: str, field: str, parts: list[str]) -> str:
+    """Of all that the text of an origin's `parts` is made from."""
+    if origin == ENVIRONMENT_ORIGIN:
+        unknown = [part for part in parts if part not in ENVIRONMENT_PARTS]
+        if unknown:
+            raise BadInput(
+                "no such part of the environment", field="sources", given=", ".join(unknown),
+                allowed=", ".join(ENVIRONMENT_PARTS),
+            )  # fmt: skip
+        files = [(name, path.read_bytes()) for name, path in environment_files(parts)]
+        return _digest([("parts", " ".join(parts).encode()), *files])
     if origin != PYTHON_ORIGIN:
         return _digest(_folder_texts(Path(origin), field))
     texts = [(name, path.read_bytes()) for name, path in python_text.python_files()]

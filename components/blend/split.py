@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from components.blend.documents import Document
+from components.blend.environment_text import PROSE
 
 MIN_SHARED_CHARACTERS = 30
 """Shorter answers ("Return self.") are common phrases, not copies."""
@@ -21,7 +22,7 @@ def heldout_units(documents: Iterable[Document], fraction: float) -> set[str]:
     kinds: dict[str, str] = {}
     for document in documents:
         sizes[document.unit] += len(document.text.encode())
-        kinds.setdefault(document.unit, document.part if document.part == "topics" else "unit")
+        kinds.setdefault(document.unit, _kind(document))
     heldout: set[str] = set()
     groups = _groups(documents)
     for kind in sorted(set(kinds.values())):
@@ -38,6 +39,13 @@ def heldout_units(documents: Iterable[Document], fraction: float) -> set[str]:
             smallest = min(of_kind, key=lambda group: (size[group[0]], group))
             heldout.update(smallest)
     return heldout - _leaking(documents, heldout, groups)
+
+
+def _kind(document: Document) -> str:
+    """Units of prose are a kind by their part, so that each part has text on both sides; of all others there is one."""
+    if document.part == "descriptions":  # its long documents are a tier, which needs both sides too
+        return f"{document.part} {document.unit.partition('/')[0]}"
+    return document.part if document.part == "topics" or document.part in PROSE else "unit"
 
 
 def _leaking(documents: list[Document], heldout: set[str], groups: list[list[str]]) -> set[str]:
@@ -90,7 +98,7 @@ def _groups(documents: Iterable[Document]) -> list[list[str]]:
 
 def _passages(document: Document) -> list[str]:
     """What must not stand on both sides: each docstring, and a user's document as a whole."""
-    if document.part == "docstrings":
+    if document.part in ("docstrings", "library_docstrings"):
         passages = document.passages
     elif document.part == "text":
         passages = (document.text,)

@@ -1,16 +1,19 @@
 """The step `text`: an origin's documents, split into train and held-out."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from components.blend.documents import Document, write_documents
+from components.blend.environment_text import environment_documents
 from components.blend.folder_text import folder_documents
-from components.blend.origins import origin_digest
+from components.blend.origins import origin_digest, parts_of
 from components.blend.python_text import python_documents
 from components.blend.split import heldout_units
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
-from components.recipe.plan import PYTHON_ORIGIN, Plan
+from components.recipe.expand import ENVIRONMENT_ORIGIN, PYTHON_ORIGIN
+from components.recipe.plan import Plan
 from components.store.store import Store
 
 SIDES = ("train", "heldout")
@@ -22,9 +25,9 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
         return
     origin = next(name for name, text in plan.texts.items() if text == identity)
     skipped: list[str] = []
-    found = python_documents(skipped) if origin == PYTHON_ORIGIN else folder_documents(Path(origin), "sources")
-    documents = list(found)
-    if origin_digest(origin, "sources") != identity.config["content"]:
+    parts = parts_of(plan.recipe, origin)
+    documents = list(_documents(origin, parts, skipped))
+    if origin_digest(origin, "sources", parts) != identity.config["content"]:
         raise BadInput("the text has changed since it was planned: run again", file=origin, field="sources")
     heldout = heldout_units(documents, plan.recipe.heldout_fraction)
     with store.output(identity) as folder:
@@ -37,6 +40,14 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
                     allowed="a fraction that leaves documents on both sides",
                 )  # fmt: skip
         store.write_record(identity, folder, {"counts": counts, "heldout_units": sorted(heldout), "skipped": skipped})
+
+
+def _documents(origin: str, parts: list[str], skipped: list[str]) -> Iterator[Document]:
+    if origin == PYTHON_ORIGIN:
+        return python_documents(skipped)
+    if origin == ENVIRONMENT_ORIGIN:
+        return environment_documents(parts, skipped)
+    return folder_documents(Path(origin), "sources")
 
 
 def write_side(folder: Path, documents: list[Document], heldout: set[str], side: str) -> dict[str, Any]:

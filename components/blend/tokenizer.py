@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from components.blend.documents import read_documents
 from components.recipe.errors import BadInput
-from components.recipe.plan import Plan, origin_of
+from components.recipe.expand import origin_of, part_of
+from components.recipe.plan import Plan
 from components.store.store import Store, read_json
 
 END_OF_DOCUMENT = "<|endoftext|>"
@@ -69,7 +70,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
 
 
 def _training_text(plan: Plan, store: Store) -> Iterator[str]:
-    for source in plan.recipe.sources.values():
-        path = store.path(plan.texts[origin_of(source)]) / "train" / f"{source.python or 'text'}.jsonl"
+    for source in plan.sources_with_text().values():
+        path = store.path(plan.texts[origin_of(source)]) / "train" / f"{part_of(source)}.jsonl"
         for document in read_documents(path):
             yield document.text

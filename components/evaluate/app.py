@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from components.launch.process import die_with_parent
-from components.recipe.recipe import Config
+from components.recipe.fields import Config
 from components.store.store import write_json
 
 

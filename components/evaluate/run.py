@@ -6,7 +6,8 @@ from pathlib import Path
 from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
-from components.recipe.plan import Plan, origin_of
+from components.recipe.expand import origin_of, part_of
+from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
 from components.train.run import model_folder, model_is_there
 
@@ -39,8 +40,8 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         ],
         tokenizer=str(store.path(plan.tokenizer)),
         parts={
-            name: (source.python or "text", str(_heldout(plan, store, name)))
-            for name, source in recipe.sources.items()
+            name: (part_of(source), str(_heldout(plan, store, name)))
+            for name, source in plan.sources_with_text().items()
         },
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
         bytes_per_source=recipe.evaluation.bytes_per_source,
@@ -72,4 +73,4 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
 
 def _heldout(plan: Plan, store: Store, source_name: str) -> Path:
     source = plan.recipe.sources[source_name]
-    return store.path(plan.texts[origin_of(source)]) / "heldout" / f"{source.python or 'text'}.jsonl"
+    return store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"

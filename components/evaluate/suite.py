@@ -11,6 +11,8 @@ from components.blend.documents import read_documents
 from components.evaluate.questions import multiple_choice
 
 QUESTIONS_TASK = "questions"
+QUESTION_PARTS = ("qa", "qa_world_knowledge")
+"""What questions are made from: the first of these that the recipe has."""
 MAX_DOCUMENT_CHARACTERS = 6_000
 """Bits per byte are measured on the beginning of each document, so that many documents fit into the budget."""
 
@@ -30,7 +32,7 @@ def build_tasks(
     too_long = 0
     for source, (part, path) in parts.items():
         documents = list(read_documents(path))
-        if part == "qa" and QUESTIONS_TASK not in tasks:
+        if part in QUESTION_PARTS and QUESTIONS_TASK not in tasks:
             questions, too_long = multiple_choice(
                 documents, num_questions, lambda text: len(tokenizer.encode(text).ids) <= sequence_length
             )

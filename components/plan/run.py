@@ -5,9 +5,12 @@ from typing import Any
 
 from components.blend.blend import source_tokens
 from components.blend.origins import Inputs, read_inputs
-from components.recipe.epochs import check_sources
+from components.plan.price import over_budget
+from components.recipe.epochs import check_sources, known_tokens
+from components.recipe.errors import BadInput, raise_all
+from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan, expand
+from components.recipe.plan import Plan
 from components.store.plan_file import save_plan
 from components.store.store import Store, open_store
 
@@ -17,20 +20,47 @@ def check_study(study: dict[str, Any], recipe_file: str, root: Path) -> tuple[Pl
     recipe = parse_recipe(study, recipe_file)
     inputs = read_inputs(recipe)
     plan = expand(recipe, inputs.digests, recipe_file)
-    exact = source_tokens(plan, Store(root))
+    measured = source_tokens(plan, Store(root))
     check_sources(plan, inputs.max_tokens, recipe_file, exact=False)
-    check_sources(plan, exact, recipe_file)
+    check_sources(plan, known_tokens(plan, measured), recipe_file)
     return plan, inputs
 
 
+def check_runnable(plan: Plan, recipe_file: str) -> None:
+    """Raises BadInput where a study can be planned and not run."""
+    problems: list[BadInput] = []
+    if plan.recipe.model.published is not None:
+        problems.append(
+            BadInput(
+                "the weights of the published base are not at hand", file=recipe_file, field="model.published",
+                allowed="`model.folder` with the base's weights, `model.pretrain`, or `--scale cpu`, which pretrains a "
+                "small one",
+            )
+        )  # fmt: skip
+    without = [key for key in plan.drawn_sources() if key.partition("@")[0] not in plan.sources_with_text()]
+    if without:
+        problems.append(
+            BadInput(
+                "sources without text can be planned with, and not run", file=recipe_file, field="sources",
+                given=", ".join(without), allowed="`folder:` for each (`--sources FILE` gives them), or `--scale cpu`",
+            )
+        )  # fmt: skip
+    problems += [
+        BadInput("the study exceeds its budget", file=recipe_file, field="budget", given=excess)
+        for excess in over_budget(plan)
+    ]
+    raise_all(problems)
+
+
 def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Path, list[str]]:
-    """Writes the plan's file; returns it and the sources that must still be tokenised.
+    """Writes the plan's file; returns it and the sources, and tiers, that must still be tokenised.
 
     Failures of an earlier run are forgotten: what failed is tried again.
     """
     plan, inputs = check_study(study, recipe_file, root)
+    check_runnable(plan, recipe_file)
     store = open_store(root.resolve())
     for identity in plan.identities():
         store.forget_failure(identity)
     path = save_plan(study, store, recipe_file, inputs.digests)
-    return path, [name for name, identity in plan.tokens.items() if not store.is_done(identity)]
+    return path, [key for key in plan.drawn_sources() if not store.is_done(plan.tokens[key])]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 
@@ -44,7 +45,7 @@ class Identity:
     config: Mapping[str, Any]
     inputs: Mapping[str, "Identity"] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         inputs = {name: identity.digest for name, identity in self.inputs.items()}
         return digest_of({"step": self.step, "format": self.format, "config": self.config, "inputs": inputs})

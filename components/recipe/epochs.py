@@ -1,59 +1,91 @@
 """How often a run goes through each source, and the caps on it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from components.recipe.counting import phase_counts, phase_key
+from components.recipe.caps import declared_tokens, samples_per_epoch
 from components.recipe.errors import BadInput
-from components.recipe.plan import Plan, base_steps
+from components.recipe.plan import Phase, Plan
+from components.recipe.source import SourceKey, split_key
+
+MANY_EPOCHS = 4
+"""Beyond so many, repeating a source is worth less and less: the plan warns."""
+
+
+def known_tokens(plan: Plan, measured: Mapping[SourceKey, int]) -> dict[SourceKey, int]:
+    """Training tokens of what is drawn: as tokenised where that is known, else as the recipe declares them.
+
+    Text of the environment stands in for a paper's source, whose scaled size says nothing about it.
+    """
+    own = [key for key in plan.tokens if not plan.recipe.sources[split_key(key)[0]].environment]
+    declared = {key: declared_tokens(key, plan.recipe.sources) for key in own}
+    return {key: size for key, size in declared.items() if size is not None} | dict(measured)
+
+
+def phase_epochs(phase: Phase, num_tokens: Mapping[SourceKey, int]) -> dict[SourceKey, Fraction]:
+    """Epochs that a phase goes through what it draws, where the size is known."""
+    return {
+        key: Fraction(count, max(1, samples_per_epoch(num_tokens[key], phase.sequence_length)))
+        for key, count in phase.samples.items()
+        if key in num_tokens
+    }
+
+
+def run_epochs(phases: Iterable[Phase], num_tokens: Mapping[SourceKey, int]) -> dict[str, Fraction]:
+    """Epochs of each source over all phases, its tiers added up."""
+    total: dict[str, Fraction] = {}
+    for phase in phases:
+        for key, epochs in phase_epochs(phase, num_tokens).items():
+            source, _ = split_key(key)
+            total[source] = total.get(source, Fraction(0)) + epochs
+    return total
 
 
 def check_sources(
-    plan: Plan, num_tokens: Mapping[str, int], file: str = "", exact: bool = True
+    plan: Plan, num_tokens: Mapping[SourceKey, int], file: str = "", exact: bool = True
 ) -> dict[str, dict[str, float]]:
     """Epochs that each arm (and `base`) goes through each source. Raises BadInput where a cap is exceeded.
 
     `num_tokens`: training tokens of the sources that are known; with `exact` false they are upper bounds, and
     only what exceeds even those is refused.
     """
-    recipe = plan.recipe
-    draws: dict[str, dict[str, int]] = {}
-    pretrain = recipe.model.pretrain
-    if pretrain:
-        draws["base"] = phase_counts(
-            recipe.blends[pretrain.blend], base_steps(pretrain, recipe) * recipe.batch_size, phase_key(0, 0)
-        )
-    for arm in plan.arms:
-        draws[arm.arm_id] = {}
-        for phase in arm.phases:
-            for name, count in phase.samples.items():
-                draws[arm.arm_id][name] = draws[arm.arm_id].get(name, 0) + count
-    epochs: dict[str, dict[str, float]] = {run: {} for run in draws}
-    for run, counts in draws.items():
-        for name, count in counts.items():
-            if name not in num_tokens:
-                continue
-            available = samples_per_epoch(num_tokens[name], recipe.sequence_length)
-            bound = "" if exact else "at most "
-            if available < 1:
+    runs: dict[str, tuple[Phase, ...]] = {arm.run_name: arm.phases for arm in plan.arms}
+    if plan.base_plan.phase:
+        runs = {"base": (plan.base_plan.phase,)} | runs
+    found: dict[str, dict[str, float]] = {}
+    bound = "" if exact else "at most "
+    for run, phases in runs.items():
+        for phase in phases:
+            for key in phase.samples.keys() & num_tokens.keys():
+                if samples_per_epoch(num_tokens[key], phase.sequence_length) < 1:
+                    raise BadInput(
+                        "the source is too small for one sample", file=file, field=f"sources.{key}",
+                        given=f"{bound}{num_tokens[key]:,} training tokens",
+                        allowed=f"at least {phase.sequence_length + 1:,} (sequence_length + 1)",
+                    )  # fmt: skip
+        epochs = run_epochs(phases, num_tokens)
+        found[run] = {source: float(count) for source, count in epochs.items()}
+        for source, count in epochs.items() if run != "base" else ():
+            cap = plan.recipe.sources[source].max_epochs
+            if cap is not None and count > cap:
                 raise BadInput(
-                    "the source is too small for one sample", file=file, field=f"sources.{name}",
-                    given=f"{bound}{num_tokens[name]:,} training tokens",
-                    allowed=f"at least {recipe.sequence_length + 1:,} (sequence_length + 1)",
+                    f"the source is too small for the epochs asked: {_drawn(phases, source):,} tokens are drawn from "
+                    f"{bound}{_size(num_tokens, source)}", file=file, field=f"sources.{source}.max_epochs",
+                    given=f"{'at least ' * (not exact)}{float(count):.2f} epochs in arm {run}",
+                    allowed=f"{float(cap):g} epochs: lower its weight or the horizon, raise max_epochs"
+                    f"{'' if plan.recipe.sources[source].excess == 'move' else ', or say `excess: move`'}",
                 )  # fmt: skip
-            epochs[run][name] = float(Fraction(count, available))
-            cap = recipe.sources[name].max_epochs
-            if run != "base" and cap is not None and count > cap * available:
-                drawn = count * recipe.sequence_length
-                raise BadInput(
-                    f"the source is too small for the epochs asked: {drawn:,} tokens are drawn from {bound}"
-                    f"{num_tokens[name]:,}", file=file, field=f"sources.{name}.max_epochs",
-                    given=f"{'at least ' * (not exact)}{epochs[run][name]:.2f} epochs in arm {run}",
-                    allowed=f"{cap:g} epochs: lower its weight or the horizon, or raise max_epochs",
-                )  # fmt: skip
-    return epochs
+    return found
 
 
-def samples_per_epoch(num_tokens: int, sequence_length: int) -> int:
-    """Sample k is the tokens [k L, k L + L + 1) of the concatenated stream."""
-    return max(0, (num_tokens - 1) // sequence_length)
+def _drawn(phases: Iterable[Phase], source: str) -> int:
+    return sum(
+        count * phase.sequence_length
+        for phase in phases
+        for key, count in phase.samples.items()
+        if split_key(key)[0] == source
+    )
+
+
+def _size(num_tokens: Mapping[SourceKey, int], source: str) -> str:
+    return " and ".join(f"{size:,}" for key, size in num_tokens.items() if split_key(key)[0] == source)

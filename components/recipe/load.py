@@ -1,29 +1,38 @@
-"""A recipe from its YAML file, or a message that says what is wrong with it."""
+"""A recipe from its YAML file, or a message that says what is wrong with it: all that is wrong, each with its line."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from components.recipe.errors import BadInput
-from components.recipe.recipe import Config, Recipe
+from components.recipe.check import check_names, check_recipe
+from components.recipe.errors import BadInput, raise_all
+from components.recipe.phase import Arm
+from components.recipe.problems import did_you_mean, problems_of
+from components.recipe.recipe import MAX_ARMS, Recipe
+from components.recipe.yaml_file import Lines, read_yaml
 
-ORDERED_FIELDS = ("sources", "arms")
+ORDERED_FIELDS = ("sources", "arms", "phases", "grid")
+SHIPPED = Path(__file__).parents[2] / "pipelines" / "recipes"
+
+Problems = list[tuple[tuple[str, ...], BadInput]]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a mapping that gives a key twice: YAML would silently keep the last."""
+def recipe_path(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that ships (`quickstart`, `paper/table_9`).
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key `{key}` is given twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    Raises BadInput where there is neither.
+    """
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml"):
+        return path
+    shipped = SHIPPED / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    known = sorted(str(file.relative_to(SHIPPED).with_suffix("")) for file in SHIPPED.rglob("*.yaml"))
+    raise BadInput(
+        f"no such recipe{did_you_mean(name, known)}", file=name, allowed=f"a YAML file, or one of {', '.join(known)}"
+    )
 
 
 def load_study(path: Path) -> dict[str, Any]:
@@ -31,24 +40,44 @@ def load_study(path: Path) -> dict[str, Any]:
 
     Raises BadInput where the file cannot be read or is not YAML.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"the recipe cannot be read: {error}", file=str(path)) from None
-    try:
-        study = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        raise BadInput(f"not YAML: {' '.join(str(error).split())}", file=str(path)) from None
-    if not isinstance(study, dict):
-        raise BadInput("a recipe is a mapping of fields", file=str(path), given=type(study).__name__)
+    study = read_yaml(path, "the recipe")
+    absolute_folders(study, path.parent)
+    return as_lists(study)
+
+
+def absolute_folders(study: dict[str, Any], folder: Path) -> None:
     for section in (*_children(study, "sources"), study.get("tokenizer"), study.get("model")):
-        if isinstance(section, dict) and isinstance(section.get("folder"), str):
-            section["folder"] = str((path.parent / Path(section["folder"]).expanduser()).resolve())
-    # KFP keeps the order of lists but not of mappings, and a table shows its arms in the recipe's order.
+        if isinstance(section, dict) and isinstance(section.get("folder"), str) and "\0" not in section["folder"]:
+            section["folder"] = str((folder / Path(section["folder"]).expanduser()).resolve())
+
+
+def as_lists(study: dict[str, Any]) -> dict[str, Any]:
+    """KFP keeps the order of lists but not of mappings, and a table shows its arms in the recipe's order."""
+    changed = dict(study)
     for field in ORDERED_FIELDS:
         if isinstance(study.get(field), dict):
-            study[field] = [{name: value} for name, value in study[field].items()]
-    return study
+            changed[field] = [{name: value} for name, value in study[field].items()]
+    if isinstance(changed.get("grid"), list):
+        changed["grid"] = [
+            {axis: [{name: value} for name, value in values.items()] if isinstance(values, dict) else values}
+            for item in changed["grid"]
+            for axis, values in item.items()
+        ]
+    return changed
+
+
+def as_mappings(study: dict[str, Any]) -> dict[str, Any]:
+    """The study with its ordered lists turned back into mappings."""
+    changed = {field: _mapping(study[field]) for field in ORDERED_FIELDS if field in study}
+    if isinstance(changed.get("grid"), dict):
+        changed["grid"] = {axis: _mapping(values) for axis, values in changed["grid"].items()}
+    return study | changed
+
+
+def _mapping(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(item, dict) and len(item) == 1 for item in value):
+        return {name: one for item in value for name, one in item.items()}
+    return value
 
 
 def _children(study: dict[str, Any], field: str) -> list[Any]:
@@ -56,94 +85,52 @@ def _children(study: dict[str, Any], field: str) -> list[Any]:
     return list(section.values()) if isinstance(section, dict) else []
 
 
-def _with_mappings(study: dict[str, Any]) -> dict[str, Any]:
-    """The study with its ordered lists turned back into mappings."""
-    mappings = {
-        field: {name: value for item in study[field] for name, value in item.items()}
-        for field in ORDERED_FIELDS
-        if isinstance(study.get(field), list) and all(isinstance(item, dict) for item in study[field])
-    }
-    return study | mappings
-
-
 def parse_recipe(study: dict[str, Any], file: str) -> Recipe:
-    """The recipe that `study` describes. `file` is only named in messages. Raises BadInput."""
+    """The recipe that `study` describes. `file` is named in messages, with the lines of its fields where it is there.
+
+    Raises BadInput with every problem that was found.
+    """
+    study = as_mappings(study)
+    recipe: Recipe | None = None
     try:
-        recipe = Recipe.model_validate(_with_mappings(study))
+        recipe = Recipe.model_validate(study)
+        problems: Problems = []
     except ValidationError as error:
-        raise BadInput("\n".join(_problem(file, item) for item in error.errors())) from None
-    _check_blends(recipe, file)
+        problems = problems_of(error)
+    problems += _grid_problems(study)
+    problems += check_names(study)
+    if recipe is not None and not problems:
+        problems += check_recipe(recipe)
+    if problems:
+        lines = Lines(file)
+        raise_all([problem.at(file, ".".join(place), lines.of(place)) for place, problem in problems])
+    assert recipe is not None
     return recipe
 
 
-def _problem(file: str, item: Any) -> str:
-    field = ".".join(str(part) for part in item["loc"] if part != "[key]")
-    if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(item["loc"][-1]), _known_fields(item["loc"]), n=1)
-        hint = f"; did you mean `{close[0]}`?" if close else ""
-        return str(
-            BadInput(f"unknown key{hint}", file=file, field=field, allowed=", ".join(_known_fields(item["loc"])))
-        )
-    if item["type"] == "missing":
-        return str(BadInput("is required", file=file, field=field))
-    message = item["msg"].removeprefix("Value error, ")
-    given = item["input"] if not isinstance(item["input"], dict | list) else ""
-    return str(BadInput(message, file=file, field=field, given=given))
-
-
-def _known_fields(location: tuple[Any, ...]) -> list[str]:
-    """The fields of the section in which an unknown key was met."""
-    section: Any = Recipe
-    for part in location[:-1]:
-        if isinstance(section, type) and issubclass(section, Config) and part in section.model_fields:
-            section = section.model_fields[str(part)].annotation
-        found = _config_in(section)
-        section = found if found is not None else section
-    return list(section.model_fields) if isinstance(section, type) and issubclass(section, Config) else []
-
-
-def _config_in(annotation: Any) -> type[Config] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _config_in(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _check_blends(recipe: Recipe, file: str) -> None:
-    for name, weights in recipe.blends.items():
-        if not weights:
-            raise BadInput("a blend names at least one source", file=file, field=f"blends.{name}")
-        for source in weights:
-            if source not in recipe.sources:
-                raise BadInput(
-                    "no such source", file=file, field=f"blends.{name}.{source}", given=source,
-                    allowed=", ".join(recipe.sources),
-                )  # fmt: skip
-        total = sum(weights.values())
-        if total != 1:
-            raise BadInput(
-                "the weights must sum to 1", file=file, field=f"blends.{name}",
-                given=" + ".join(f"{float(weight):g}" for weight in weights.values()) + f" = {float(total):g}",
-                allowed="1 exactly (fractions such as 1/3 may be used)",
-            )  # fmt: skip
-    for field, blend in recipe.blend_names().items():
-        if blend not in recipe.blends:
-            raise BadInput("no such blend", file=file, field=field, given=blend, allowed=", ".join(recipe.blends))
-    if recipe.model.folder and recipe.tokenizer.folder is None:
-        raise BadInput(
-            "a base from a folder needs its own tokenizer", file=file, field="tokenizer.folder",
-            allowed=f"for example {recipe.model.folder}",
-        )  # fmt: skip
-    if recipe.model.folder:
-        schedules = {"schedule": recipe.schedule} | {
-            f"arms.{arm_id}.schedule": arm.schedule for arm_id, arm in recipe.arms.items() if arm.schedule
-        }
-        for field, schedule in schedules.items():
-            if schedule.max_learning_rate is None:
-                raise BadInput(
-                    "a Hugging Face folder does not tell the minimum learning rate it was pretrained to",
-                    file=file, field=f"{field}.max_learning_rate", allowed="a number such as 4.5e-5",
-                )  # fmt: skip
+def _grid_problems(study: dict[str, Any]) -> Problems:
+    """A grid's values, each checked as the override that it is; at most MAX_ARMS combinations."""
+    grid = study.get("grid")
+    if not isinstance(grid, dict):
+        return []
+    problems: Problems = []
+    size = 1
+    for axis, values in grid.items():
+        if not isinstance(axis, str) or axis not in Arm.model_fields:
+            message = f"an arm has no such field{did_you_mean(axis, Arm.model_fields)}"
+            problems.append((("grid", str(axis)), BadInput(message, allowed=", ".join(Arm.model_fields))))
+            continue
+        if not isinstance(values, dict) or not values:
+            message = "the values of a grid have names, which make up the arms' names"
+            problems.append((("grid", axis), BadInput(message, allowed="NAME: VALUE, at least one")))
+            continue
+        size *= len(values)
+        for name, value in values.items():
+            try:
+                Arm.model_validate({axis: value})
+            except ValidationError as error:
+                for place, problem in problems_of(error, ("arms", "grid")):
+                    problems.append((("grid", axis, str(name), *place[3:]), problem))
+    if size > MAX_ARMS:
+        problems.append((("grid",), BadInput(f"{size:,} combinations", allowed=f"at most {MAX_ARMS:,}")))
+    return problems

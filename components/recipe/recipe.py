@@ -1,57 +1,21 @@
 """The recipe: one YAML file that says all a study does. Unknown keys are refused."""
 
-from collections.abc import Mapping
-from fractions import Fraction
+from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
-PythonPart = Literal["topics", "docstrings", "code", "qa"]
+from components.recipe.blend import BlendConfig
+from components.recipe.catalogue import with_catalogue
+from components.recipe.clock import BatchRamp
+from components.recipe.fields import BatchSize, Config, Count, Name, Seed, SequenceLength, Tokens, one_of
+from components.recipe.hardware import Budget, Hardware
+from components.recipe.model import Model
+from components.recipe.phase import PAPER_SWITCH, Arm, PhaseConfig, Switch
+from components.recipe.schedule_config import Cosine, ScheduleConfig
+from components.recipe.source import Source
 
-
-def _weight(value: Any) -> Any:
-    """A weight exactly as written: 0.7 is 7/10, "1/3" a third."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
-        raise ValueError("a weight is a number such as 0.7 or a fraction such as 1/3")
-    try:
-        weight = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError("a weight is a number such as 0.7 or a fraction such as 1/3") from None
-    if not 0 < weight <= 1:
-        raise ValueError("a weight lies above 0 and at most at 1; leave a source out to drop it")
-    return weight
-
-
-Weight = Annotated[Fraction, BeforeValidator(_weight), PlainSerializer(str)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
-"""Of sources, blends and arms: they become file, metric and parameter names."""
-Weights = dict[Name, Weight]
-LearningRate = Annotated[float, Field(gt=0, lt=1)]
-MAX_EXACT_INT = 2**53
-"""KFP hands integers on as floats."""
-Seed = Annotated[int, Field(ge=0, le=MAX_EXACT_INT)]
-Tokens = Annotated[int, Field(gt=0, le=MAX_EXACT_INT)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(Config):
-    """Where text comes from: a part of the Python installation, or a folder of UTF-8 text files."""
-
-    python: PythonPart | None = None
-    folder: str | None = None
-    category: str = ""
-    max_epochs: Annotated[float, Field(gt=0)] | None = None
-    """The most often that the whole run may go through the source; more is refused. Not given: no cap."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> "Source":
-        if (self.python is None) == (self.folder is None):
-            raise ValueError("give either `python:` (topics, docstrings, code, qa) or `folder:` (a path)")
-        return self
+MAX_ARMS = 10_000
 
 
 class Tokenizer(Config):
@@ -62,76 +26,8 @@ class Tokenizer(Config):
 
     @model_validator(mode="after")
     def _one_way(self) -> "Tokenizer":
-        if (self.vocab_size is None) == (self.folder is None):
-            raise ValueError("give either `vocab_size:` (one is trained) or `folder:` (with a tokenizer.json)")
+        one_of(self, "vocab_size", "folder")
         return self
-
-
-class Pretrain(Config):
-    """A small base that the run pretrains itself, with cosine decay to its minimum learning rate."""
-
-    architecture: Literal["llama", "nemotron"] = "llama"
-    hidden_size: Count
-    num_layers: Count
-    num_heads: Count
-    num_kv_heads: Count
-    ffn_size: Count
-    blend: str
-    tokens: Tokens
-    warmup_tokens: Annotated[int, Field(ge=0)] = 0
-    max_learning_rate: LearningRate
-    min_learning_rate: LearningRate
-    num_processes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Training processes; one thread each. Changes rounding, so equal bits are promised where it is equal."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Pretrain":
-        if self.min_learning_rate > self.max_learning_rate:
-            raise ValueError("min_learning_rate lies above max_learning_rate")
-        if self.hidden_size % self.num_heads or self.num_heads % self.num_kv_heads:
-            raise ValueError("num_heads must divide hidden_size, and num_kv_heads must divide num_heads")
-        if self.warmup_tokens >= self.tokens:
-            raise ValueError("the warm-up must end before the pretraining does")
-        return self
-
-
-class Model(Config):
-    """The base: pretrained here, or a Hugging Face folder."""
-
-    pretrain: Pretrain | None = None
-    folder: str | None = None
-
-    @model_validator(mode="after")
-    def _one_base(self) -> "Model":
-        if (self.pretrain is None) == (self.folder is None):
-            raise ValueError("give either `pretrain:` (a small model of our own) or `folder:` (a path)")
-        return self
-
-
-class ScheduleConfig(Config):
-    """Cosine from the base's minimum learning rate to `floor_ratio` of it; no warm-up (arXiv 2407.07263)."""
-
-    max_learning_rate: LearningRate | None = None
-    """Where the schedule starts. Not given: the minimum that the base was pretrained to. A Hugging Face folder
-    does not tell its minimum, so there it is required."""
-    floor_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.01
-
-
-class Switch(Config):
-    """Where GB ends: the first step whose learning rate is at or below this ratio of the maximum."""
-
-    learning_rate_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
-
-
-class Arm(Config):
-    """What an arm changes in the recipe; what is not given stays."""
-
-    gb: str | None = None
-    qb: str | None = None
-    schedule: ScheduleConfig | None = None
-    switch: Switch | None = None
-    horizon_tokens: Tokens | None = None
-    seed: Seed | None = None
 
 
 class Evaluation(Config):
@@ -146,47 +42,96 @@ class Evaluation(Config):
 class Recipe(Config):
     """A study: a recipe and the arms that are compared. Tokens are the clock."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     question: str = ""
+    catalogue: Literal["paper"] | None = None
+    """What is known by name: `paper` has the sources and blends of arXiv 2407.07263 (Tables 1 and 2, Figures 1 and 2)
+    and, where the recipe gives none of its own, its base, start, geometry and horizon."""
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
+    """With a catalogue: what is added to it, or changed in it (as `scale` and `--sources` do)."""
+    left_out: list[Name] = Field(default_factory=list)
+    """Sources that have no text here: their weight goes to the others of the same blend in proportion."""
     heldout_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     tokenizer: Tokenizer
     model: Model
-    sequence_length: Annotated[int, Field(ge=8, le=1_048_576)]
-    batch_size: Count
+    start: Literal["new_schedule", "fresh"]
+    """How the run starts from its base. new_schedule: weights and optimizer state; tokens, schedule and data at 0
+    (the paper's). fresh: weights only, which is all that a Hugging Face folder has."""
+    sequence_length: SequenceLength
+    batch_size: BatchSize | BatchRamp
     """Samples per step, over all processes."""
-    blends: Annotated[dict[Name, Weights], Field(min_length=1)]
-    gb: str
-    qb: str
-    schedule: ScheduleConfig = ScheduleConfig()
-    switch: Switch = Switch()
+    blends: Annotated[dict[Name, BlendConfig], Field(min_length=1)]
+    gb: Name | None = None
+    qb: Name | None = None
+    switch: Switch | None = None
+    """Where GB ends. Not given: where the learning rate has fallen to a fifth (the paper's)."""
+    phases: Annotated[dict[Name, PhaseConfig], Field(min_length=1)] | None = None
+    """Any number of phases in order, instead of `gb`, `qb` and `switch`, which are short for two."""
+    schedule: ScheduleConfig = Cosine()
     horizon_tokens: Tokens
-    seed: Seed = 0
-    """Decides the order of the data of the continued run, never the base."""
-    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    """Total tokens of the continued run, rounded up to whole steps."""
+    seed: Seed | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)] | None = None
+    """Decides the order of the data of the continued run, and dropout, never the base. Several: every arm is run with
+    each. Neither given: 0."""
+    arms: dict[Name, Arm] = Field(default_factory=dict)
+    grid: dict[Name, dict[Name, Any]] = Field(default_factory=dict)
+    """By field of an arm, named values: one more arm for every combination, called by the values' names."""
+    budget: Budget | None = None
+    hardware: Hardware | None = None
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_catalogue(cls, study: Any) -> Any:
+        return with_catalogue(study) if isinstance(study, dict) else study
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         if "base" in self.arms:
             raise ValueError("an arm cannot be called `base`: that is the first row's name")
-        processes = self.model.pretrain.num_processes if self.model.pretrain else 1
-        if self.batch_size % processes:
-            raise ValueError(f"batch_size {self.batch_size} cannot be divided over {processes} num_processes")
+        if "by" in self.sources:
+            raise ValueError("a source cannot be called `by`: that says how a blend is given")
+        short = [name for name in ("gb", "qb", "switch") if getattr(self, name) is not None]
+        if self.phases is not None and short:
+            raise ValueError(f"`phases:` and `{short[0]}:` both say which phases there are: give one of them")
+        if self.phases is None and (self.gb is None or self.qb is None):
+            raise ValueError("give `gb:` and `qb:` (names of blends), or `phases:`")
+        if self.seed is not None and self.seeds is not None:
+            raise ValueError("give `seed:` or `seeds:`, not both")
+        if self.seeds is not None and len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("`seeds:` names a seed twice")
+        if not self.arms and not self.grid:
+            raise ValueError("a study has at least one arm: give `arms:` (such as `arms: {paper: {}}`) or `grid:`")
+        pretrain = self.model.pretrain
+        if pretrain and self.model.folder is None:
+            size = pretrain.batch_size or self.batch_size
+            sizes = [size] if isinstance(size, int) else [batch for _, batch in size.stages()]
+            wrong = [batch for batch in sizes if batch % pretrain.num_processes]
+            if wrong:
+                raise ValueError(f"batch_size {wrong[0]} cannot be divided over {pretrain.num_processes} num_processes")
+        if self.model.folder and self.start != "fresh":
+            raise ValueError("`start: new_schedule` needs the base's optimizer state, and a folder has only weights: "
+                             "give `start: fresh`")  # fmt: skip
         return self
 
-    @property
-    def tokens_per_step(self) -> int:
-        return self.batch_size * self.sequence_length
+    def phase_configs(self) -> dict[str, PhaseConfig]:
+        if self.phases is not None:
+            return self.phases
+        assert self.gb is not None
+        assert self.qb is not None
+        return {"gb": PhaseConfig(blend=self.gb, until=self.switch or PAPER_SWITCH), "qb": PhaseConfig(blend=self.qb)}
 
-    def blend_names(self) -> Mapping[str, str]:
-        """Every field that names a blend, with the name that it gives."""
-        named = {"gb": self.gb, "qb": self.qb}
-        if self.model.pretrain:
-            named["model.pretrain.blend"] = self.model.pretrain.blend
-        for arm_id, arm in self.arms.items():
-            if arm.gb is not None:
-                named[f"arms.{arm_id}.gb"] = arm.gb
-            if arm.qb is not None:
-                named[f"arms.{arm_id}.qb"] = arm.qb
-        return named
+    def grid_size(self) -> int:
+        size = 1
+        for values in self.grid.values():
+            size *= len(values)
+        return size if self.grid else 0
+
+    def grid_points(self) -> dict[str, dict[str, Any]]:
+        """The grid's arms as they would be written."""
+        axes = [[(field, name, value) for name, value in values.items()] for field, values in self.grid.items()]
+        return {
+            "-".join(name for _, name, _ in point): {field: value for field, _, value in point}
+            for point in (product(*axes) if axes else ())
+        }

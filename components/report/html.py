@@ -12,7 +12,7 @@ from components.store.store import Store
 
 
 def render(plan: Plan, store: Store, found: list[Row], table: Table, commands: list[str]) -> str:
-    by_arm = {arm.arm_id: curve(plan, store, arm) for arm in plan.arms}
+    by_arm = {arm.run_name: curve(plan, store, arm) for arm in plan.arms}
     page = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return page.substitute(
         name=html.escape(plan.recipe.name),
@@ -71,14 +71,12 @@ def _plan_table(plan: Plan, found: list[Row]) -> str:
     head = ["arm", "phase", "blend", "steps", "tokens", "learning rate", "shares its GB run with"]
     body = []
     for arm in plan.arms:
-        sharing = [other.arm_id for other in plan.arms if other.gb_run.digest == arm.gb_run.digest and other != arm]
+        sharing = [other.run_name for other in plan.arms if other.gb_run.digest == arm.gb_run.digest and other != arm]
         for phase in arm.phases:
-            tokens = (phase.end_step - phase.start_step) * plan.recipe.tokens_per_step
-            start = arm.schedule.learning_rate(phase.start_step * plan.recipe.tokens_per_step)
-            end = arm.schedule.learning_rate(phase.end_step * plan.recipe.tokens_per_step)
-            shared = ", ".join(sharing) if phase.name == "gb" else ""
+            start, end = arm.learning_rates(phase)
+            shared = ", ".join(sharing) if phase is arm.phases[0] else ""
             cells = [
-                arm.arm_id, phase.name.upper(), phase.blend, f"{phase.start_step} to {phase.end_step}", f"{tokens:,}",
+                arm.run_name, phase.name, phase.blend, f"{phase.start_step} to {phase.end_step}", f"{phase.tokens:,}",
                 f"{start:.2e} to {end:.2e}", shared,
             ]  # fmt: skip
             body.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))

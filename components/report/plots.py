@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from components.recipe.plan import Plan
+from components.recipe.source import split_key
 
 ARM_COLOURS = ("#3b6fb6", "#c8553d", "#3a8f5c", "#8c5fa8", "#b58a1f", "#4f9aa8")
 SOURCE_COLOURS = ("#5b7fb0", "#8fb3d9", "#c9d3dc", "#e0a458", "#a85f4c", "#7c9c6b", "#6f6690", "#b7a9c9")
@@ -30,15 +31,15 @@ def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
         figure, (loss, rate) = plt.subplots(2, 1, figsize=(10, 5.6), sharex=True, height_ratios=[2, 1])
         window = max(1, round(SMOOTHED_FRACTION * max(arm.horizon_steps for arm in plan.arms)))
         for number, arm in enumerate(plan.arms):
-            steps, colour = by_arm[arm.arm_id], ARM_COLOURS[number % len(ARM_COLOURS)]
+            steps, colour = by_arm[arm.run_name], ARM_COLOURS[number % len(ARM_COLOURS)]
             if steps:
                 tokens = [step["tokens"] / 1e3 for step in steps]
                 losses = _running_mean([step["loss"] for step in steps], window)
                 rates = [step["learning_rate"] for step in steps]
-                loss.plot(*_thinned(tokens, losses), color=colour, label=arm.arm_id, linewidth=1.6, alpha=0.9)
+                loss.plot(*_thinned(tokens, losses), color=colour, label=arm.run_name, linewidth=1.6, alpha=0.9)
                 rate.plot(*_thinned(tokens, rates), color=colour, linewidth=1.6, alpha=0.9)
-            if arm.qb_run is not None:
-                at = arm.switch_step * plan.recipe.tokens_per_step / 1e3
+            if arm.switch_tokens is not None:
+                at = arm.switch_tokens / 1e3
                 for axis in (loss, rate):
                     axis.axvline(at, color=colour, linestyle="--", linewidth=1)
                 loss.annotate(
@@ -57,14 +58,15 @@ def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
 
 def blends(plan: Plan) -> str:
     """What each arm draws, phase by phase: bars whose lengths are tokens, split by source."""
-    sources = list(plan.recipe.sources)
+    sources = list(dict.fromkeys(split_key(key)[0] for key in plan.drawn_sources()))
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(10, 0.9 + 0.55 * len(plan.arms)))
         for line, arm in enumerate(plan.arms):
             left = 0.0
             for phase in arm.phases:
                 for name in sources:
-                    width = phase.samples.get(name, 0) * plan.recipe.sequence_length / 1e3
+                    drawn = sum(count for key, count in phase.samples.items() if split_key(key)[0] == name)
+                    width = drawn * phase.sequence_length / 1e3
                     if width:
                         colour = SOURCE_COLOURS[sources.index(name) % len(SOURCE_COLOURS)]
                         axis.barh(
@@ -78,9 +80,9 @@ def blends(plan: Plan) -> str:
                         )
                     left += width
             for phase, _ in pairwise(arm.phases):
-                at = phase.end_step * plan.recipe.tokens_per_step / 1e3
+                at = phase.end_tokens / 1e3
                 axis.plot([at, at], [line - 0.42, line + 0.42], color="#222222", linewidth=1.8)
-        axis.set_yticks(range(len(plan.arms)), [arm.arm_id for arm in plan.arms])
+        axis.set_yticks(range(len(plan.arms)), [arm.run_name for arm in plan.arms])
         axis.invert_yaxis()
         axis.grid(axis="y", visible=False)
         axis.set_xlabel("tokens (thousands); a black line is the switch")

@@ -26,13 +26,14 @@ def rows(plan: Plan, store: Store) -> list[Row]:
         ("base", None, plan.base_evaluation, _before_base(plan))
     ]
     for arm in plan.arms:
-        before = [*_before_base(plan), arm.gb_run, *([arm.qb_run] if arm.qb_run else [])]
-        chains.append((arm.arm_id, arm, arm.evaluation, before))
+        chains.append((arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]))
     return [_row(store, *chain) for chain in chains]
 
 
 def _before_base(plan: Plan) -> list[Identity]:
-    return [*plan.texts.values(), plan.tokenizer, *plan.tokens.values(), *plan.blends.values(), plan.base]
+    data = [plan.tokens[key] for key in plan.drawn_sources()]
+    data += [phase.blend_identity for phase in plan.blends.values()]
+    return [*plan.texts.values(), plan.tokenizer, *data, plan.base]
 
 
 def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
@@ -49,9 +50,8 @@ def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, bef
 
 def curve(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
     """The arm's rows of metrics over all its steps, the shared GB part included, as far as it was trained."""
-    gb_part = list(read_metrics(store.path(arm.gb_run), arm.switch_step))
-    qb_part = list(read_metrics(store.path(arm.qb_run), arm.horizon_steps)) if arm.qb_run else []
-    return gb_part + qb_part
+    ends = [plan.run(run.digest).start_step for run in arm.runs[1:]] + [arm.horizon_steps]
+    return [row for run, end in zip(arm.runs, ends, strict=True) for row in read_metrics(store.path(run), end)]
 
 
 def score_names(plan: Plan, found: list[Row]) -> list[str]:

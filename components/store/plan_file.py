@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from components.recipe.digest import digest_of
+from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan, expand
+from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
 
 

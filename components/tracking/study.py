@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -123,19 +123,21 @@ def _find_or_create(client: Any, experiment_id: str, name: str, digest: str, beg
 
 def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     """The recipe with the arm's overrides put in, as plain data."""
-    recipe: dict[str, Any] = plan.recipe.model_dump(mode="json", exclude={"arms"})
+    recipe: dict[str, Any] = plan.recipe.model_dump(mode="json", exclude={"arms", "grid"}, exclude_none=True)
     if arm is not None:
         recipe |= {
-            "arm": arm.arm_id, "seed": arm.seed, "gb": arm.phases[0].blend, "qb": arm.phases[-1].blend,
-            "horizon_tokens": arm.schedule.horizon_tokens,
-            "schedule": {
-                "max_learning_rate": arm.schedule.max_learning_rate,
-                "min_learning_rate": arm.schedule.min_learning_rate,
-            },
+            "arm": arm.arm_id, "seed": arm.seed, "horizon_tokens": arm.horizon_tokens,
+            "schedule": [asdict(piece) for piece in arm.schedule.pieces],
+            "phases": [
+                {
+                    "name": phase.name, "blend": phase.blend, "start": phase.start, "start_step": phase.start_step,
+                    "end_step": phase.end_step, "sequence_length": phase.sequence_length,
+                    "weights": {key: str(weight) for key, weight in phase.weights.items()},
+                }
+                for phase in arm.phases
+            ],
             "switch": {
-                "step": arm.switch_step if arm.qb_run else None,
-                "tokens": arm.switch_step * plan.recipe.tokens_per_step if arm.qb_run else None,
-                "learning_rate": arm.switch_learning_rate if arm.qb_run else None,
+                "step": arm.switch_step, "tokens": arm.switch_tokens, "learning_rate": arm.switch_learning_rate,
             },
         }  # fmt: skip
     return recipe
@@ -145,21 +147,23 @@ def flat_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     """What MLflow's compare view shows: the fields that tell arms apart, under flat names."""
     recipe = plan.recipe
     flat: dict[str, Any] = {
-        "base": plan.base.digest, "sequence_length": recipe.sequence_length, "batch_size": recipe.batch_size,
+        "base": plan.base.digest, "sequence_length": recipe.sequence_length,
+        "batch_size": recipe.model_dump(mode="json")["batch_size"],
     }  # fmt: skip
     if arm is None:
         return flat | {"arm": "base"}
     flat |= {
-        "arm": arm.arm_id, "seed": arm.seed, "horizon_tokens": arm.schedule.horizon_tokens,
-        "blend.gb": arm.phases[0].blend, "blend.qb": arm.phases[-1].blend,
+        "arm": arm.arm_id, "seed": arm.seed, "horizon_tokens": arm.horizon_tokens,
+        "schedule": ", ".join(piece.shape for piece in arm.schedule.pieces),
         "schedule.max_learning_rate": arm.schedule.max_learning_rate,
         "schedule.floor_ratio": arm.schedule.min_learning_rate / arm.schedule.max_learning_rate,
-        "switch.step": arm.switch_step if arm.qb_run else "none",
-        "switch.learning_rate": arm.switch_learning_rate if arm.qb_run else "none",
+        "switch.step": "none" if arm.switch_step is None else arm.switch_step,
+        "switch.learning_rate": "none" if arm.switch_learning_rate is None else arm.switch_learning_rate,
     }  # fmt: skip
     for phase in arm.phases:
-        for source, weight in recipe.blends[phase.blend].items():
-            flat[f"blend.{phase.name}.{source}"] = float(weight)
+        flat[f"blend.{phase.name}"] = phase.blend
+        for source, weight in phase.weights.items():
+            flat[f"blend.{phase.name}.{source.replace('@', '.')}"] = float(weight)
     return flat
 
 

@@ -8,7 +8,12 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
 
 from components.store.store import read_json, write_json
 
@@ -82,10 +87,15 @@ def _remove(path: Path) -> None:
     shutil.rmtree(hidden)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Loads weights and optimizer state in place, at any world size; returns the checkpoint's step."""
-    model_state, optimizer_state = get_state_dict(model, optimizer)
-    saved = {"model": model_state, "optimizer": optimizer_state}
-    dcp.load(saved, checkpoint_id=path, no_dist=not dist.is_initialized())
-    set_state_dict(model, optimizer, model_state_dict=model_state, optim_state_dict=optimizer_state)
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
+    """Loads weights, and with `optimizer` its state, in place, at any world size; returns the checkpoint's step."""
+    alone = not dist.is_initialized()
+    if optimizer is None:
+        model_state = get_model_state_dict(model)
+        dcp.load({"model": model_state}, checkpoint_id=path, no_dist=alone)
+        set_model_state_dict(model, model_state)
+    else:
+        model_state, optimizer_state = get_state_dict(model, optimizer)
+        dcp.load({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=path, no_dist=alone)
+        set_state_dict(model, optimizer, model_state_dict=model_state, optim_state_dict=optimizer_state)
     return int(read_json(path / STATE)["step"])

@@ -10,26 +10,31 @@ def train_base(plan: str) -> List[Dict]:
     """The base; returns the GB runs that start from it and still need training."""
     from components.launch.task import task
     from components.store.plan_file import load_plan
-    from components.train.run import gb_is_done
+    from components.train.run import run_is_done
     from components.train.run import train_base as train
 
     planned = load_plan(plan)
     with task(planned.store, planned.plan.base):
         train(planned.plan, planned.store)
-    missing = [run for run in planned.plan.gb_runs if not gb_is_done(run, planned.store)]
+    missing = [run for run in planned.plan.gb_runs if not run_is_done(run, planned.store)]
     return [{"plan": plan, "gb_run": run.identity.digest} for run in missing]
 
 
 @component
 def train_gb(item: Dict) -> None:
-    """A GB run that arms share, kept at each of their switch points. `item`: plan and gb_run."""
+    """A GB run that arms share, kept at each of their switch points. `item`: plan and gb_run.
+
+    Where it goes on from another GB run, that one is trained first, by whichever task comes to it first.
+    """
     from components.launch.task import task
     from components.store.plan_file import load_plan
-    from components.train.run import train_gb as train
+    from components.train.run import check_parent, train_run
 
     planned = load_plan(item["plan"])
-    with task(planned.store, planned.plan.gb_run(item["gb_run"]).identity):
-        train(planned.plan, planned.store, item["gb_run"])
+    for run in planned.plan.chain(planned.plan.run(item["gb_run"])):
+        with task(planned.store, run.identity):
+            check_parent(planned.plan, planned.store, run)
+            train_run(planned.plan, planned.store, run)
 
 
 @component
@@ -40,22 +45,22 @@ def join(plan: str = "") -> List[Dict]:
 
     planned = load_plan(plan)
     missing = [arm for arm in planned.plan.arms if not arm_is_done(planned.store, arm)]
-    return [{"plan": plan, "arm_id": arm.arm_id} for arm in missing]
+    return [{"plan": plan, "arm": arm.run_name} for arm in missing]
 
 
 @component
 def train_qb(item: Dict) -> None:
-    """An arm's QB phase, from its GB run's checkpoint at the switch. `item`: plan and arm_id."""
+    """An arm's phases after GB, from its GB run's checkpoint at the switch. `item`: plan and arm."""
     from components.launch.task import task
     from components.store.plan_file import load_plan
-    from components.train.run import check_gb_run
-    from components.train.run import train_qb as train
+    from components.train.run import check_arm, check_parent, train_run
 
     planned = load_plan(item["plan"])
-    arm = planned.plan.arm(item["arm_id"])
-    if arm.qb_run is None:  # it ends inside its GB run, whose failure is told there
-        check_gb_run(planned.plan, planned.store, arm)
-        return
-    with task(planned.store, arm.qb_run):
-        check_gb_run(planned.plan, planned.store, arm)
-        train(planned.plan, planned.store, arm)
+    arm = planned.plan.arm(item["arm"])
+    for identity in arm.runs:
+        if identity.step == "qb":
+            run = planned.plan.run(identity.digest)
+            with task(planned.store, identity):
+                check_parent(planned.plan, planned.store, run)
+                train_run(planned.plan, planned.store, run)
+    check_arm(planned.plan, planned.store, arm)  # it may end inside its GB run, whose failure is told there

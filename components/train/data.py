@@ -7,6 +7,7 @@ import torch
 
 from components.blend.sampler import Sampler, SamplerPhase
 from components.blend.token_file import read_token_file
+from components.recipe.caps import samples_per_epoch
 from components.train.job import TrainJob
 
 
@@ -14,23 +15,30 @@ class Batches:
     """Batch = f(job, step): nothing to save, nothing to skip on resume."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
-        """Raises ValueError where the batch cannot be divided over the ranks."""
-        if job.batch_size % world_size:
-            raise ValueError(f"batch_size {job.batch_size} cannot be divided over {world_size} processes")
-        self._length, self._batch_size = job.sequence_length, job.batch_size
-        self._rank, self._per_rank = rank, job.batch_size // world_size
+        """Raises ValueError where a batch cannot be divided over the ranks."""
+        sizes = {stretch.batch_size for stretch in job.stretches}
+        wrong = [size for size in sorted(sizes) if size % world_size]
+        if wrong:
+            raise ValueError(f"batch_size {wrong[0]} cannot be divided over {world_size} processes")
+        self._clock, self._rank, self._world_size = job.clock, rank, world_size
         phases = [
-            SamplerPhase(weights=phase.weights, first_sample=phase.start_step * job.batch_size) for phase in job.phases
-        ]
-        sizes = {name: source.samples_per_epoch for name, source in job.sources.items()}
-        self._sampler = Sampler(phases, sizes, job.seed)
+            SamplerPhase(
+                weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
+                samples_per_epoch={
+                    name: samples_per_epoch(job.sources[name].tokens, phase.sequence_length) for name in phase.weights
+                },
+            )
+            for phase in job.phases
+        ]  # fmt: skip
+        self._sampler = Sampler(phases, job.seed)
         self._tokens = [read_token_file(Path(job.sources[name].prefix)).tokens for name in self._sampler.names]
 
     def batch(self, step: int) -> torch.Tensor:
         """This rank's samples of `step`: token ids, shape (B / world size, L + 1)."""
-        first = step * self._batch_size + self._rank * self._per_rank
-        sources, positions = self._sampler.addresses(np.arange(first, first + self._per_rank, dtype=np.int64))
-        length = self._length
+        per_rank = self._clock.batch_size(step) // self._world_size
+        first = self._clock.samples_at(step) + self._rank * per_rank
+        sources, positions = self._sampler.addresses(np.arange(first, first + per_rank, dtype=np.int64))
+        length = self._clock.sequence_length(step)
         rows = [
             self._tokens[source][position * length : position * length + length + 1]
             for source, position in zip(sources.tolist(), positions.tolist(), strict=True)

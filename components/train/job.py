@@ -1,52 +1,50 @@
 """What one training job does: written by the launcher as JSON, read by every rank."""
 
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field
 
-from components.recipe.recipe import Config, Weights
-from components.recipe.schedule import Cosine
-
-StartMode = Literal["scratch", "fresh", "new_schedule", "new_data"]
-"""How a job begins when its own folder holds no checkpoint:
-
-scratch       random weights from `architecture`
-fresh         weights only: all that a Hugging Face folder has
-new_schedule  weights and optimizer state of a checkpoint; tokens, schedule and data at 0
-new_data      everything goes on (GB to QB: model, optimizer, schedule, data position)
-"""
+from components.recipe.clock import Clock, Stretch
+from components.recipe.fields import Config, Weight
+from components.recipe.phase import StartMode
+from components.recipe.schedule import Piece, Schedule
 
 
 class JobPhase(Config):
-    weights: Weights
-    start_step: int
+    weights: dict[str, Weight]
+    first_sample: int
+    order: int
+    sequence_length: int
 
 
 class JobSource(Config):
     prefix: str
     """Of the token file: PREFIX.bin and PREFIX.idx."""
-    samples_per_epoch: int
+    tokens: int
 
 
 class TrainJob(Config):
     folder: str
     """The run's own: checkpoints, models, metrics and status."""
-    start: StartMode
-    start_from: str = ""
-    """A checkpoint (new_schedule, new_data) or a Hugging Face folder (fresh)."""
+    start: StartMode | Literal["scratch"]
+    """How the job begins when its own folder holds no checkpoint; scratch: random weights from `architecture`."""
+    start_checkpoint: str = ""
+    """Where weights, and unless `fresh` the optimizer's state, are loaded from."""
+    start_model: str = ""
+    """The Hugging Face folder that weights are loaded from instead."""
     model_config_folder: str = ""
     """The Hugging Face folder whose config.json describes the model (all but scratch)."""
     architecture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: str
     phases: list[JobPhase]
+    """All up to the job's own, which is the last: the sources go on where they stood."""
     sources: dict[str, JobSource]
     seed: int
-    max_learning_rate: float
-    min_learning_rate: float
-    horizon_tokens: int
-    warmup_tokens: int = 0
-    sequence_length: int
-    batch_size: int
+    pieces: list[Piece]
+    """Of the schedule, over the run's tokens."""
+    stretches: list[Stretch]
+    """Of the clock."""
     start_step: int
     end_step: int
     keep_steps: list[int]
@@ -55,13 +53,10 @@ class TrainJob(Config):
     """Where the model is written as a Hugging Face folder."""
     checkpoint_every_seconds: float = 20.0
 
-    @property
-    def schedule(self) -> Cosine:
-        return Cosine(
-            max_learning_rate=self.max_learning_rate, min_learning_rate=self.min_learning_rate,
-            horizon_tokens=self.horizon_tokens, warmup_tokens=self.warmup_tokens,
-        )  # fmt: skip
+    @cached_property
+    def schedule(self) -> Schedule:
+        return Schedule(tuple(self.pieces))
 
-    @property
-    def tokens_per_step(self) -> int:
-        return self.batch_size * self.sequence_length
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock(tuple(self.stretches))

@@ -58,8 +58,9 @@ class Trainer:
         own = [step for step in steps_in(self.folder) if step <= wanted_step]
         if own:
             return load_checkpoint(checkpoint_path(self.folder, own[-1]), self.model, self.optimizer)
-        if self.job.start in ("new_schedule", "new_data"):
-            load_checkpoint(Path(self.job.start_from), self.model, self.optimizer)
+        if self.job.start_checkpoint:
+            with_optimizer = self.job.start != "fresh"
+            load_checkpoint(Path(self.job.start_checkpoint), self.model, self.optimizer if with_optimizer else None)
         return self.job.start_step
 
     def run(self) -> str:
@@ -68,6 +69,7 @@ class Trainer:
         covered = max([*steps_in(self.folder), self.step])
         metrics = open_metrics(self.folder, covered) if self.rank == 0 else None
         self._status(RUNNING)
+        job = self.job
         began, first = time.monotonic(), self.step
         self._export_missing()
         while self.step < self.end_step:
@@ -75,8 +77,8 @@ class Trainer:
             if not math.isfinite(loss) or not math.isfinite(grad_norm):
                 raise FloatingPointError(f"step {self.step}: loss {loss}, gradient norm {grad_norm}")
             if metrics and self.step > covered:
-                per_step = (time.monotonic() - began) / (self.step - first)
-                self._write_row(metrics, loss, grad_norm, learning_rate, per_step)
+                trained = job.clock.tokens_at(self.step) - job.clock.tokens_at(first)
+                self._write_row(metrics, loss, grad_norm, learning_rate, trained / (time.monotonic() - began))
             if self.step in self.keep or stop or save:
                 self._save()
             if stop and self.step < self.end_step:
@@ -87,7 +89,7 @@ class Trainer:
 
     def _train_step(self) -> tuple[float, float, float, bool, bool]:
         job = self.job
-        learning_rate = job.schedule.learning_rate(self.step * job.tokens_per_step)
+        learning_rate = job.schedule.learning_rate(job.clock.tokens_at(self.step))
         set_learning_rate(self.optimizer, learning_rate)
         tokens_BL1 = self.batches.batch(self.step)
         logits_BLV = self.model(input_ids=tokens_BL1[:, :-1], use_cache=False).logits
@@ -104,11 +106,12 @@ class Trainer:
         mean_loss, stop, save = agreed.tolist()
         return mean_loss, grad_norm, learning_rate, stop > 0, save > 0
 
-    def _write_row(self, metrics: TextIO, loss: float, grad_norm: float, learning_rate: float, seconds: float) -> None:
+    def _write_row(self, metrics: TextIO, loss: float, grad_norm: float, learning_rate: float, rate: float) -> None:
+        """`rate`: tokens per second since the job began."""
         row = (
-            f'{{"step": {self.step}, "tokens": {self.step * self.job.tokens_per_step}, "loss": {loss!r}, '
+            f'{{"step": {self.step}, "tokens": {self.job.clock.tokens_at(self.step)}, "loss": {loss!r}, '
             f'"learning_rate": {learning_rate!r}, "grad_norm": {grad_norm!r}, '
-            f'"tokens_per_second": {self.job.tokens_per_step / seconds:.1f}, "time": {time.time():.3f}}}\n'
+            f'"tokens_per_second": {rate:.1f}, "time": {time.time():.3f}}}\n'
         )
         metrics.write(row)
 

@@ -19,13 +19,16 @@ def build_model(job: TrainJob, world_size: int) -> PreTrainedModel:
     if job.start == "scratch":
         torch.manual_seed(job.seed)
         model = AutoModelForCausalLM.from_config(model_config(job.architecture), dtype=torch.float32)
-    elif job.start == "fresh":
-        model = AutoModelForCausalLM.from_pretrained(job.start_from, dtype=torch.float32, local_files_only=True)
+    elif job.start_model:
+        model = AutoModelForCausalLM.from_pretrained(job.start_model, dtype=torch.float32, local_files_only=True)
     else:
         config = AutoConfig.from_pretrained(job.model_config_folder, local_files_only=True)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     # With a cache, attention would leak across documents wherever positions restart; training never needs one.
     model.config.use_cache = False
+    longest = max(phase.sequence_length for phase in job.phases)
+    if job.start == "scratch" or longest > model.config.max_position_embeddings:
+        model.config.max_position_embeddings = longest  # what the exported folder tells; rotary embeddings know no end
     model.train()
     if world_size > 1:
         shard(model)
@@ -33,17 +36,17 @@ def build_model(job: TrainJob, world_size: int) -> PreTrainedModel:
 
 
 def model_config(architecture: dict[str, Any]) -> PretrainedConfig:
-    """A transformers configuration from the recipe's `model.pretrain` and the tokenizer's vocabulary."""
+    """A transformers configuration from the recipe's `model.architecture`, and the tokenizer."""
     return AutoConfig.for_model(
-        architecture["architecture"],
+        architecture["kind"],
         vocab_size=architecture["vocab_size"],
         hidden_size=architecture["hidden_size"],
         intermediate_size=architecture["ffn_size"],
         num_hidden_layers=architecture["num_layers"],
         num_attention_heads=architecture["num_heads"],
         num_key_value_heads=architecture["num_kv_heads"],
-        max_position_embeddings=architecture["sequence_length"],
-        tie_word_embeddings=True,
+        head_dim=architecture["head_width"],
+        tie_word_embeddings=architecture["tied_embeddings"],
         bos_token_id=architecture["end_of_document"],
         eos_token_id=architecture["end_of_document"],
     )

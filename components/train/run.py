@@ -5,14 +5,14 @@ from typing import Any
 
 from components.blend.origins import folder_digest
 from components.launch.local import run_job, tail
+from components.recipe.clock import Clock
 from components.recipe.digest import Identity
-from components.recipe.epochs import samples_per_epoch
 from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, GBRun, Plan, base_steps
-from components.recipe.recipe import Recipe
+from components.recipe.plan import ArmPlan, Phase, Plan, TrainingRun
+from components.recipe.schedule import Schedule
 from components.store.store import Store, read_json, write_json
-from components.train.checkpoint import is_kept, model_path
-from components.train.job import JobPhase, JobSource, StartMode, TrainJob
+from components.train.checkpoint import checkpoint_path, is_kept, model_path
+from components.train.job import JobPhase, JobSource, TrainJob
 from components.train.metrics import read_metrics
 
 BASE_SEED = 0
@@ -25,7 +25,7 @@ class TrainingFailed(RuntimeError):
 
 def train_base(plan: Plan, store: Store) -> None:
     """Pretrains the base, or records where the user's lies, unless the store has it."""
-    recipe, pretrain = plan.recipe, plan.recipe.model.pretrain
+    recipe, pretrain, base = plan.recipe, plan.recipe.model.pretrain, plan.base_plan
     if store.is_done(plan.base):
         return
     folder = store.path(plan.base)
@@ -34,17 +34,18 @@ def train_base(plan: Plan, store: Store) -> None:
         _check_model_folder(plan)
         store.write_record(plan.base, folder, {"model_folder": str(recipe.model.folder)})
         return
-    assert plan.base_schedule is not None
-    end_step = base_steps(pretrain, recipe)
+    assert base.phase is not None
+    assert base.schedule is not None
+    assert base.clock is not None
+    assert recipe.model.architecture is not None
+    end_step = base.phase.end_step
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
+    shape = recipe.model.architecture
+    architecture = shape.model_dump() | {"head_width": shape.head_width} | tokenizer
     job = TrainJob(
-        start="scratch",
-        architecture=pretrain.model_dump() | tokenizer | {"sequence_length": recipe.sequence_length},
-        phases=[JobPhase(weights=recipe.blends[pretrain.blend], start_step=0)], seed=BASE_SEED,
-        max_learning_rate=pretrain.max_learning_rate, min_learning_rate=pretrain.min_learning_rate,
-        horizon_tokens=plan.base_schedule.horizon_tokens, warmup_tokens=pretrain.warmup_tokens,
-        start_step=0, end_step=end_step, keep_steps=[end_step], export_steps=[end_step],
-        **_common(plan, store, folder, [pretrain.blend]),
+        start="scratch", architecture=architecture, seed=BASE_SEED, start_step=0, end_step=end_step,
+        keep_steps=[end_step], export_steps=[end_step],
+        **_common(plan, store, folder, (base.phase,), base.schedule, base.clock),
     )  # fmt: skip
     _run(store, plan.base, job, num_processes=pretrain.num_processes)
     checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
@@ -52,38 +53,39 @@ def train_base(plan: Plan, store: Store) -> None:
     store.write_record(plan.base, folder, outputs, {"num_processes": pretrain.num_processes, "num_threads": 1})
 
 
-def train_gb(plan: Plan, store: Store, digest: str) -> None:
-    """Trains the GB run as far as its arms need it, going on from where it stands."""
-    run = plan.gb_run(digest)
-    if gb_is_done(run, store):
+def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
+    """Trains the run as far as its arms need it, going on from where it, or the one before it, stands."""
+    if run_is_done(run, store):
         return
     folder = store.path(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
     _check_model_folder(plan)
-    start: StartMode = "new_schedule" if plan.recipe.model.pretrain else "fresh"
     base_model = model_folder(plan, store, plan.base)
+    begin: dict[str, Any] = {}
+    if run.parent is not None:
+        begin["start_checkpoint"] = str(checkpoint_path(store.path(run.parent), run.start_step))
+    elif run.start == "fresh":
+        begin["start_model"] = str(base_model)
+    else:
+        begin["start_checkpoint"] = str(_base_checkpoint(plan, store))
     kept = set((store.record(run.identity) or {"outputs": {"keep_steps": []}})["outputs"]["keep_steps"])
     job = TrainJob(
-        start=start, start_from=str(_base_checkpoint(plan, store) if start == "new_schedule" else base_model),
-        model_config_folder=str(base_model),
-        phases=[JobPhase(weights=plan.recipe.blends[run.blend], start_step=0)], seed=run.seed,
-        max_learning_rate=run.schedule.max_learning_rate, min_learning_rate=run.schedule.min_learning_rate,
-        horizon_tokens=run.schedule.horizon_tokens, start_step=0, end_step=run.end_step,
-        keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
-        **_common(plan, store, folder, [run.blend]),
+        start=run.start, model_config_folder=str(base_model), seed=run.seed, start_step=run.start_step,
+        end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
+        **begin, **_common(plan, store, folder, run.phases, run.schedule, run.clock),
     )  # fmt: skip
     _run(store, run.identity, job)
     outputs = {
         "keep_steps": job.keep_steps,
         "weights_sha256": {
-            str(step): _facts(folder / f"checkpoints/step-{step:08d}")["weights_sha256"] for step in job.keep_steps
+            str(step): _facts(checkpoint_path(folder, step))["weights_sha256"] for step in job.keep_steps
         },
     }
     store.write_record(run.identity, folder, outputs, {"num_processes": 1, "num_threads": 1})
 
 
-def gb_is_done(run: GBRun, store: Store) -> bool:
-    """Whether every checkpoint and model that the arms need from the GB run is there."""
+def run_is_done(run: TrainingRun, store: Store) -> bool:
+    """Whether every checkpoint and model that the arms need from the run is there."""
     folder = store.path(run.identity)
     return (
         store.is_done(run.identity)
@@ -92,41 +94,23 @@ def gb_is_done(run: GBRun, store: Store) -> bool:
     )
 
 
-def check_gb_run(plan: Plan, store: Store, arm: ArmPlan) -> None:
-    """Raises TrainingFailed, with the reason, where what the arm needs from its GB run is not there."""
-    folder, step = store.path(arm.gb_run), arm.switch_step
-    there = is_kept(folder, step) if arm.qb_run is not None else model_path(folder, step).is_dir()
-    if not there:
-        cause = store.failure(arm.gb_run) or store.failure(plan.base) or {"reason": "it was not trained"}
-        raise TrainingFailed(f"{arm.arm_id}: its GB run is missing: {cause['reason']}")
+def check_parent(plan: Plan, store: Store, run: TrainingRun) -> None:
+    """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
+    if run.parent is not None and not is_kept(store.path(run.parent), run.start_step):
+        raise TrainingFailed(f"what it goes on from, {run.parent.path}, is missing: {_cause(plan, store, run.parent)}")
 
 
-def train_qb(plan: Plan, store: Store, arm: ArmPlan) -> None:
-    """Trains the QB phase of an arm that switches, from the GB run's checkpoint at the switch."""
-    assert arm.qb_run is not None, arm.arm_id
-    if store.is_done(arm.qb_run):
-        return
-    folder = store.path(arm.qb_run)
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe = plan.recipe
-    job = TrainJob(
-        start="new_data",
-        start_from=str(store.path(arm.gb_run) / f"checkpoints/step-{arm.switch_step:08d}"),
-        model_config_folder=str(model_folder(plan, store, plan.base)),
-        phases=[
-            JobPhase(weights=recipe.blends[phase.blend], start_step=phase.start_step) for phase in arm.phases
-        ],
-        seed=arm.seed,
-        max_learning_rate=arm.schedule.max_learning_rate, min_learning_rate=arm.schedule.min_learning_rate,
-        horizon_tokens=arm.schedule.horizon_tokens, start_step=arm.switch_step, end_step=arm.horizon_steps,
-        keep_steps=[arm.horizon_steps], export_steps=[arm.horizon_steps],
-        **_common(plan, store, folder, [phase.blend for phase in arm.phases]),
-    )  # fmt: skip
-    _run(store, arm.qb_run, job)
-    checkpoint = f"checkpoints/step-{arm.horizon_steps:08d}"
-    outputs = {"checkpoint": checkpoint, "model": f"models/step-{arm.horizon_steps:08d}"}
-    outputs |= _facts(folder / checkpoint)
-    store.write_record(arm.qb_run, folder, outputs, {"num_processes": 1, "num_threads": 1})
+def check_arm(plan: Plan, store: Store, arm: ArmPlan) -> None:
+    """Raises TrainingFailed, with the reason, where the arm's model is not there."""
+    if not arm_is_done(store, arm):
+        raise TrainingFailed(f"{arm.run_name} has no model: {_cause(plan, store, arm.runs[-1])}")
+
+
+def _cause(plan: Plan, store: Store, run: Identity) -> str:
+    """Why a run is missing: its own failure, or that of the nearest one before it."""
+    chain = [one.identity for one in reversed(plan.chain(plan.run(run.digest)))]
+    failures = (store.failure(identity) for identity in (*chain, plan.base))
+    return next((str(failure["reason"]) for failure in failures if failure), "it was not trained")
 
 
 def arm_is_done(store: Store, arm: ArmPlan) -> bool:
@@ -135,17 +119,17 @@ def arm_is_done(store: Store, arm: ArmPlan) -> bool:
 
 
 def model_is_there(store: Store, model: Identity) -> bool:
-    """Of a base, a QB run, or an arm that ends inside a GB run."""
+    """Of a base, or of an arm, which ends in some run."""
     if model.step == "model":
-        return model_path(store.path(model.inputs["gb"]), model.config["step"]).is_dir()
+        return model_path(store.path(model.inputs["run"]), model.config["step"]).is_dir()
     return store.is_done(model)
 
 
 def model_folder(plan: Plan, store: Store, model: Identity) -> Path:
-    """The Hugging Face folder of a base, a GB run's end or a QB run."""
+    """The Hugging Face folder of a base or of an arm's model."""
     if model.step == "model":
-        return model_path(store.path(model.inputs["gb"]), model.config["step"])
-    if model == plan.base and plan.recipe.model.folder:
+        return model_path(store.path(model.inputs["run"]), model.config["step"])
+    if plan.recipe.model.folder:
         return Path(plan.recipe.model.folder)
     return store.path(model) / (store.record(model) or {})["outputs"]["model"]
 
@@ -161,20 +145,25 @@ def _check_model_folder(plan: Plan) -> None:
         raise BadInput("the folder has changed since it was planned: run again", file=folder, field="model.folder")
 
 
-def _common(plan: Plan, store: Store, folder: Path, blends: list[str]) -> dict[str, Any]:
-    recipe: Recipe = plan.recipe
+def _common(
+    plan: Plan, store: Store, folder: Path, phases: tuple[Phase, ...], schedule: Schedule, clock: Clock
+) -> dict[str, Any]:
     sources: dict[str, JobSource] = {}
-    for name in blends:
-        record = store.record(plan.blends[name])
-        assert record is not None, name
-        for source, facts in record["outputs"]["sources"].items():
-            prefix = store.root / facts["path"] / "train"
-            sources[source] = JobSource(
-                prefix=str(prefix), samples_per_epoch=samples_per_epoch(facts["tokens"], recipe.sequence_length)
-            )  # fmt: skip
+    for phase in phases:
+        record = store.record(phase.blend_identity)
+        assert record is not None, phase.blend
+        for key, facts in record["outputs"]["sources"].items():
+            sources[key] = JobSource(prefix=str(store.root / facts["path"] / "train"), tokens=facts["tokens"])
     return {
         "folder": str(folder), "tokenizer": str(store.path(plan.tokenizer)), "sources": sources,
-        "sequence_length": recipe.sequence_length, "batch_size": recipe.batch_size,
+        "phases": [
+            JobPhase(
+                weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
+                sequence_length=phase.sequence_length,
+            )
+            for phase in phases
+        ],
+        "pieces": list(schedule.pieces), "stretches": list(clock.stretches),
     }  # fmt: skip
 
 

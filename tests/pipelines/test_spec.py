@@ -54,7 +54,7 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
         *(("train_gb", {"item": {"plan": plan_file, "gb_run": run.identity.digest}}) for run in plan.gb_runs),
         ("join", {"plan": plan_file}),
         # Of the three arms only one switches; the others are done when their GB runs are.
-        ("train_qb", {"item": {"plan": plan_file, "arm_id": "switched"}}),
+        ("train_qb", {"item": {"plan": plan_file, "arm": "switched"}}),
         ("evaluate", {"plan": plan_file}),
         ("report", parameters),
     ]  # fmt: skip

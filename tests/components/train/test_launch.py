@@ -53,7 +53,7 @@ def test_two_ranks_resume_with_the_same_bits_and_one_rank_goes_on_from_them(prep
 
 def test_the_trainer_ends_with_its_launcher_and_leaves_a_checkpoint(prepared: Planned, tmp_path: Path) -> None:
     """kill -9 of the launcher: the trainer saves at the next step and ends; no orphan trains on."""
-    one = job(prepared, tmp_path / "run", end_step=100_000, horizon_tokens=100_000 * 128)
+    one = job(prepared, tmp_path / "run", end_step=100_000)
     code = (
         "import sys; from pathlib import Path; from components.launch.local import run_job; "
         "run_job('run', 'components.train.app', [sys.argv[1]], Path(sys.argv[2]))"
@@ -73,7 +73,9 @@ def test_the_trainer_ends_with_its_launcher_and_leaves_a_checkpoint(prepared: Pl
 def test_a_failure_names_its_reason(prepared: Planned, tmp_path: Path) -> None:
     one = job(prepared, tmp_path / "run")
     path = Path(write_job(one))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"batch_size": 3}))
+    written = json.loads(path.read_text())
+    written["stretches"][0]["batch_size"] = 3
+    path.write_text(json.dumps(written))
     end = run_job("run", "components.train.app", [str(path)], tmp_path / "log", num_processes=2)
     assert not end.succeeded
     assert "batch_size 3 cannot be divided over 2 processes" in end.log.read_text()

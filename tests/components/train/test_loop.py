@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from components.recipe.clock import Clock
+from components.recipe.schedule_config import Cosine
 from components.store.plan_file import Planned
 from components.store.store import read_json
 from components.train.checkpoint import checkpoint_path, model_path, steps_in
-from components.train.job import JobPhase, TrainJob
+from components.train.job import TrainJob
 from components.train.loop import FINISHED, STOPPED, Trainer
 from components.train.metrics import read_metrics
 from components.train.run import _common
@@ -30,19 +33,17 @@ def job(prepared: Planned, folder: Path, **changes: Any) -> TrainJob:
     """GB for 24 steps, QB to step 40, from random weights, unless `changes` say otherwise."""
     plan, store = prepared.plan, prepared.store
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
-    pretrain = plan.recipe.model.pretrain
-    assert pretrain is not None
+    shape = plan.recipe.model.architecture
+    assert shape is not None
     folder.mkdir(parents=True, exist_ok=True)
+    switched, mixed = plan.arm("switched").phases, plan.arm("mixed").phases[0]
+    phases = (replace(switched[0], first_sample=0), replace(mixed, first_sample=SWITCH * 4))
+    schedule = Cosine(max_learning_rate=1e-2).pieces(None, END * 128)
     fields: dict[str, Any] = {
         "start": "scratch",
-        "architecture": pretrain.model_dump() | tokenizer | {"sequence_length": 32},
-        "phases": [
-            JobPhase(weights=plan.recipe.blends["prose"], start_step=0),
-            JobPhase(weights=plan.recipe.blends["mixed"], start_step=SWITCH),
-        ],
-        "seed": 0, "max_learning_rate": 1e-2, "min_learning_rate": 1e-4, "horizon_tokens": END * 128,
-        "start_step": 0, "end_step": END, "keep_steps": [END], "export_steps": [END],
-        **_common(plan, store, folder, ["prose", "mixed"]),
+        "architecture": shape.model_dump() | {"head_width": shape.head_width} | tokenizer,
+        "seed": 0, "start_step": 0, "end_step": END, "keep_steps": [END], "export_steps": [END],
+        **_common(plan, store, folder, phases, schedule, Clock.of(4, 32)),
     }  # fmt: skip
     return TrainJob(**(fields | changes))
 
@@ -126,11 +127,10 @@ def test_what_a_crash_left_half_done_is_done_again(
 
 def test_an_arm_from_a_shared_gb_run_has_the_same_bits_as_alone(prepared: Planned, alone: Path, tmp_path: Path) -> None:
     """Law 5: the GB run goes on beyond the switch for another arm; QB starts from its checkpoint at the switch."""
-    plan = prepared.plan
     gb, qb = tmp_path / "gb", tmp_path / "qb"
-    gb_phases = [JobPhase(weights=plan.recipe.blends["prose"], start_step=0)]
+    gb_phases = job(prepared, gb).phases[:1]
     assert run(job(prepared, gb, phases=gb_phases, keep_steps=[SWITCH, END])) == FINISHED
-    start = {"start": "new_data", "start_from": str(checkpoint_path(gb, SWITCH)), "start_step": SWITCH}
+    start = {"start": "new_data", "start_checkpoint": str(checkpoint_path(gb, SWITCH)), "start_step": SWITCH}
     assert run(job(prepared, qb, **start, model_config_folder=str(model_path(gb, END)))) == FINISHED
     assert weights(qb, END) == weights(alone, END)
     assert losses(gb)[:SWITCH] + losses(qb) == losses(alone)
@@ -155,16 +155,18 @@ def test_a_new_switch_inside_a_trained_run_is_kept_and_nothing_else_changes(
 def test_a_new_schedule_takes_weights_and_optimizer_and_starts_at_zero(
     prepared: Planned, alone: Path, tmp_path: Path
 ) -> None:
-    start = {"start": "new_schedule", "start_from": str(checkpoint_path(alone, END))}
+    start = {"start": "new_schedule", "start_checkpoint": str(checkpoint_path(alone, END))}
     one = job(prepared, tmp_path / "new", **start, model_config_folder=str(model_path(alone, END)), end_step=1)
     trainer = Trainer(one, 0, 1)
     assert trainer.step == 0
     moments = [state["step"].item() for state in trainer.optimizer.state.values()]
     assert set(moments) == {float(END)}
-    fresh = Trainer(one.model_copy(update={"start": "fresh", "start_from": str(model_path(alone, END))}), 0, 1)
-    assert not fresh.optimizer.state
-    for old, new in zip(trainer.model.parameters(), fresh.model.parameters(), strict=True):
-        assert torch.equal(old, new)
+    from_folder = {"start": "fresh", "start_checkpoint": "", "start_model": str(model_path(alone, END))}
+    for changes in (from_folder, {"start": "fresh"}):  # of a folder, and of a checkpoint
+        fresh = Trainer(one.model_copy(update=changes), 0, 1)
+        assert not fresh.optimizer.state
+        for old, new in zip(trainer.model.parameters(), fresh.model.parameters(), strict=True):
+            assert torch.equal(old, new)
 
 
 def test_the_exported_folder_loads_with_the_same_logits(prepared: Planned, alone: Path) -> None:
@@ -182,7 +184,7 @@ def test_the_exported_folder_loads_with_the_same_logits(prepared: Planned, alone
 @pytest.mark.parametrize("architecture", ["llama", "nemotron"])
 def test_the_architectures_of_a_recipe(prepared: Planned, tmp_path: Path, architecture: str) -> None:
     one = job(prepared, tmp_path / "run", end_step=2, keep_steps=[2], export_steps=[])
-    changed = one.model_copy(update={"architecture": one.architecture | {"architecture": architecture}})
+    changed = one.model_copy(update={"architecture": one.architecture | {"kind": architecture}})
     assert run(changed) == FINISHED
     assert len(losses(tmp_path / "run")) == 2
 

@@ -1,0 +1,135 @@
+"""The plan as data: what `switchpoint plan --json` prints, and what the command shows as tables."""
+
+from collections.abc import Callable
+from typing import Any
+
+from components.plan.price import Price, over_budget
+from components.recipe.digest import Identity
+from components.recipe.epochs import MANY_EPOCHS, check_sources, known_tokens, phase_epochs
+from components.recipe.plan import ArmPlan, Phase, Plan
+from components.recipe.source import SourceKey, split_key
+from components.store.store import Store
+
+IsDone = Callable[[Identity], bool]
+
+
+def plan_data(plan: Plan, store: Store, measured: dict[SourceKey, int], is_done: IsDone) -> dict[str, Any]:
+    """Steps, tokens and weights are exact; epochs are counted by `measured` sizes where a source is tokenised, else by
+    the declared ones, and are None where neither is known. Reads records, no token data.
+    """
+    price, sizes = Price(plan), known_tokens(plan, measured)
+    identities = plan.identities()
+    done = {identity.digest for identity in identities if is_done(identity)}
+    open_runs = [run for run in plan.runs if run.identity.digest not in done]
+    epochs = check_sources(plan, sizes)
+    return {
+        "study": plan.recipe.name,
+        "start": plan.recipe.start,
+        "tokens_alone": plan.tokens_alone,
+        "tokens_shared": plan.tokens_shared,
+        "base": {"digest": plan.base.digest} | (price.base() or {}),
+        "gb_runs": [
+            {
+                "digest": run.identity.digest, "blend": run.blend, "seed": run.seed,
+                "parent": run.parent.digest if run.parent else None, "start_step": run.start_step,
+                "end_step": run.end_step, "keep_steps": list(run.keep_steps), "tokens": run.tokens,
+                "checkpoint_bytes": price.checkpoint_bytes(run),
+            }
+            for run in plan.gb_runs
+        ],
+        "arms": [_arm(arm, price, sizes) for arm in plan.arms],
+        "total": price.runs(list(plan.runs)),
+        "left_to_do": price.runs(open_runs),
+        "checkpoint_bytes": _sum(price.checkpoint_bytes(run) for run in plan.runs),
+        "memory": price.memory(),
+        "epochs": epochs,
+        "left_out": list(plan.recipe.left_out),
+        "bound": {name: one.environment for name, one in plan.sources_with_text().items() if one.environment},
+        "over_budget": over_budget(plan),
+        "warnings": _warnings(plan, epochs, sizes, measured),
+        "cached": [identity.path for identity in identities if identity.digest in done],
+        "missing": [
+            {"output": identity.path, "why": store.why(identity)}
+            for identity in identities
+            if identity.digest not in done
+        ],
+    }  # fmt: skip
+
+
+def _sum(values: Any) -> int | None:
+    found = list(values)
+    return None if None in found else sum(found)
+
+
+def _arm(arm: ArmPlan, price: Price, sizes: dict[SourceKey, int]) -> dict[str, Any]:
+    return {
+        "arm_id": arm.arm_id, "seed": arm.seed, "run_name": arm.run_name, "gb_run": arm.gb_run.digest,
+        "switch_step": arm.switch_step, "switch_tokens": arm.switch_tokens,
+        "switch_learning_rate": arm.switch_learning_rate, "horizon_tokens": arm.horizon_tokens,
+        "horizon_steps": arm.horizon_steps, "phases": [_phase(arm, phase, sizes) for phase in arm.phases],
+        **price.arm(arm),
+    }  # fmt: skip
+
+
+def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int]) -> dict[str, Any]:
+    start, end = arm.learning_rates(phase)
+    epochs = phase_epochs(phase, sizes)
+    names = [split_key(key)[0] for key in phase.weights]
+    sources = {}
+    for key, weight in phase.weights.items():
+        source, tier = split_key(key)
+        sources[source if names.count(source) == 1 else key] = {
+            "weight": float(weight), "tokens": phase.samples[key] * phase.sequence_length,
+            "epochs": float(epochs[key]) if key in epochs else None, **({"tier": tier} if tier else {}),
+        }  # fmt: skip
+    return {
+        "name": phase.name, "blend": phase.blend, "start": phase.start, "start_step": phase.start_step,
+        "end_step": phase.end_step, "tokens": phase.tokens, "start_learning_rate": start, "end_learning_rate": end,
+        "sequence_length": phase.sequence_length, "new_order": phase.order > 0,
+        "batch_size": [arm.clock.batch_size(phase.start_step), arm.clock.batch_size(phase.end_step - 1)],
+        "sources": sources,
+        "moved": {key: count * phase.sequence_length for key, count in phase.moved.items()},
+    }  # fmt: skip
+
+
+def _warnings(
+    plan: Plan, epochs: dict[str, dict[str, float]], sizes: dict[SourceKey, int], measured: dict[SourceKey, int]
+) -> list[str]:
+    """What works and should be looked at all the same."""
+    found: list[str] = []
+    most: dict[str, tuple[float, str]] = {}
+    for run, by_source in epochs.items():
+        for source, count in by_source.items() if run != "base" else ():
+            most[source] = max(most.get(source, (0.0, "")), (count, run))
+    for source, (count, run) in most.items():
+        if count > MANY_EPOCHS:
+            found.append(
+                f"{source} is gone through {count:.2f} times in {run}: above {MANY_EPOCHS}, repeats add little"
+            )
+    moved: dict[tuple[str, str], int] = {}
+    for arm in plan.arms:
+        for phase in arm.phases:
+            for key, count in phase.moved.items():
+                place = (arm.run_name, split_key(key)[0])
+                moved[place] = moved.get(place, 0) + count * phase.sequence_length
+    for (run, source), tokens in moved.items():
+        cap = float(plan.recipe.sources[source].max_epochs or 0)
+        found.append(f"{source} reaches its max_epochs {cap:g} in {run}: {tokens:,} tokens went to the other sources")
+    unknown = [key for key in plan.drawn_sources() if key not in sizes]
+    if unknown:
+        found.append(f"not tokenised yet, so epochs are unknown: {', '.join(unknown)}")
+    for key, size in measured.items():
+        source, tier = split_key(key)
+        config = plan.recipe.sources[source]
+        if config.environment:
+            continue
+        declared = config.tiers[tier].tokens if tier else config.tokens
+        if declared is not None and abs(size - declared) > 0.01 * declared:
+            found.append(
+                f"{key} was declared with {declared:,} tokens and has {size:,}: epochs are counted by the latter"
+            )
+    if any(plan.recipe.sources[split_key(key)[0]].environment for key in plan.drawn_sources()):
+        found.append(
+            "the environment's text is larger than the paper's sources at this scale: it is repeated less often"
+        )
+    return found

@@ -1,0 +1,210 @@
+"""What must fit together across a recipe: names that are known, weights that sum to 1, what a base requires."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from components.recipe.arm import arms_of
+from components.recipe.blend import (
+    ByEpochs,
+    ByTokens,
+    Explicit,
+    Multipliers,
+    TierWeight,
+    blend_references,
+)
+from components.recipe.catalogue import CATALOGUES, catalogue
+from components.recipe.errors import BadInput
+from components.recipe.problems import did_you_mean
+from components.recipe.recipe import MAX_ARMS, Recipe
+
+Place = tuple[str, ...]
+Problem = tuple[Place, BadInput]
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> BadInput:
+    known = list(known)
+    return BadInput(
+        f"no such {what}{did_you_mean(given, known)}", given=given,
+        allowed=", ".join(known[:40]) + (", ..." if len(known) > 40 else ""),
+    )  # fmt: skip
+
+
+def check_names(study: dict[str, Any]) -> list[Problem]:
+    """Names of blends, phases and sources that nothing has, on plain data: found beside whatever else is wrong."""
+    known = {section: _names(study, section) for section in ("sources", "blends")}
+    problems: list[Problem] = []
+    for place, name in _blend_names(study):
+        if isinstance(name, str) and known["blends"] and name not in known["blends"]:
+            problems.append((place, unknown("blend", name, known["blends"])))
+    left_out = study.get("left_out")
+    for number, name in enumerate(left_out if isinstance(left_out, list) else ()):
+        if isinstance(name, str) and known["sources"] and name not in known["sources"]:
+            problems.append((("left_out", str(number)), unknown("source", name, known["sources"])))
+    for name, weights in _mapping(study, "blends").items():
+        if isinstance(weights, dict) and "by" not in weights:
+            for source in weights:
+                if isinstance(source, str) and known["sources"] and source not in known["sources"]:
+                    problems.append((("blends", str(name), source), unknown("source", source, known["sources"])))
+    phases = _mapping(study, "phases") or {"gb": {}, "qb": {}}
+    for arm_id, arm in _mapping(study, "arms").items():
+        for phase in _mapping(arm, "phases"):
+            if phase not in phases:
+                problems.append(
+                    (("arms", str(arm_id), "phases", str(phase)), unknown("phase", phase, map(str, phases)))
+                )
+    return problems
+
+
+def _names(study: dict[str, Any], section: str) -> list[str]:
+    names = [str(name) for name in _mapping(study, section)]
+    if study.get("catalogue") in CATALOGUES:
+        names += [name for name in catalogue(study["catalogue"])[section] if name not in names]
+    return names
+
+
+def _mapping(section: Any, field: str) -> dict[Any, Any]:
+    found = section.get(field) if isinstance(section, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """Every field that names a blend, with what it gives."""
+    for field in ("gb", "qb"):
+        yield (field,), study.get(field)
+    for kind in ("pretrain", "published"):
+        yield ("model", kind, "blend"), _mapping(_mapping(study, "model"), kind).get("blend")
+    for phase, config in _mapping(study, "phases").items():
+        yield ("phases", str(phase), "blend"), config.get("blend") if isinstance(config, dict) else None
+    for arm_id, arm in _mapping(study, "arms").items():
+        for field in ("gb", "qb"):
+            yield ("arms", str(arm_id), field), arm.get(field) if isinstance(arm, dict) else None
+        for phase, patch in _mapping(arm, "phases").items():
+            place = ("arms", str(arm_id), "phases", str(phase), "blend")
+            yield place, patch.get("blend") if isinstance(patch, dict) else None
+    for axis in ("gb", "qb"):
+        for name, value in _mapping(_mapping(study, "grid"), axis).items():
+            yield ("grid", axis, str(name)), value
+    for name, config in _mapping(study, "blends").items():
+        for field in ("base", "of", "rest", "old", "new") if "by" in _mapping(study["blends"], name) else ():
+            yield ("blends", str(name), field), config.get(field)
+
+
+def check_recipe(recipe: Recipe) -> list[Problem]:
+    """What a well-formed recipe can still get wrong."""
+    return [
+        *(problem for name in recipe.blends for problem in _check_blend(recipe, name)),
+        *_check_circles(recipe),
+        *_check_base(recipe),
+        *_check_arms(recipe),
+    ]
+
+
+def _check_blend(recipe: Recipe, name: str) -> Iterator[Problem]:
+    config: Any = recipe.blends[name]
+    categories = {source.category for source in recipe.sources.values() if source.category}
+    if isinstance(config, Explicit):
+        yield from _check_weights(recipe, name, config)
+    elif isinstance(config, ByTokens):
+        for number, source in enumerate(config.sources):
+            if source not in recipe.sources and source not in categories:
+                place = ("blends", name, "sources", str(number))
+                yield place, unknown("source or category", source, [*recipe.sources, *sorted(categories)])
+    elif isinstance(config, Multipliers | ByEpochs):
+        field = "multiply" if isinstance(config, Multipliers) else "epochs"
+        for source in getattr(config, field):
+            if source not in recipe.sources and source not in categories:
+                place = ("blends", name, field, source)
+                yield place, unknown("source or category", source, [*recipe.sources, *sorted(categories)])
+    for source, tier in config.tiers.items() if isinstance(config, Multipliers) else ():
+        if source not in recipe.sources:
+            yield ("blends", name, "tiers", source), unknown("source", source, recipe.sources)
+        elif tier not in recipe.sources[source].tiers:
+            yield ("blends", name, "tiers", source), unknown("tier", tier, recipe.sources[source].tiers)
+
+
+def _check_weights(recipe: Recipe, name: str, config: Explicit) -> Iterator[Problem]:
+    if not config.root:
+        yield ("blends", name), BadInput("a blend names at least one source")
+        return
+    total = 0
+    for source, weight in config.root.items():
+        total += weight.weight if isinstance(weight, TierWeight) else weight
+        if isinstance(weight, TierWeight) and source in recipe.sources:
+            tiers = recipe.sources[source].tiers
+            if weight.tier not in tiers:
+                yield ("blends", name, source, "tier"), unknown("tier", weight.tier, tiers)
+    if total != 1:
+        weights = [weight.weight if isinstance(weight, TierWeight) else weight for weight in config.root.values()]
+        yield (
+            ("blends", name),
+            BadInput(
+                "the weights must sum to 1",
+                given=" + ".join(f"{float(weight):g}" for weight in weights) + f" = {float(total):g}",
+                allowed="1 exactly (fractions such as 1/3 may be used)",
+            ),
+        )
+
+
+def _check_circles(recipe: Recipe) -> Iterator[Problem]:
+    """A blend that is made from itself."""
+    for name in recipe.blends:
+        seen, waiting = set[str](), [name]
+        while waiting:
+            for reference in blend_references(recipe.blends[waiting.pop()]).values():
+                if reference == name:
+                    yield ("blends", name), BadInput("the blend is made from itself")
+                    waiting = []
+                    break
+                if reference not in seen and reference in recipe.blends:
+                    seen.add(reference)
+                    waiting.append(reference)
+
+
+def _check_base(recipe: Recipe) -> Iterator[Problem]:
+    if not recipe.model.folder:
+        return
+    if recipe.tokenizer.folder is None:
+        problem = "a base from a folder needs its own tokenizer"
+        yield ("tokenizer", "folder"), BadInput(problem, allowed=f"for example {recipe.model.folder}")
+    schedules: dict[Place, Any] = {("schedule",): recipe.schedule}
+    for arm_id, arm in recipe.arms.items():
+        schedules[("arms", arm_id, "schedule")] = arm.schedule
+    first = next(iter(recipe.phases or {}), None)
+    if recipe.phases and first and recipe.phases[first].schedule is not None:
+        schedules[("phases", first, "schedule")] = recipe.phases[first].schedule
+    for place, schedule in schedules.items():
+        if schedule is not None and schedule.max_learning_rate is None:
+            yield (
+                (*place, "max_learning_rate"),
+                BadInput(
+                    "a Hugging Face folder does not tell the minimum learning rate it was pretrained to",
+                    allowed="a number such as 4.5e-5",
+                ),
+            )
+
+
+def _check_arms(recipe: Recipe) -> Iterator[Problem]:
+    points = recipe.grid_points()
+    for arm_id in points.keys() & recipe.arms.keys():
+        yield ("grid",), BadInput(f"the grid makes an arm `{arm_id}`, and `arms:` has one too")
+    if len(points) < recipe.grid_size():
+        yield ("grid",), BadInput("two combinations of the grid have one name")
+    for arm_id in points:
+        if len(arm_id) > 61 or arm_id == "base":
+            yield ("grid",), BadInput("not the name of an arm", given=arm_id, allowed="61 characters, and not `base`")
+    for arm_id, (field, arm) in arms_of(recipe).items():
+        if arm.seed is not None and recipe.seeds is not None:
+            yield (
+                tuple(field.split(".")),
+                BadInput("`seed:` in an arm and `seeds:` in the study both say which seeds there are", given=arm_id),
+            )
+    names = list(arms_of(recipe))
+    if len(names) * len(recipe.seeds or [0]) > MAX_ARMS:
+        number = len(names) * len(recipe.seeds or [0])
+        yield ("arms",), BadInput(f"{number:,} runs: arms times seeds", allowed=f"at most {MAX_ARMS:,}")
+        return
+    if recipe.seeds and len(recipe.seeds) > 1:
+        names = [f"{arm_id}-seed-{seed}" for arm_id in names for seed in recipe.seeds]
+        clash = sorted(set(names) & set(arms_of(recipe)))
+        if clash:
+            yield ("arms", clash[0]), BadInput("the name is that of another arm with its seed")

@@ -1,0 +1,92 @@
+"""What training costs, from the model's shape alone: parameters, operations, bytes, hours, money.
+
+L sequence length, N matrix parameters.
+"""
+
+from dataclasses import dataclass
+
+from components.recipe.hardware import GPUS, Hardware
+from components.recipe.model import Architecture
+
+STATE_BYTES = 4 + 4 + 8
+"""Per parameter: fp32 weight, fp32 gradient, two fp32 moments of AdamW. All are sharded (FSDP2)."""
+CHECKPOINT_BYTES = 4 + 8
+"""Per parameter: weight and moments."""
+MODEL_BYTES = 4
+"""Per parameter of an exported model."""
+COMPUTE_BYTES = 2
+"""Of a bf16 number."""
+SAVED_PER_LAYER = 2
+"""With activation checkpointing: the input of every block, and as much again for the block that is recomputed."""
+LOGITS_CHUNK = 8
+"""The chunked cross entropy holds this part of a sample's logits at a time, in fp32, with its gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """Parameters of a model, by what they do."""
+
+    embedding: int
+    """Input embedding and, where it is not tied, the head."""
+    blocks: int
+    largest_block: int
+    matrices: int
+    """Parameters that every token is multiplied by: the blocks' matrices and the head."""
+
+    @property
+    def total(self) -> int:
+        return self.embedding + self.blocks
+
+
+def model_size(model: Architecture, vocab_size: int) -> ModelSize:
+    """Counted from the shape; llama's norms have one vector, nemotron's two."""
+    width = model.hidden_size
+    queries, keys = model.num_heads * model.head_width, model.num_kv_heads * model.head_width
+    attention = 2 * width * queries + 2 * width * keys
+    ffn = (3 if model.kind == "llama" else 2) * width * model.ffn_size
+    norm = width * (1 if model.kind == "llama" else 2)
+    block = attention + ffn + 2 * norm
+    table = vocab_size * width
+    return ModelSize(
+        embedding=table * (1 if model.tied_embeddings else 2), blocks=model.num_layers * block + norm,
+        largest_block=block, matrices=model.num_layers * (attention + ffn) + table,
+    )  # fmt: skip
+
+
+def train_flops(model: Architecture, vocab_size: int, tokens: int, sequence_length: int) -> int:
+    """Operations of training on `tokens`, forward and backward: tokens x (6 N + 12 layers x heads x head size x L).
+
+    The convention that MFU is stated in (PaLM, arXiv 2204.02311, appendix B): attention in full, no recomputation.
+    """
+    matrices = model_size(model, vocab_size).matrices
+    attention = 12 * model.num_layers * model.num_heads * model.head_width * sequence_length
+    return tokens * (6 * matrices + attention)
+
+
+def gpu_hours(flops: int, hardware: Hardware) -> float:
+    return flops / (GPUS[hardware.gpu].flops_per_second * hardware.mfu) / 3600
+
+
+def memory_bytes_per_gpu(model: Architecture, vocab_size: int, sequence_length: int, hardware: Hardware) -> int:
+    """An estimate for fully sharded training with activation checkpointing and a chunked cross entropy.
+
+    Sharded state, two gathered blocks and the gathered embeddings in bf16, saved activations, a chunk of logits. What
+    the allocator and the communication add is not in it (allow a tenth).
+    """
+    size = model_size(model, vocab_size)
+    state = size.total * STATE_BYTES / hardware.num_gpus
+    gathered = (2 * size.largest_block + size.embedding) * COMPUTE_BYTES
+    tokens = hardware.micro_batch_size * sequence_length
+    saved = tokens * model.hidden_size * COMPUTE_BYTES * model.num_layers * SAVED_PER_LAYER
+    logits = tokens * vocab_size * 4 * 2 // LOGITS_CHUNK
+    return int(state + gathered + saved + logits)
+
+
+def checkpoint_bytes(model: Architecture, vocab_size: int) -> int:
+    """Of one checkpoint: weights and optimizer state."""
+    return model_size(model, vocab_size).total * CHECKPOINT_BYTES
+
+
+def model_bytes(model: Architecture, vocab_size: int) -> int:
+    """Of one exported model."""
+    return model_size(model, vocab_size).total * MODEL_BYTES

@@ -1,0 +1,228 @@
+"""Expands a recipe into its plan.
+
+Pure: the same recipe and the same input digests give the same plan, so every task of the DAG expands it anew
+instead of handing it on. An arm's plan does not depend on the other arms: sharing is found by comparing digests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.recipe.arm import ArmInput, arm_inputs
+from components.recipe.blend import Resolver
+from components.recipe.caps import moved_excess
+from components.recipe.clock import Clock
+from components.recipe.counting import phase_counts, phase_key
+from components.recipe.digest import Identity
+from components.recipe.errors import BadInput, raise_all
+from components.recipe.history import RunNeed, history, timeline
+from components.recipe.identity import geometry, identity_of
+from components.recipe.model import Pretrain
+from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
+from components.recipe.recipe import Recipe
+from components.recipe.schedule import Schedule
+from components.recipe.schedule_config import Cosine
+from components.recipe.source import Source, SourceKey, source_key, split_key
+
+PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = "python", "environment"
+
+
+def origin_of(source: Source) -> str:
+    """Where a source's text is split into train and held-out: all parts of Python are split as one."""
+    if source.python:
+        return PYTHON_ORIGIN
+    return ENVIRONMENT_ORIGIN if source.environment else str(source.folder)
+
+
+def part_of(source: Source) -> str:
+    """Which documents of its origin are the source's."""
+    return source.python or source.environment or "text"
+
+
+def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> Plan:
+    """The plan of `recipe`.
+
+    `input_digests`: what each folder and the Python text hold, by `origin_of` (and the model's and tokenizer's
+    folder by its path); without text none are needed. `file` is only named in messages. Raises BadInput.
+    """
+    try:
+        return _Expansion(recipe, input_digests).plan()
+    except BadInput as error:
+        problems = getattr(error, "problems", (error,))
+        raise_all([problem.at(file) for problem in problems])
+        raise
+
+
+class _Expansion:
+    """One recipe on its way to a plan."""
+
+    def __init__(self, recipe: Recipe, input_digests: Mapping[str, str]) -> None:
+        self.recipe, self.digests = recipe, input_digests
+        self.resolver = Resolver(recipe.blends, recipe.sources, frozenset(recipe.left_out))
+        self.with_text = {
+            name: source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out
+        }
+        self.texts = {
+            origin: identity_of(
+                "text", {"content": input_digests[origin], "heldout_fraction": recipe.heldout_fraction}
+            )
+            for origin in sorted({origin_of(source) for source in self.with_text.values()})
+        }  # fmt: skip
+        self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in self.with_text.items()}
+        self.parts = {name: part_of(source) for name, source in self.with_text.items()}
+        self.tokenizer = self._tokenizer()
+        self.tokens = {
+            source_key(name, tier): self._tokens(name, source, tier)
+            for name, source in recipe.sources.items()
+            for tier in (None, *source.tiers)
+        }
+        self.base = self._base()
+
+    def plan(self) -> Plan:
+        problems: list[BadInput] = []
+        arms: list[ArmPlan] = []
+        runs: dict[str, RunNeed] = {}
+        for arm in arm_inputs(self.recipe, self.resolver):
+            try:
+                planned = self._arm(arm)
+            except BadInput as error:
+                problems += getattr(error, "problems", (error,))
+                continue
+            arms.append(planned.arm)
+            for run in planned.runs:
+                runs.setdefault(run.identity.digest, run).joined(run)
+        raise_all(problems)
+        base_evaluation = self._evaluation(self.base.identity)
+        evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
+        return Plan(
+            recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer, tokens=self.tokens, base_plan=self.base,
+            base_evaluation=base_evaluation, runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
+            report=identity_of(
+                "report",
+                {
+                    "name": self.recipe.name, "question": self.recipe.question, "left_out": self.recipe.left_out,
+                    "arms": [[arm.run_name, *(phase.blend for phase in arm.phases)] for arm in arms],
+                },
+                {"base": base_evaluation, **evaluations},
+            ),
+        )  # fmt: skip
+
+    def _tokenizer(self) -> Identity:
+        config = self.recipe.tokenizer
+        if config.folder:
+            return identity_of("tokenizer", {"content": self.digests[config.folder]})
+        return identity_of("tokenizer", {"vocab_size": config.vocab_size, "parts": self.parts}, self.from_sources)
+
+    def _tokens(self, name: str, source: Source, tier: str | None) -> Identity:
+        if name not in self.with_text:
+            size = source.tiers[tier].tokens if tier else source.tokens
+            return identity_of("tokens", {"declared": name, "tier": tier, "tokens": size})
+        config = {"part": part_of(source)} | ({"documents": source.tiers[tier].documents} if tier else {})
+        return identity_of("tokens", config, {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer})
+
+    def _evaluation(self, model: Identity) -> Identity:
+        config = self.recipe.evaluation.model_dump() | {
+            "sequence_length": self.recipe.sequence_length, "parts": self.parts,
+        }  # fmt: skip
+        return identity_of("evaluation", config, {"model": model, "tokenizer": self.tokenizer} | self.from_sources)
+
+    def _base(self) -> BasePlan:
+        model = self.recipe.model
+        pretrain = model.pretraining
+        if pretrain is None or model.architecture is None:
+            return BasePlan(identity=identity_of("base", {"content": self.digests.get(str(model.folder), "unread")}))
+        batch = pretrain.batch_size or self.recipe.batch_size
+        clock = Clock.of(batch, self.recipe.sequence_length)
+        end_step = clock.step_at(pretrain.tokens)
+        schedule = _pretrain_schedule(pretrain, clock.tokens_at(end_step))
+        phase = self._phase(
+            name="base", blend=pretrain.blend, start="fresh", start_step=0, end_step=end_step, clock=clock, order=0,
+            seed=0, field="model.pretrain.blend",
+        )  # fmt: skip
+        # The number of processes only changes rounding, and blends are inputs, not names: neither is in the digest.
+        config = {
+            "architecture": model.architecture.model_dump(exclude_none=True),
+            "pretrain": pretrain.model_dump(exclude={"num_processes", "blend", "batch_size"}),
+            **geometry(batch, self.recipe.sequence_length),
+        }
+        inputs = {"blend": phase.blend_identity, "tokenizer": self.tokenizer}
+        return BasePlan(identity=identity_of("base", config, inputs), clock=clock, schedule=schedule, phase=phase)
+
+    def _phase(
+        self, *, name: str, blend: str, start: Any, start_step: int, end_step: int, clock: Clock, order: int,
+        seed: int, field: str, drawn: "_Drawn | None" = None,
+    ) -> Phase:  # fmt: skip
+        """A phase with its exact counts. `drawn`: what the phases before it drew, for the caps."""
+        start_tokens, end_tokens = clock.tokens_at(start_step), clock.tokens_at(end_step)
+        first, num_samples = clock.samples_at(start_step), clock.samples_at(end_step) - clock.samples_at(start_step)
+        length = clock.sequence_length(start_step)
+        weights = self.resolver.weights(blend, end_tokens - start_tokens)
+        key = phase_key(seed, first)
+        samples: Mapping[SourceKey, int] = phase_counts(weights, num_samples, key)
+        moved: Mapping[SourceKey, int] = {}
+        if drawn is not None:
+            weights, samples, moved = moved_excess(
+                weights, samples, num_samples, key, length, self.recipe.sources, drawn.epochs, field
+            )
+            drawn.add(samples, length, self.recipe.sources)
+        identity = identity_of("blend", {"weights": weights}, {source: self.tokens[source] for source in weights})
+        return Phase(
+            name=name, blend=blend, start=start, start_step=start_step, end_step=end_step, first_sample=first,
+            start_tokens=start_tokens, end_tokens=end_tokens, sequence_length=length, order=order, weights=weights,
+            samples=samples, blend_identity=identity, moved=moved,
+        )  # fmt: skip
+
+    def _arm(self, arm: ArmInput) -> "_PlannedArm":
+        line = timeline(arm, self.base.schedule.min_learning_rate if self.base.schedule else None)
+        phases, drawn = [], _Drawn()
+        for spec, start, end, order in line.phases:
+            if start == end:
+                continue
+            phases.append(
+                self._phase(
+                    name=spec.name, blend=spec.blend, start=spec.start if start else line.phases[0][0].start,
+                    start_step=start, end_step=end,
+                    clock=line.clock, order=order, seed=arm.seed, field=spec.field, drawn=drawn,
+                )
+            )  # fmt: skip
+        runs = history(arm, line, phases, self.base.identity)
+        last, end_step = runs[-1].identity, phases[-1].end_step
+        planned = ArmPlan(
+            arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, schedule=runs[-1].schedule, clock=line.clock,
+            phases=tuple(phases), runs=tuple(run.identity for run in runs),
+            switch_step=line.phases[0][2] if len(line.phases) > 1 else None,
+            horizon_steps=end_step, horizon_tokens=line.clock.tokens_at(end_step),
+            evaluation=self._evaluation(identity_of("model", {"step": end_step}, {"run": last})),
+        )  # fmt: skip
+        runs[-1].exports.add(end_step)
+        return _PlannedArm(planned, runs)
+
+
+class _Drawn:
+    """Epochs that an arm's phases have drawn so far, by source, tiers together."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[str, Any] = {}
+
+    def add(self, samples: Mapping[SourceKey, int], length: int, sources: Mapping[str, Source]) -> None:
+        from components.recipe.caps import declared_epochs
+
+        for key, count in samples.items():
+            source, _ = split_key(key)
+            epochs = declared_epochs(key, count, length, sources)
+            if epochs is not None:
+                self.epochs[source] = self.epochs.get(source, 0) + epochs
+
+
+@dataclass(frozen=True)
+class _PlannedArm:
+    arm: ArmPlan
+    runs: list[RunNeed]
+
+
+def _pretrain_schedule(pretrain: Pretrain, horizon_tokens: int) -> Schedule:
+    config = Cosine(
+        max_learning_rate=pretrain.max_learning_rate, floor_learning_rate=pretrain.min_learning_rate,
+        warmup_tokens=pretrain.warmup_tokens,
+    )  # fmt: skip
+    return config.pieces(None, horizon_tokens)

@@ -1,0 +1,22 @@
+"""What an output is made of, with the format that its step writes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.recipe.clock import BatchRamp
+from components.recipe.digest import Identity
+
+# Raised by hand when a step's code changes what it writes for the same configuration (law 6).
+FORMATS = {
+    "text": 1, "tokenizer": 1, "tokens": 1, "blend": 2, "base": 2,
+    "gb": 2, "qb": 2, "model": 2, "evaluation": 1, "report": 2,
+}  # fmt: skip
+
+
+def identity_of(step: str, config: Mapping[str, Any], inputs: Mapping[str, Identity] | None = None) -> Identity:
+    return Identity(step=step, format=FORMATS[step], config=config, inputs=inputs or {})
+
+
+def geometry(batch: int | BatchRamp, sequence_length: int) -> dict[str, Any]:
+    size = batch.model_dump() if isinstance(batch, BatchRamp) else batch
+    return {"sequence_length": sequence_length, "batch_size": size, "dtype": "float32"}

@@ -1,0 +1,81 @@
+"""The base: its shape, and where its weights come from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.recipe.clock import BatchRamp
+from components.recipe.fields import BatchSize, Config, Count, LearningRate, Name, Tokens, TokensOrNone, one_of
+
+Processes = Annotated[int, Field(ge=1, le=64)]
+
+
+class Architecture(Config):
+    """The shape of a decoder-only transformer with grouped-query attention and no bias."""
+
+    kind: Literal["llama", "nemotron"] = "llama"
+    """llama: gated SiLU, three matrices in a feed-forward block; nemotron: squared ReLU, two."""
+    num_layers: Count
+    hidden_size: Count
+    num_heads: Count
+    num_kv_heads: Count
+    head_size: Count | None = None
+    """Not given: hidden_size / num_heads."""
+    ffn_size: Count
+    tied_embeddings: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Architecture":
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError("num_kv_heads must divide num_heads")
+        if self.head_size is None and self.hidden_size % self.num_heads:
+            raise ValueError("num_heads must divide hidden_size (or give head_size)")
+        return self
+
+    @property
+    def head_width(self) -> int:
+        return self.head_size or self.hidden_size // self.num_heads
+
+
+class Pretrain(Config):
+    """How a base is, or was, pretrained: linear warm-up, then cosine to the minimum learning rate."""
+
+    blend: Name
+    tokens: Tokens
+    batch_size: BatchSize | BatchRamp | None = None
+    """Not given: the recipe's."""
+    warmup_tokens: TokensOrNone = 0
+    max_learning_rate: LearningRate
+    min_learning_rate: LearningRate
+    num_processes: Processes = 1
+    """Training processes; one thread each. Changes rounding, so equal bits are promised where it is equal."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Pretrain":
+        if self.min_learning_rate > self.max_learning_rate:
+            raise ValueError("min_learning_rate lies above max_learning_rate")
+        if self.warmup_tokens >= self.tokens:
+            raise ValueError("the warm-up must end before the pretraining does")
+        return self
+
+
+class Model(Config):
+    """The base: pretrained by the study itself, a Hugging Face folder, or published weights, for a plan only."""
+
+    architecture: Architecture | None = None
+    pretrain: Pretrain | None = None
+    published: Pretrain | None = None
+    """How a base was pretrained whose weights are not at hand: enough for a plan."""
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _one_base(self) -> "Model":
+        given = one_of(self, "pretrain", "published", "folder")
+        if (given == "folder") == (self.architecture is not None):
+            what = "a folder has its own config.json" if given == "folder" else f"`{given}:` needs one"
+            raise ValueError(f"`architecture:` describes a base that comes from no folder: {what}")
+        return self
+
+    @property
+    def pretraining(self) -> Pretrain | None:
+        return self.pretrain or self.published

@@ -1,0 +1,90 @@
+"""Phases: ranges of steps with one blend; where one ends is a switch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.recipe.clock import BatchRamp
+from components.recipe.fields import BatchSize, Config, Fraction01, Name, SequenceLength, Tokens, TokensOrNone, one_of
+from components.recipe.schedule_config import ScheduleConfig
+
+StartMode = Literal["continue", "new_data", "new_schedule", "fresh"]
+START_MODES: dict[StartMode, str] = {
+    "continue": "everything goes on",
+    "new_data": "another blend; model, optimizer and schedule go on",
+    "new_schedule": "weights and optimizer state; tokens, schedule and data at 0",
+    "fresh": "weights only; tokens, schedule and data at 0",
+}
+"""What goes on when a phase starts from a checkpoint."""
+
+
+class Switch(Config):
+    """Where a phase ends; given in one of four ways. Tokens and steps count from where the schedule starts."""
+
+    learning_rate_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The first step, after the schedule first reached its maximum, whose rate is at or below this x maximum."""
+    progress: Fraction01 | None = None
+    """The first step at or after this fraction of the horizon."""
+    tokens: TokensOrNone | None = None
+    """The first step that begins after at least so many tokens."""
+    steps: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Switch":
+        one_of(self, "learning_rate_ratio", "progress", "tokens", "steps")
+        return self
+
+
+PAPER_SWITCH = Switch(learning_rate_ratio=0.2)
+
+
+class PhasePatch(Config):
+    """What an arm changes in a phase."""
+
+    blend: Name | None = None
+    until: Switch | None = None
+    """Where the phase ends. The last one before a new schedule, or the end, has none: it runs to the horizon."""
+    start: StartMode | None = None
+    """How the phase starts from the checkpoint before it. Not given: `new_data` (for the first phase: the recipe's
+    `start`)."""
+    schedule: ScheduleConfig | None = None
+    """A schedule of the phase's own: required with `new_schedule` and `fresh`, not allowed otherwise."""
+    horizon_tokens: Tokens | None = None
+    """How long that schedule runs."""
+    sequence_length: SequenceLength | None = None
+    batch_size: BatchSize | BatchRamp | None = None
+    """Not given: the recipe's."""
+
+
+class PhaseConfig(PhasePatch):
+    """A range of steps with one blend."""
+
+    blend: Name
+
+
+class Arm(Config):
+    """What an arm changes in the recipe; what is not given stays. `gb`, `qb` and `switch` are short for the blends of
+    the phases called so, and for where `gb` ends."""
+
+    gb: Name | None = None
+    qb: Name | None = None
+    switch: Switch | None = None
+    phases: dict[Name, PhasePatch] = Field(default_factory=dict)
+    schedule: ScheduleConfig | None = None
+    horizon_tokens: Tokens | None = None
+    start: Literal["new_schedule", "fresh"] | None = None
+    sequence_length: SequenceLength | None = None
+    batch_size: BatchSize | BatchRamp | None = None
+    seed: Annotated[int, Field(ge=0, le=2**53)] | None = None
+
+    @model_validator(mode="after")
+    def _no_conflict(self) -> "Arm":
+        gb, qb = self.phases.get("gb"), self.phases.get("qb")
+        for short, long, clash in (
+            ("gb", "phases.gb.blend", self.gb is not None and gb is not None and gb.blend is not None),
+            ("qb", "phases.qb.blend", self.qb is not None and qb is not None and qb.blend is not None),
+            ("switch", "phases.gb.until", self.switch is not None and gb is not None and gb.until is not None),
+        ):
+            if clash:
+                raise ValueError(f"`{short}:` and `{long}:` say the same thing: give one of them")
+        return self

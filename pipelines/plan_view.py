@@ -1,0 +1,142 @@
+"""The plan as a person reads it: tables on the console."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from components.blend.blend import source_tokens
+from components.plan.data import plan_data
+from components.recipe.phase import START_MODES
+from components.recipe.plan import Plan
+from components.store.store import Store
+from pipelines.show import is_done
+
+LARGE = 10_000_000
+"""Tokens from which on they are shown in units."""
+
+
+def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
+    """Prints the plan; returns it as data."""
+    data = plan_data(plan, store, source_tokens(plan, store), lambda identity: is_done(plan, store, identity))
+    recipe = plan.recipe
+    console.print(f"[bold]{escape(recipe.name)}[/bold]  {escape(recipe.question)}")
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    priced = data["total"]["gpu_hours"] is not None
+    for title in ("arm", "phase", "blend", "steps", "tokens", "learning rate"):
+        table.add_column(title, overflow="fold", justify="right" if title in ("steps", "tokens") else "left")
+    if priced:
+        table.add_column("cost", justify="right")
+    table.add_column("drawn from each source (epochs)", overflow="fold")
+    for arm in data["arms"]:
+        for number, phase in enumerate(arm["phases"]):
+            first = number == 0
+            cells = [
+                escape(arm["run_name"]) if first else "", phase["name"], escape(phase["blend"]), _steps(phase),
+                amount(phase["tokens"]), f"{phase['start_learning_rate']:.2e} to {phase['end_learning_rate']:.2e}",
+            ]  # fmt: skip
+            cells += [_money(arm["cost_usd"]) if first else ""] if priced else []
+            table.add_row(*cells, _drawn(phase))
+    console.print(table, highlight=False)
+    for line in _lines(plan, data):
+        console.print(line, highlight=False, markup=False)
+    for warning in data["warnings"]:
+        console.print(f"note: {warning}", style="yellow", highlight=False, markup=False)
+    for excess in data["over_budget"]:
+        console.print(f"over budget: {excess}", style="bold red", highlight=False, markup=False)
+    _print_reasons(data, console)
+    return data
+
+
+def amount(tokens: int) -> str:
+    """Tokens, in full or, where there are many, in units."""
+    if tokens < LARGE:
+        return f"{tokens:,}"
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if tokens >= size:
+            return f"{tokens / size:.4g}{unit}"
+    raise AssertionError(tokens)
+
+
+def size(num_bytes: float) -> str:
+    for unit, one in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= one:
+            return f"{num_bytes / one:.3g} {unit}"
+    return f"{num_bytes / 1e3:.3g} kB"
+
+
+def _money(usd: float | None) -> str:
+    return "" if usd is None else f"${usd:,.2f}" if usd < 100 else f"${usd:,.0f}"
+
+
+def _steps(phase: dict[str, Any]) -> str:
+    return f"{phase['start_step']:,} to {phase['end_step']:,}"
+
+
+def _drawn(phase: dict[str, Any]) -> str:
+    shown = []
+    for name, source in phase["sources"].items():
+        tier = f"@{source['tier']}" if "tier" in source and "@" not in name else ""
+        epochs = f" ({source['epochs']:.2f})" if source["epochs"] is not None else ""
+        shown.append(f"{name}{tier} {amount(source['tokens'])}{epochs}")
+    return ", ".join(shown)
+
+
+def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
+    start = data["start"]
+    lines = [f"start: {start} ({START_MODES[start]})"]
+    later = {phase["start"] for arm in data["arms"] for phase in arm["phases"][1:]}
+    lines += [f"then:  {mode} ({START_MODES[mode]})" for mode in START_MODES if mode in later]
+    if any(phase["new_order"] for arm in data["arms"] for phase in arm["phases"]):
+        lines.append("       another sequence length, or data at 0, begins a new order of every source; epochs add up")
+    lines += [
+        f"GB run {run['digest']} ({run['blend']}{_seed(plan, run)}): steps {_steps(run)}, kept at "
+        f"{', '.join(f'{step:,}' for step in run['keep_steps'])}"
+        for run in data["gb_runs"]
+    ]
+    alone, shared = data["tokens_alone"], data["tokens_shared"]
+    saved = f", {1 - shared / alone:.0%} less than the {amount(alone)} of every arm by itself" if shared < alone else ""
+    lines.append(f"to train: {amount(shared)} tokens{saved}")
+    hardware, total, memory = plan.recipe.hardware, data["total"], data["memory"]
+    if total["flops"] is not None:
+        lines[-1] += f"; {total['flops']:.3g} FLOPs"
+    if hardware and total["gpu_hours"] is not None:
+        days = total["gpu_hours"] / hardware.num_gpus / 24
+        lines.append(
+            f"on {hardware.num_gpus:,} {hardware.gpu} at {hardware.mfu:.0%} MFU: {total['gpu_hours']:,.0f} GPU-hours "
+            f"({days:,.1f} days), {_money(total['cost_usd'])} at ${hardware.usd_per_gpu_hour:g} an hour"
+        )
+        if data["left_to_do"]["gpu_hours"] != total["gpu_hours"]:
+            lines[-1] += f"; left to do: {_money(data['left_to_do']['cost_usd'])}"
+    if memory:
+        needed, there = memory["needed_bytes_per_gpu"], memory["gpu_bytes"]
+        verdict = "" if needed < 0.9 * there else ": too much; more GPUs or a smaller micro_batch_size"
+        lines.append(f"memory: about {size(needed)} of the {size(there)} of each GPU{verdict}")
+    if data["checkpoint_bytes"] is not None:
+        lines.append(f"checkpoints and models that are kept: {size(data['checkpoint_bytes'])}")
+    if "tokens" in data["base"]:
+        lines.append(f"base: pretrained here on {amount(data['base']['tokens'])} tokens")
+    if data["bound"]:
+        bound = ", ".join(f"{name} to {part}" for name, part in data["bound"].items())
+        lines.append(f"bound to text of the Python environment: {bound}")
+    if data["left_out"]:
+        lines.append(f"without text, so their weight goes to the others in proportion: {', '.join(data['left_out'])}")
+    done, missing = len(data["cached"]), len(data["missing"])
+    lines.append(f"{done} of {done + missing} outputs are there already")
+    return lines
+
+
+def _seed(plan: Plan, run: dict[str, Any]) -> str:
+    return f", seed {run['seed']}" if len({arm.seed for arm in plan.arms}) > 1 else ""
+
+
+def _print_reasons(data: dict[str, Any], console: Console) -> None:
+    """For outputs that will be made anew: the fields that differ from the nearest one there is."""
+    said: set[str] = set()
+    for missing in data["missing"]:
+        for reason in missing["why"]:
+            field = reason.split(":")[0].rsplit(".", 1)[-1]
+            if field not in said and len(said) < 12:
+                said.add(field)
+                console.print(f"  {missing['output']} is made anew: {reason}", highlight=False, markup=False)

@@ -1,0 +1,37 @@
+"""The study that a command is about: a file or the name of one that ships, at a scale, with its sources bound."""
+
+from pathlib import Path
+from typing import Any
+
+from components.recipe.catalogue import with_catalogue
+from components.recipe.errors import BadInput
+from components.recipe.load import as_lists, as_mappings, load_study, recipe_path
+
+SCALES = ("cpu",)
+
+
+def read_study(recipe: str, scale: str | None = None, sources: Path | None = None) -> tuple[dict[str, Any], str]:
+    """The study as the pipeline's parameter, and the file that messages name. Raises BadInput."""
+    path = recipe_path(recipe)
+    study = load_study(path)
+    if scale is None and sources is None:
+        return study, str(path)
+    try:
+        return as_lists(_bound(as_mappings(study), scale, sources)), str(path)
+    except BadInput as error:
+        raise error if error.file else error.at(str(path)) from None
+
+
+def _bound(study: dict[str, Any], scale: str | None, sources: Path | None) -> dict[str, Any]:
+    from components.blend.binding import bound_to_environment, bound_to_user
+    from components.recipe.scale import scaled_to_cpu
+
+    if scale is not None and scale not in SCALES:
+        raise BadInput("no such scale", field="--scale", given=scale, allowed=", ".join(SCALES))
+    study = with_catalogue(study)
+    if not isinstance(study.get("sources"), dict) or not all(isinstance(s, dict) for s in study["sources"].values()):
+        raise BadInput("a study with sources is needed: a mapping of names", field="sources")
+    study.pop("catalogue", None)
+    if scale is not None:
+        study = scaled_to_cpu(study)
+    return bound_to_user(study, sources) if sources is not None else bound_to_environment(study)
