@@ -23,6 +23,7 @@ def recipe_schema() -> dict[str, Any]:
         for name, text in field_docs(section).items():
             if name in described.get("properties", {}):
                 described["properties"][name]["description"] = text
+    schema["$defs"]["Explicit"]["properties"] = {"by": False}  # what has it is another form of blend
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Switchpoint recipe"
     given = {name for known in CATALOGUES for name in catalogue(known)["setup"]} | {"sources", "blends"}

@@ -163,6 +163,16 @@ def _check_circles(recipe: Recipe) -> Iterator[Problem]:
 def _check_base(recipe: Recipe) -> Iterator[Problem]:
     if not recipe.model.folder:
         return
+    starts: dict[Place, str | None] = {("start",): recipe.start}
+    starts |= {("arms", arm_id, "start"): arm.start for arm_id, arm in recipe.arms.items()}
+    for place, start in starts.items():
+        if start == "new_schedule":
+            yield (
+                place,
+                BadInput(
+                    "it needs the base's optimizer state, and a folder has only weights", given=start, allowed="fresh"
+                ),
+            )
     if recipe.tokenizer.folder is None:
         problem = "a base from a folder needs its own tokenizer"
         yield ("tokenizer", "folder"), BadInput(problem, allowed=f"for example {recipe.model.folder}")

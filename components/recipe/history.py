@@ -137,9 +137,9 @@ def _pieces(config: ScheduleConfig, minimum: float | None, horizon_tokens: int, 
 
 
 def _outside(until: Switch, step: int, start_step: int, last_step: int, where: str) -> BadInput:
-    given = {name: value for name, value in until.model_dump(mode="json").items() if value is not None}
+    way, value = next((way, value) for way, value in until.model_dump(mode="json").items() if value is not None)
     return BadInput(
         f"the switch lies outside the run: it falls on step {step:,}, and the phase, from step {start_step:,} on, ends "
-        f"by step {last_step - 1:,}", field=where, given=", ".join(f"{k} {v}" for k, v in given.items()),
+        f"by step {last_step - 1:,}", field=f"{where}.{way}", given=value,
         allowed="a switch that leaves both phases at least one step each (or a longer horizon)",
     )  # fmt: skip

@@ -110,9 +110,6 @@ class Recipe(Config):
             wrong = [batch for batch in sizes if batch % pretrain.num_processes]
             if wrong:
                 raise ValueError(f"batch_size {wrong[0]} cannot be divided over {pretrain.num_processes} num_processes")
-        if self.model.folder and self.start != "fresh":
-            raise ValueError("`start: new_schedule` needs the base's optimizer state, and a folder has only weights: "
-                             "give `start: fresh`")  # fmt: skip
         return self
 
     def phase_configs(self) -> dict[str, PhaseConfig]:

@@ -23,7 +23,8 @@ def switch_step(until: Switch, schedule: Schedule, clock: Clock, zero_step: int,
     except ValueError as error:
         floor = schedule.min_learning_rate / schedule.max_learning_rate
         raise BadInput(
-            f"the switch lies outside the run: {error}", field=field, given=f"{until.learning_rate_ratio:g}",
+            f"the switch lies outside the run: {error}", field=f"{field}.learning_rate_ratio",
+            given=f"{until.learning_rate_ratio:g}",
             allowed=f"above the floor ratio {floor:g}, at most 1",
         ) from None  # fmt: skip
 

@@ -43,7 +43,7 @@ def _broken_tokenizer(study: Study, folder: Path) -> None:
 
 def _bad_model(study: Study, folder: Path) -> None:
     study |= {"model": {"folder": "no-model"}, "tokenizer": {"folder": "no-tokenizer"}}
-    study["schedule"] = {"max_learning_rate": 1e-3}
+    study |= {"schedule": {"max_learning_rate": 1e-3}, "start": "fresh"}
 
 
 BAD: dict[str, tuple[Callable[[Study, Path], Any], tuple[str, ...]]] = {
@@ -104,7 +104,7 @@ def test_a_model_folder_without_weights(
     plan = finished.plan
     study |= {
         "model": {"folder": "model"}, "tokenizer": {"folder": str(finished.store.path(plan.tokenizer))},
-        "schedule": {"max_learning_rate": 1e-3},
+        "schedule": {"max_learning_rate": 1e-3}, "start": "fresh",
     }  # fmt: skip
     recipe = write_recipe(study)
     for content, said in (

@@ -111,7 +111,7 @@ def test_a_changed_field_repeats_only_what_depends_on_it_and_says_why(
     missing = {entry["output"].split("/")[0]: entry["why"] for entry in json.loads(planned.stdout)["missing"]}
     # The GB run is trained already, but was not kept at the new switch.
     assert set(missing) == {"gb", "qb", "evaluation", "report"}
-    assert any(reason.startswith("switch_step: ") for reason in missing["qb"])
+    assert any(reason.startswith("start_step: ") for reason in missing["qb"])
     old = weights(study.root)
     ended = switchpoint("run", changed, "--store", study.root)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -120,7 +120,7 @@ def test_a_changed_field_repeats_only_what_depends_on_it_and_says_why(
     for output, digests in old.items():
         kept = new[output] if isinstance(digests, str) else {step: new[output][step] for step in digests}
         assert kept == digests
-    assert "made anew: switch_step" in ended.stdout
+    assert "made anew: start_step" in ended.stdout
 
 
 def test_where_one_arm_fails_the_others_finish_and_the_report_says_why(copied: Callable[[], Finished]) -> None:
@@ -264,7 +264,7 @@ def test_a_base_from_a_hugging_face_folder(finished: Finished, tmp_path: Path) -
     folder = str(model_folder(finished.plan, finished.store, finished.plan.base))
     recipe |= {
         "model": {"folder": folder}, "tokenizer": {"folder": folder}, "schedule": {"max_learning_rate": 1e-3},
-        "arms": {"switched": {}}, "horizon_tokens": 2_560,
+        "arms": {"switched": {}}, "horizon_tokens": 2_560, "start": "fresh",
     }  # fmt: skip
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))

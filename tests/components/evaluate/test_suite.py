@@ -70,8 +70,8 @@ def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_config(
         model_config(
             {
-                "architecture": "llama", "vocab_size": 512, "hidden_size": 32, "ffn_size": 64, "num_layers": 1,
-                "num_heads": 2, "num_kv_heads": 1, "sequence_length": 64, "end_of_document": 0,
+                "kind": "llama", "vocab_size": 512, "hidden_size": 32, "ffn_size": 64, "num_layers": 1,
+                "num_heads": 2, "num_kv_heads": 1, "head_width": 16, "tied_embeddings": True, "end_of_document": 0,
             }
         ),
         dtype=torch.float32,

@@ -97,7 +97,7 @@ BAD: list[tuple[str, Callable[[Study], Any], str]] = [
         lambda s: s.update(model={"folder": "m"}, start="fresh"),
         r"tokenizer.folder: a base from",
     ),
-    ("folder base with a state", lambda s: s.update(model={"folder": "m"}), r"needs the base's optimizer state"),
+    ("folder base with a state", lambda s: s.update(model={"folder": "m"}), r"start: it needs the base's optimizer state"),
     ("folder and shape", lambda s: s.update(model={"folder": "m", "architecture": SHAPE}), r"model: `architecture:`"),
     (
         "conflicting overrides",

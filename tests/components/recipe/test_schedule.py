@@ -170,7 +170,8 @@ def test_the_other_ways_to_give_a_switch(until: dict[str, Any], step: int) -> No
 
 def test_a_ratio_that_is_never_reached_is_refused() -> None:
     with pytest.raises(
-        BadInput, match=r"(?s)switch: the switch lies outside the run: .*never reaches.*floor ratio 0.01"
+        BadInput,
+        match=r"(?s)switch.learning_rate_ratio: the switch lies outside the run: .*never reaches.*floor ratio 0.01",
     ):
         paper_switch(300e9, 0.005)
     constant = schedule(1000, 1e-3, kind="constant")
