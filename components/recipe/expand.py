@@ -10,7 +10,7 @@ from typing import Any
 
 from components.recipe.arm import ArmInput, arm_inputs
 from components.recipe.blend import Resolver
-from components.recipe.caps import moved_excess
+from components.recipe.caps import declared_epochs, moved_excess
 from components.recipe.clock import Clock
 from components.recipe.counting import phase_counts, phase_key
 from components.recipe.digest import Identity
@@ -205,8 +205,6 @@ class _Drawn:
         self.epochs: dict[str, Any] = {}
 
     def add(self, samples: Mapping[SourceKey, int], length: int, sources: Mapping[str, Source]) -> None:
-        from components.recipe.caps import declared_epochs
-
         for key, count in samples.items():
             source, _ = split_key(key)
             epochs = declared_epochs(key, count, length, sources)
