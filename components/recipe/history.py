@@ -112,8 +112,7 @@ def history(arm: ArmInput, line: Timeline, phases: list[Phase], base: Identity) 
             }  # fmt: skip
             before: dict[str, Identity] = {"from": runs[-1].identity} if runs else {"base": base}
             identity = identity_of("gb" if number == 0 else "qb", config, before | {"blend": phase.blend_identity})
-            if runs:
-                runs[-1].keeps.add(start)
+            # Every run is kept at its end, which is where the next one goes on from.
             run = RunNeed(
                 identity=identity, parent=runs[-1].identity if runs else None,
                 start=phase.start if first else "continue", start_step=start, end_step=end, seed=arm.seed,
