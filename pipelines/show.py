@@ -46,12 +46,23 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
 
 
 def print_scores(table: Table, console: Console) -> None:
-    shown = RichTable(box=None, pad_edge=False, header_style="bold")
-    for number, title in enumerate(table.header):
-        shown.add_column(title, justify="left" if number < 2 else "right", no_wrap=number < 1)
-    for line in table.lines:
-        shown.add_row(*(escape(cell) for cell in line))
+    """Arms as lines; where the scores are too many for the console's width, scores as lines."""
+    shown = _grid(table.header, table.lines, left=2)
+    if console.measure(shown).maximum > console.width:
+        length = len(table.header)
+        columns = [table.header, *([*line, *[""] * (length - len(line))] for line in table.lines)]
+        header, *lines = [list(cells) for cells in zip(*columns, strict=True)]
+        shown = _grid(header, lines, left=1)
     console.print(shown, highlight=False)
+
+
+def _grid(header: list[str], lines: list[list[str]], left: int) -> RichTable:
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for number, title in enumerate(header):
+        shown.add_column(escape(title), justify="left" if number < left else "right", no_wrap=number < 1)
+    for line in lines:
+        shown.add_row(*(escape(cell) for cell in line))
+    return shown
 
 
 def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def render(plan: Plan, store: Store, found: list[Row], table: Table, commands: l
         note=_note(plan, found),
         curves=plots.curves(plan, by_arm),
         blends=plots.blends(plan),
+        bound=_bound(plan),
         plan=_plan_table(plan, found),
         sharing=_sharing(plan),
         commands=html.escape("\n".join(commands)),
@@ -65,6 +66,18 @@ def _note(plan: Plan, found: list[Row]) -> str:
         "examples; with one seed per arm it does not cover the noise between seeds. The best arm of each column is "
         "bold, also where the intervals overlap."
     )
+
+
+def _bound(plan: Plan) -> str:
+    """What stands in for the recipe's sources, and what nothing stands in for."""
+    said = []
+    bound = {name: one.environment for name, one in plan.sources_with_text().items() if one.environment}
+    if bound:
+        parts = ", ".join(f"{name} by {part.replace('_', ' ')}" for name, part in bound.items())
+        said.append(f"Sources are stood in for by text of this environment: {parts}.")
+    if plan.recipe.left_out:
+        said.append(f"Left out, their weight going to the others: {', '.join(plan.recipe.left_out)}.")
+    return html.escape(" ".join(said))
 
 
 def _plan_table(plan: Plan, found: list[Row]) -> str:

@@ -1,0 +1,32 @@
+"""What the documentation shows can be pasted: every YAML block in docs/recipe.md is part of a recipe that plans."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.recipe.expand import expand
+from components.recipe.load import parse_recipe
+
+GUIDE = Path(__file__).parents[2] / "docs" / "recipe.md"
+
+
+def test_the_guides_recipe_plans() -> None:
+    recipe: dict[str, Any] = {
+        "name": "guide", "start": "new_schedule", "tokenizer": {"vocab_size": 256_000},
+        "model": {
+            "architecture": {
+                "kind": "nemotron", "num_layers": 32, "hidden_size": 6144, "num_heads": 48, "num_kv_heads": 8,
+                "ffn_size": 24_576, "tied_embeddings": False,
+            },
+            "published": {"blend": "plain", "tokens": "8T", "max_learning_rate": 4.5e-4, "min_learning_rate": 4.5e-5},
+        },
+        "sequence_length": 4096, "batch_size": 1152, "horizon_tokens": "300B",
+    }  # fmt: skip
+    for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL):
+        recipe |= yaml.safe_load(block)
+    recipe["sources"] = {name: source | {"folder": None} for name, source in recipe["sources"].items()}
+    plan = expand(parse_recipe(recipe, "guide.yaml"), {}, "guide.yaml")
+    assert len(plan.arms) == (1 + 1 + 2 * 2) * 3
+    assert [phase.name for phase in plan.arms[0].phases] == ["gb", "qb", "long"]
