@@ -33,8 +33,8 @@ def study_pipeline(
         reference = planned.outputs["plan"]
         text = prepare_text(plan=reference)
         tokenizer = train_tokenizer(plan=reference).after(text)
-        with dsl.ParallelFor(planned.outputs["Output"], name="sources") as source:
-            tokens = tokenise(item=source).after(tokenizer)
+        with dsl.ParallelFor(planned.outputs["Output"], name="shards") as group:
+            tokens = tokenise(item=group).after(tokenizer)
         blend = build_blend(plan=reference).after(tokens)
         base = train_base(plan=reference).after(blend)
         with dsl.ParallelFor(base.output, name="gb-runs") as gb_run:

@@ -1,13 +1,17 @@
-"""The step `blend`: weights resolved against the token files; epochs and caps checked exactly."""
+"""The step `blend`: sources joined from their shards, weights resolved against them; epochs and caps exact."""
 
+from components.blend.shards import Corpora
+from components.blend.streams import join_shards, stream_path
 from components.recipe.epochs import check_sources
 from components.recipe.plan import Plan
-from components.recipe.source import SourceKey
+from components.recipe.source import SourceKey, split_key
 from components.store.store import Store
 
 
-def build_blends(plan: Plan, store: Store, file: str = "") -> None:
+def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> None:
     """Writes the record of every blend: what the sampler draws from. Raises BadInput for a source too small."""
+    for name in plan.tokenised_sources():
+        join_shards(plan, store, corpora, name)
     num_tokens = source_tokens(plan, store)
     check_sources(plan, num_tokens, file)
     for phase in plan.blends.values():
@@ -16,13 +20,20 @@ def build_blends(plan: Plan, store: Store, file: str = "") -> None:
             continue
         with store.output(identity) as folder:
             sources = {
-                key: {"weight": str(weight), "tokens": num_tokens[key], "path": plan.tokens[key].path}
+                key: {
+                    "weight": str(weight), "tokens": num_tokens[key],
+                    "stream": str(stream_path(plan, store, key).relative_to(store.root)),
+                }
                 for key, weight in phase.weights.items()
-            }
+            }  # fmt: skip
             store.write_record(identity, folder, {"sources": sources})
 
 
 def source_tokens(plan: Plan, store: Store) -> dict[SourceKey, int]:
     """Training tokens of the sources, and tiers, that are tokenised already."""
-    records = {key: store.record(plan.tokens[key]) for key in plan.drawn_sources()}
-    return {name: record["outputs"]["tokens"] for name, record in records.items() if record is not None}
+    found: dict[SourceKey, int] = {}
+    for key in plan.drawn_sources():
+        record = store.record(plan.tokens[key])
+        if record is not None:
+            found[key] = record["outputs"]["tokens"][split_key(key)[1] or "all"]
+    return found

@@ -7,13 +7,13 @@ from components.launch.component import component
 
 @component
 def prepare_text(plan: str) -> None:
-    """Text of all sources, split into train and held-out."""
+    """Text that is made from this environment, split into train and held-out."""
     from components.blend.text import prepare_text as prepare
     from components.launch.task import task
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
-    for identity in planned.plan.texts.values():
+    for identity in planned.plan.generated_texts():
         with task(planned.store, identity):
             prepare(planned.plan, planned.store, identity)
 
@@ -21,34 +21,35 @@ def prepare_text(plan: str) -> None:
 @component
 def train_tokenizer(plan: str) -> None:
     """A tokenizer trained on the training text, or the user's own."""
+    from components.blend.shards import read_corpora
     from components.blend.tokenizer import train_tokenizer as train
     from components.launch.task import task
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     with task(planned.store, planned.plan.tokenizer):
-        train(planned.plan, planned.store)
+        train(planned.plan, planned.store, read_corpora(planned.corpora))
 
 
 @component
 def tokenise(item: Dict) -> None:
-    """One source's token file. `item`: plan and source."""
-    from components.blend.tokenise import tokenise as write_tokens
-    from components.launch.task import task
+    """A group of shards to token files. `item`: plan, group, groups."""
+    from components.blend.groups import tokenise_group
+    from components.blend.shards import read_corpora
     from components.store.plan_file import load_plan
 
     planned = load_plan(item["plan"])
-    with task(planned.store, planned.plan.tokens[item["source"]]):
-        write_tokens(planned.plan, planned.store, item["source"])
+    tokenise_group(planned.plan, planned.store, read_corpora(planned.corpora), int(item["group"]), int(item["groups"]))
 
 
 @component
 def build_blend(plan: str) -> None:
-    """Blends resolved against the token files; epochs and caps checked exactly."""
+    """Sources joined from their shards; blends resolved against them, epochs and caps checked exactly."""
     from components.blend.blend import build_blends
+    from components.blend.shards import read_corpora
     from components.launch.task import task
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     with task(planned.store, next(iter(planned.plan.blends.values())).blend_identity):
-        build_blends(planned.plan, planned.store, planned.recipe_file)
+        build_blends(planned.plan, planned.store, read_corpora(planned.corpora), planned.recipe_file)

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.blend import folder_text, python_text
+from components.blend import python_text
+from components.blend.corpus import Corpus, FileDigests
+from components.blend.corpus_input import CorpusInput, check_ids, check_sides, read_corpus, token_file_digest
 from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
+from components.blend.readers import can_be_split, kind_of
+from components.blend.token_file import read_index
 from components.blend.tokenizer import load_tokenizer
 from components.recipe.errors import BadInput
-from components.recipe.expand import ENVIRONMENT_ORIGIN, PYTHON_ORIGIN, origin_of, part_of
 from components.recipe.recipe import Recipe
+from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, origin_of, part_of
 from components.store.store import read_json
 
 
@@ -21,24 +25,30 @@ class Inputs:
     """Content digest of every origin of text, tokenizer folder and model folder, by its path (or `python`)."""
     max_tokens: dict[str, int]
     """Upper bound of a source's training tokens, where one is known: a token holds at least one byte."""
+    corpora: dict[str, Corpus]
+    """Folders of text by their origin."""
+    file_digests: FileDigests
 
 
-def read_inputs(recipe: Recipe) -> Inputs:
-    """Reads every input once. Raises BadInput for what is missing, empty, unreadable or not UTF-8."""
+def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
+    """What the inputs are. Raises BadInput for what is missing, empty or unreadable; of large folders the first
+    documents are read, the rest is checked as it is tokenised.
+    """
     digests: dict[str, str] = {}
     max_tokens: dict[str, int] = {}
+    corpora: dict[str, Corpus] = {}
+    read: list[CorpusInput] = []
     places: dict[tuple[str, str], str] = {}
-    owners: dict[bytes, tuple[str, str]] = {}
     with_text = {
         name: source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out
     }
-    if len({origin_of(source) for source in with_text.values()} & {PYTHON_ORIGIN, ENVIRONMENT_ORIGIN}) > 1:
+    if len({origin_of(source) for source in with_text.values()} & set(GENERATED_ORIGINS)) > 1:
         raise BadInput(
             "`python:` and `environment:` both read the standard library: its text could be trained on and held out at "
             "once", field="sources", allowed="one of the two in a recipe",
         )  # fmt: skip
     for name, source in with_text.items():
-        origin, field = origin_of(source), f"sources.{name}.folder"
+        origin = origin_of(source)
         twin = places.setdefault((origin, part_of(source)), name)
         if twin != name:
             raise BadInput(
@@ -46,39 +56,31 @@ def read_inputs(recipe: Recipe) -> Inputs:
                 field=f"sources.{name}", given=f"the same as sources.{twin}",
                 allowed="one source; weights say how often",
             )  # fmt: skip
-        if source.folder:
-            texts = _folder_texts(Path(source.folder), field)
-            _check_files(source.folder, texts, owners, field)
-            digests[origin] = _digest(texts)
-            max_tokens[name] = sum(len(text) + 1 for _, text in texts)
-        elif origin not in digests:
-            digests[origin] = origin_digest(origin, "", parts_of(recipe, origin))
+        if origin in GENERATED_ORIGINS:
+            if origin not in digests:
+                digests[origin] = origin_digest(origin, parts_of(recipe, origin))
+            continue
+        read.append(read_corpus(name, source, recipe.heldout_fraction, file_digests))
+        corpora[origin] = read[-1].corpus
+        digests[origin] = corpora[origin].digest
+        if source.token_file:
+            digests[origin] += token_file_digest(name, source, file_digests)
+            max_tokens[name] = int(read_index(Path(source.token_file))[1].sum(dtype="int64"))
+        elif all(can_be_split(file.name) or kind_of(file.name) == ("text", "") for file in corpora[origin].files):
+            max_tokens[name] = sum(file.num_bytes + 1 for file in corpora[origin].files)
+    check_sides(read)
     if recipe.tokenizer.folder:
         needed = ("tokenizer.json", "tokenizer_config.json")
         digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
         tokenizer, _ = load_tokenizer(Path(recipe.tokenizer.folder))
+        num_ids = max(tokenizer.get_vocab().values()) + 1
         if recipe.model.folder:
             digests[recipe.model.folder] = _checked_folder(recipe.model.folder, "model.folder", ("config.json",))
-            _check_fit(recipe, Path(recipe.model.folder), max(tokenizer.get_vocab().values()) + 1)
-    return Inputs(digests=digests, max_tokens=max_tokens)
-
-
-def _check_files(folder: str, texts: list[tuple[str, bytes]], owners: dict[bytes, tuple[str, str]], field: str) -> None:
-    """Each folder is split by itself: what stands in two could be trained on and held out at once."""
-    if len({text for _, text in texts}) < 2:
-        raise BadInput(
-            "the held-out part is split off file by file", file=folder, field=field,
-            given=f"{len(texts)} file(s), {len({text for _, text in texts})} different",
-            allowed="at least two different files",
-        )  # fmt: skip
-    for name, text in texts:
-        owner = owners.setdefault(hashlib.sha256(text).digest(), (folder, name))
-        if owner[0] != folder:
-            raise BadInput(
-                "the same text stands in two sources: it could be trained on and held out at once",
-                file=f"{folder}/{name}", field=field, given=f"the same as {owner[0]}/{owner[1]}",
-                allowed="each text in one source",
-            )  # fmt: skip
+            _check_fit(recipe, Path(recipe.model.folder), num_ids)
+        for name, source in with_text.items():
+            if source.token_file:
+                check_ids(name, source, num_ids, file_digests)
+    return Inputs(digests=digests, max_tokens=max_tokens, corpora=corpora, file_digests=file_digests)
 
 
 def _check_fit(recipe: Recipe, model: Path, num_ids: int) -> None:
@@ -110,8 +112,8 @@ def parts_of(recipe: Recipe, origin: str) -> list[str]:
     return sorted({part_of(source) for source in sources if origin_of(source) == origin})
 
 
-def origin_digest(origin: str, field: str, parts: list[str]) -> str:
-    """Of all that the text of an origin's `parts` is made from."""
+def origin_digest(origin: str, parts: list[str]) -> str:
+    """Of all that the text of a generated origin's `parts` is made from."""
     if origin == ENVIRONMENT_ORIGIN:
         unknown = [part for part in parts if part not in ENVIRONMENT_PARTS]
         if unknown:
@@ -121,16 +123,9 @@ def origin_digest(origin: str, field: str, parts: list[str]) -> str:
             )  # fmt: skip
         files = [(name, path.read_bytes()) for name, path in environment_files(parts)]
         return _digest([("parts", " ".join(parts).encode()), *files])
-    if origin != PYTHON_ORIGIN:
-        return _digest(_folder_texts(Path(origin), field))
     texts = [(name, path.read_bytes()) for name, path in python_text.python_files()]
     texts += [(f"topic {name}", text.encode()) for name, text in python_text.topics().items()]
     return _digest(texts)
-
-
-def _folder_texts(folder: Path, field: str) -> list[tuple[str, bytes]]:
-    files = folder_text.text_files(folder, field)
-    return [(name, folder_text.read_text(path, field).encode()) for name, path in files]
 
 
 def _checked_folder(folder: str, field: str, needed: tuple[str, ...]) -> str:

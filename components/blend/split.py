@@ -1,7 +1,7 @@
 """Train and held-out, decided unit by unit before anything else is made of the text.
 
-Units that share a document (a docstring copied from one module to another, two equal files) are one group and
-fall on one side together.
+Units that share a docstring (copied from one module to another) are one group and fall on one side together.
+Folders are split elsewhere, by the hash of each document (`corpus.py`).
 """
 
 import hashlib
@@ -97,13 +97,8 @@ def _groups(documents: Iterable[Document]) -> list[list[str]]:
 
 
 def _passages(document: Document) -> list[str]:
-    """What must not stand on both sides: each docstring, and a user's document as a whole."""
-    if document.part in ("docstrings", "library_docstrings"):
-        passages = document.passages
-    elif document.part == "text":
-        passages = (document.text,)
-    else:
-        passages = ()
+    """What must not stand on both sides: each docstring."""
+    passages = document.passages if document.part in ("docstrings", "library_docstrings") else ()
     return [passage for passage in passages if len(passage) >= MIN_SHARED_CHARACTERS]
 
 

@@ -6,14 +6,13 @@ from typing import Any
 
 from components.blend.documents import Document, write_documents
 from components.blend.environment_text import environment_documents
-from components.blend.folder_text import folder_documents
 from components.blend.origins import origin_digest, parts_of
 from components.blend.python_text import python_documents
 from components.blend.split import heldout_units
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
-from components.recipe.expand import ENVIRONMENT_ORIGIN, PYTHON_ORIGIN
 from components.recipe.plan import Plan
+from components.recipe.source import PYTHON_ORIGIN
 from components.store.store import Store
 
 SIDES = ("train", "heldout")
@@ -27,7 +26,7 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
     skipped: list[str] = []
     parts = parts_of(plan.recipe, origin)
     documents = list(_documents(origin, parts, skipped))
-    if origin_digest(origin, "sources", parts) != identity.config["content"]:
+    if origin_digest(origin, parts) != identity.config["content"]:
         raise BadInput("the text has changed since it was planned: run again", file=origin, field="sources")
     heldout = heldout_units(documents, plan.recipe.heldout_fraction)
     with store.output(identity) as folder:
@@ -45,9 +44,7 @@ def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
 def _documents(origin: str, parts: list[str], skipped: list[str]) -> Iterator[Document]:
     if origin == PYTHON_ORIGIN:
         return python_documents(skipped)
-    if origin == ENVIRONMENT_ORIGIN:
-        return environment_documents(parts, skipped)
-    return folder_documents(Path(origin), "sources")
+    return environment_documents(parts, skipped)
 
 
 def write_side(folder: Path, documents: list[Document], heldout: set[str], side: str) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """Token files in Megatron's format: NAME.bin with the tokens, NAME.idx (MMIDIDX) with the documents."""
 
 import struct
-from collections.abc import Iterable
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from components.recipe.errors import BadInput
+
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
 DTYPE_CODES: "dict[int, np.dtype[np.integer]]" = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
+HEAD_BYTES = len(MAGIC) + struct.calcsize("<QBQQ")
+CHUNK_DOCUMENTS = 1 << 20
 
 
 def dtype_for(vocab_size: int) -> "np.dtype[np.integer]":
@@ -18,23 +23,43 @@ def dtype_for(vocab_size: int) -> "np.dtype[np.integer]":
     return DTYPE_CODES[8] if vocab_size < 65_500 else DTYPE_CODES[4]
 
 
-def write_token_file(prefix: Path, documents: Iterable[list[int]], vocab_size: int) -> tuple[int, int]:
-    """Writes PREFIX.bin and PREFIX.idx; returns the numbers of tokens and documents."""
-    dtype = dtype_for(vocab_size)
-    lengths = []
-    with prefix.with_suffix(".bin").open("wb") as file:
-        for document in documents:
-            file.write(np.asarray(document, dtype=dtype).tobytes())
-            lengths.append(len(document))
-    sizes = np.asarray(lengths, dtype="<i4")
-    ends = np.cumsum(sizes, dtype="<i8") * dtype.itemsize
-    code = next(code for code, known in DTYPE_CODES.items() if known == dtype)
-    with prefix.with_suffix(".idx").open("wb") as file:
-        file.write(MAGIC + struct.pack("<QBQQ", VERSION, code, len(sizes), len(sizes) + 1))
-        file.write(sizes.tobytes())
-        file.write((ends - sizes.astype("<i8") * dtype.itemsize).tobytes())
-        file.write(np.arange(len(sizes) + 1, dtype="<i8").tobytes())
-    return int(sizes.sum(dtype=np.int64)), len(sizes)
+class TokenWriter:
+    """Writes PREFIX.bin as documents come, and PREFIX.idx at the end; holds 4 bytes a document."""
+
+    def __init__(self, prefix: Path, vocab_size: int) -> None:
+        self.prefix, self.dtype = prefix, dtype_for(vocab_size)
+        self.lengths = array("i")
+        self.num_tokens = 0
+        self._file = beside(prefix, ".bin").open("wb", buffering=1 << 20)
+
+    def write(self, ids: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> None:
+        """Whole documents, one after another: their ids, and the length of each."""
+        self._file.write(ids.astype(self.dtype).tobytes())
+        self.lengths.frombytes(lengths.astype("<i4").tobytes())
+        self.num_tokens += len(ids)
+
+    def __enter__(self) -> "TokenWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self._write_index()
+
+    def _write_index(self) -> None:
+        sizes = np.frombuffer(self.lengths, dtype="<i4") if self.lengths else np.empty(0, "<i4")
+        code = next(code for code, known in DTYPE_CODES.items() if known == self.dtype)
+        with beside(self.prefix, ".idx").open("wb") as file:
+            file.write(MAGIC + struct.pack("<QBQQ", VERSION, code, len(sizes), len(sizes) + 1))
+            file.write(sizes.tobytes())
+            begin = 0
+            for first in range(0, len(sizes), CHUNK_DOCUMENTS):
+                ends = begin + np.cumsum(sizes[first : first + CHUNK_DOCUMENTS], dtype="<i8") * self.dtype.itemsize
+                file.write(np.concatenate([[begin], ends[:-1]]).astype("<i8").tobytes())
+                begin = int(ends[-1])
+            file.write(np.arange(len(sizes) + 1, dtype="<i8").tobytes())
 
 
 @dataclass(frozen=True)
@@ -46,16 +71,44 @@ class TokenFile:
 
 
 def read_token_file(prefix: Path) -> TokenFile:
-    """Raises ValueError where the two files are not of this format or do not fit together."""
-    raw = prefix.with_suffix(".idx").read_bytes()
-    head = len(MAGIC) + struct.calcsize("<QBQQ")
-    if raw[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"{prefix}.idx does not begin with {MAGIC!r}")
-    version, code, num_sequences, _ = struct.unpack("<QBQQ", raw[len(MAGIC) : head])
-    if version != VERSION or code not in DTYPE_CODES:
-        raise ValueError(f"{prefix}.idx has version {version} and dtype code {code}; known: 1, {list(DTYPE_CODES)}")
-    lengths = np.frombuffer(raw, dtype="<i4", count=num_sequences, offset=head)
-    tokens = np.memmap(prefix.with_suffix(".bin"), dtype=DTYPE_CODES[code], mode="r")
-    if len(tokens) != int(lengths.sum(dtype=np.int64)):
-        raise ValueError(f"{prefix}.bin holds {len(tokens)} tokens, its .idx says {lengths.sum()}")
+    """Raises BadInput where the two files are not of this format or do not fit together."""
+    dtype, lengths = read_index(prefix)
+    path = beside(prefix, ".bin")
+    given, wanted = path.stat().st_size if path.exists() else 0, int(lengths.sum(dtype=np.int64)) * dtype.itemsize
+    if given != wanted:
+        raise BadInput(
+            f"the file is {'shorter' if given < wanted else 'longer'} than its .idx says", file=str(path),
+            given=f"{given:,} bytes", allowed=f"{wanted:,} bytes: {wanted // dtype.itemsize:,} tokens of {dtype.name}",
+        )  # fmt: skip
+    tokens = np.memmap(path, dtype=dtype, mode="r") if wanted else np.empty(0, dtype=dtype)
     return TokenFile(tokens, lengths)
+
+
+def read_index(prefix: Path) -> "tuple[np.dtype[np.integer], npt.NDArray[np.int32]]":
+    """The dtype of the tokens, and the length of each sequence. Raises BadInput."""
+    path = beside(prefix, ".idx")
+    if not path.is_file():
+        raise BadInput("no such file", file=str(path), allowed="an index in Megatron's format (MMIDIDX)")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        if len(head) < HEAD_BYTES or not head.startswith(MAGIC):
+            raise BadInput("not an index in Megatron's format", file=str(path), given=repr(head[:9]), allowed=MAGIC)
+        version, code, num_sequences, num_documents = struct.unpack("<QBQQ", head[len(MAGIC) :])
+        if version != VERSION or code not in DTYPE_CODES:
+            raise BadInput(
+                "an index of another version or dtype", file=str(path), given=f"version {version}, dtype code {code}",
+                allowed=f"version {VERSION}, dtype code 4 (int32) or 8 (uint16)",
+            )  # fmt: skip
+        wanted = HEAD_BYTES + 12 * num_sequences + 8 * num_documents
+        given = path.stat().st_size
+        if given < wanted:
+            raise BadInput("the index is cut short", file=str(path), given=f"{given:,} bytes", allowed=f"{wanted:,}")
+    lengths = (
+        np.memmap(path, dtype="<i4", mode="r", offset=HEAD_BYTES, shape=(num_sequences,)) if num_sequences else None
+    )
+    return DTYPE_CODES[code], np.empty(0, "<i4") if lengths is None else lengths
+
+
+def beside(prefix: Path, suffix: str) -> Path:
+    """PREFIX.bin or PREFIX.idx; a prefix may have dots of its own."""
+    return prefix.with_name(prefix.name + suffix)

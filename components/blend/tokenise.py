@@ -1,49 +1,237 @@
-"""The step `tokens`: a source's training documents as one token file."""
+"""The step `tokens`: shards of the sources to token files, several at a time."""
 
-from collections.abc import Iterable, Iterator
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, Any
 
-from tokenizers import Tokenizer
+import numpy as np
 
+from components.blend.corpus import Corpus, check_unchanged, document_hash
 from components.blend.documents import read_documents
-from components.blend.token_file import write_token_file
+from components.blend.encoder import (
+    Batch,
+    Encoder,
+    EngineDiffers,
+    ReferenceEncoder,
+    leading_ids,
+    open_encoder,
+    use_threads,
+)
+from components.blend.metadata_file import MetadataWriter
+from components.blend.readers import CorpusDocument, TextOptions, read_piece
+from components.blend.shards import Corpora, Shard
+from components.blend.token_file import TokenWriter
 from components.blend.tokenizer import load_tokenizer
+from components.launch.process import die_with_parent
+from components.launch.task import sole_task
 from components.recipe.errors import BadInput
-from components.recipe.expand import origin_of, part_of
 from components.recipe.plan import Plan
-from components.recipe.source import SourceKey, split_key
+from components.recipe.source import origin_of, part_of
 from components.store.store import Store
 
-BATCH_DOCUMENTS = 256
+BATCH_BYTES = 4 * 2**20
+BATCH_DOCUMENTS = 4_096
+MAX_LISTED = 100
+"""Skipped documents that a record names; all are counted."""
+WHOLE = "all"
+"""The bucket of documents that no tier selects."""
+HELDOUT = "heldout.jsonl"
 
 
-def tokenise(plan: Plan, store: Store, key: SourceKey) -> None:
-    """Writes `train.bin` and `train.idx` of what `key` names, a source or one of its tiers, unless they are there."""
-    identity = plan.tokens[key]
-    if store.is_done(identity):
+@dataclass(frozen=True, kw_only=True)
+class ShardWork:
+    """What a worker needs to write one shard."""
+
+    shard: Shard
+    store: Store
+    tokenizer: Path
+    corpus: Corpus | None
+    text_file: Path | None
+    """Of the step `text`, where the source is not a corpus: its documents are training documents already."""
+    options: TextOptions
+    tiers: Mapping[str, str]
+    skip: bool
+
+
+def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> ShardWork:
+    source = plan.recipe.sources[shard.source]
+    origin = origin_of(source)
+    corpus = corpora.get(origin)
+    text = None if corpus else store.path(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl"
+    return ShardWork(
+        shard=shard, store=store, tokenizer=store.path(plan.tokenizer), corpus=corpus, text_file=text,
+        options=TextOptions(text_field=source.text_field, metadata_fields=source.metadata_fields),
+        tiers={name: tier.documents for name, tier in source.tiers.items()}, skip=source.on_error == "skip",
+    )  # fmt: skip
+
+
+def write_shards(works: list[ShardWork]) -> Iterator[tuple[ShardWork, Exception | None]]:
+    """Writes the shards that are missing, as many at a time as there are processors; yields each with its error.
+
+    What is written does not depend on how many work at once.
+    """
+    cores = len(os.sched_getaffinity(0))
+    num_workers = min(cores, len(works))
+    if num_workers <= 1:
+        use_threads(cores)
+        for work in works:
+            yield work, _error_of(work)
         return
-    name, tier = split_key(key)
-    source = plan.recipe.sources[name]
-    path = store.path(plan.texts[origin_of(source)]) / "train" / f"{part_of(source)}.jsonl"
-    tokenizer, end_of_document = load_tokenizer(store.path(plan.tokenizer))
-    pattern = source.tiers[tier].documents if tier else "*"
-    texts = (document.text for document in read_documents(path) if fnmatchcase(document.unit, pattern))
-    with store.output(identity) as folder:
-        num_tokens, num_documents = write_token_file(
-            folder / "train", _encode(tokenizer, texts, end_of_document), tokenizer.get_vocab_size()
-        )
-        if not num_documents:
-            raise BadInput(
-                "the tier's pattern fits no training document", field=f"sources.{name}.tiers.{tier}.documents",
-                given=pattern, allowed="a pattern over the documents' names, as `long/*`",
-            )  # fmt: skip
-        store.write_record(identity, folder, {"tokens": num_tokens, "documents": num_documents})
+    # Spawned: the engines' threads do not survive a fork.
+    with ProcessPoolExecutor(
+        num_workers, get_context("spawn"), initializer=_begin_worker, initargs=(max(1, cores // num_workers),)
+    ) as pool:
+        yield from zip(works, pool.map(_error_of, works), strict=True)
 
 
-def _encode(tokenizer: Tokenizer, texts: Iterable[str], end_of_document: int) -> Iterator[list[int]]:
-    """Each document's ids, closed by the end-of-document token."""
-    texts = iter(texts)
-    while batch := list(islice(texts, BATCH_DOCUMENTS)):
-        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            yield [*encoding.ids, end_of_document]
+def _begin_worker(num_threads: int) -> None:
+    die_with_parent()
+    use_threads(num_threads)
+
+
+def _error_of(work: ShardWork) -> Exception | None:
+    try:
+        write_shard(work)
+    except (BadInput, OSError, RuntimeError) as error:
+        return error
+    return None
+
+
+def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
+    """Writes a shard's token files, held-out text and documents' table, unless the store has them. Raises BadInput."""
+    identity = work.shard.identity
+    with sole_task(work.store, f"shard-{identity.digest}"):  # another run may be at the same one
+        if work.store.is_done(identity):
+            return
+        encoder = encoder or open_encoder(work.tokenizer)
+        try:
+            _write(work, encoder, "")
+        except EngineDiffers as error:
+            _write(work, ReferenceEncoder(work.tokenizer), str(error))
+
+
+def _write(work: ShardWork, encoder: Encoder, difference: str) -> None:
+    with work.store.output(work.shard.identity) as folder:
+        outputs = _ShardWriter(work, encoder, folder).write()
+        engine = {"engine": encoder.name, "engine_difference": difference} if difference else {"engine": encoder.name}
+        if not isinstance(encoder, ReferenceEncoder):
+            engine["compared_documents"] = str(encoder.compared_documents)
+        work.store.write_record(work.shard.identity, folder, outputs, engine)
+
+
+class _ShardWriter:
+    """One shard on its way to the disk: a token file for each set of tiers that its documents belong to."""
+
+    def __init__(self, work: ShardWork, encoder: Encoder, folder: Path) -> None:
+        self.work, self.encoder, self.folder = work, encoder, folder
+        tokenizer, self.end_of_document = load_tokenizer(work.tokenizer)
+        self.vocab_size = max(tokenizer.get_vocab().values()) + 1
+        self.leading = np.array(leading_ids(tokenizer), dtype=np.uint32)
+        self.writers: dict[str, TokenWriter] = {}
+        self.skipped: dict[str, int] = {}
+        self.listed: list[str] = []
+        self.num_heldout = self.heldout_bytes = self.num_bytes = 0
+
+    def write(self) -> dict[str, Any]:
+        """What the record says. Reading, encoding and writing overlap."""
+        with (
+            MetadataWriter(self.folder / "documents.parquet", self.work.options.metadata_fields) as table,
+            (self.folder / HELDOUT).open("w", encoding="utf-8") as heldout,
+            ThreadPoolExecutor(1) as worker,
+        ):
+            pending = None
+            for batch in self._batches(heldout):
+                following = batch, worker.submit(self.encoder.encode, [document.text for document in batch])
+                if pending is not None:
+                    self._keep(pending[0], pending[1].result(), table)
+                pending = following
+            if pending is not None:
+                self._keep(pending[0], pending[1].result(), table)
+        for writer in self.writers.values():
+            writer.__exit__(None, None, None)
+        return {
+            "buckets": {
+                name: {"tokens": writer.num_tokens, "documents": len(writer.lengths)}
+                for name, writer in sorted(self.writers.items())
+            },
+            "bytes": self.num_bytes,
+            "heldout_documents": self.num_heldout, "heldout_bytes": self.heldout_bytes,
+            "skipped": self.skipped, "skipped_places": self.listed,
+        }  # fmt: skip
+
+    def _batches(self, heldout: IO[str]) -> Iterator[list[CorpusDocument]]:
+        """Training documents; the others go to `heldout`."""
+        batch: list[CorpusDocument] = []
+        size = 0
+        for document in self._documents():
+            num_bytes = len(document.text)
+            if self.work.corpus and document_hash(document.text) < self.work.corpus.heldout_below:
+                row = {"unit": document.name, "part": "text", "text": document.text}
+                heldout.write(json.dumps(row, ensure_ascii=False) + "\n")
+                self.num_heldout += 1
+                self.heldout_bytes += len(document.text.encode())
+                continue
+            batch.append(document)
+            size += num_bytes
+            if size >= BATCH_BYTES or len(batch) >= BATCH_DOCUMENTS:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _documents(self) -> Iterator[CorpusDocument]:
+        if self.work.text_file is not None:
+            for one in read_documents(self.work.text_file):
+                yield CorpusDocument(name=one.unit, text=one.text)
+            return
+        assert self.work.corpus is not None
+        files = {file.name: file for file in self.work.corpus.files}
+        for piece in self.work.shard.pieces:
+            check_unchanged(self.work.corpus.folder, files[piece.name])
+            yield from read_piece(self.work.corpus, piece, self.work.options, self._refuse)
+
+    def _refuse(self, problem: BadInput) -> None:
+        if not self.work.skip:
+            field = problem.field or f"sources.{self.work.shard.source}"
+            raise problem.at(problem.file, field, problem.line)
+        kind = problem.problem.partition(" (")[0].partition(": ")[0]
+        self.skipped[kind] = self.skipped.get(kind, 0) + 1
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(str(problem).replace("\n", "; "))
+
+    def _keep(self, documents: list[CorpusDocument], encoded: Batch, table: MetadataWriter) -> None:
+        """Closes each document by the end-of-document token, opens it as the tokenizer does, and writes it."""
+        lengths = np.diff(encoded.ends, prepend=0)
+        begins = encoded.ends - lengths
+        extra = len(self.leading) + 1
+        whole = np.empty(len(encoded.ids) + extra * len(documents), dtype=np.uint32)
+        starts = begins + extra * np.arange(len(documents))
+        is_text = np.ones(len(whole), dtype=bool)
+        for offset, token in enumerate(self.leading):
+            whole[starts + offset], is_text[starts + offset] = token, False
+        ends = starts + lengths + len(self.leading)
+        whole[ends], is_text[ends] = self.end_of_document, False
+        whole[is_text] = encoded.ids
+        lengths = lengths + extra
+        names = [self._bucket(document.name) for document in documents]
+        for bucket in sorted(set(names)):
+            writer = self.writers.get(bucket)
+            if writer is None:
+                writer = self.writers[bucket] = TokenWriter(self.folder / bucket, self.vocab_size)
+            chosen = np.array([name == bucket for name in names])
+            ids = whole if chosen.all() else whole[np.repeat(chosen, lengths)]
+            writer.write(ids, lengths[chosen])
+        sizes = [len(document.text.encode()) for document in documents]
+        self.num_bytes += sum(sizes)
+        table.write([document.name for document in documents], names, lengths, sizes,
+                    [document.metadata for document in documents])  # fmt: skip
+
+    def _bucket(self, name: str) -> str:
+        tiers = [tier for tier, pattern in self.work.tiers.items() if fnmatchcase(name, pattern)]
+        return "+".join(sorted(tiers)) or WHOLE

@@ -2,21 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from components.blend.corpus import Corpus
+from components.blend.corpus_input import training_texts
 from components.blend.documents import read_documents
 from components.recipe.errors import BadInput
-from components.recipe.expand import origin_of, part_of
 from components.recipe.plan import Plan
+from components.recipe.source import origin_of, part_of
 from components.store.store import Store, read_json
 
 END_OF_DOCUMENT = "<|endoftext|>"
 
 
-def train_tokenizer(plan: Plan, store: Store) -> None:
+def train_tokenizer(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> None:
     """Trains the tokenizer on the sources' training text, or copies the user's, unless the store has it."""
     if store.is_done(plan.tokenizer):
         return
@@ -27,7 +29,7 @@ def train_tokenizer(plan: Plan, store: Store) -> None:
                 if path.suffix in {".json", ".txt", ".jinja"} and path.name != "record.json":
                     shutil.copy(path, output)
         else:
-            tokenizer = byte_level_bpe(_training_text(plan, store), plan.recipe.tokenizer.vocab_size or 0)
+            tokenizer = byte_level_bpe(_training_text(plan, store, corpora), plan.recipe.tokenizer.vocab_size or 0)
             tokenizer.save(str(output / "tokenizer.json"))
             (output / "tokenizer_config.json").write_text(
                 json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_DOCUMENT}, indent=1)
@@ -69,8 +71,13 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     return tokenizer, identifier
 
 
-def _training_text(plan: Plan, store: Store) -> Iterator[str]:
-    for source in plan.sources_with_text().values():
+def _training_text(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> Iterator[str]:
+    for name, source in plan.sources_with_text().items():
+        if source.token_file:
+            continue
+        if origin_of(source) in corpora:
+            yield from training_texts(corpora[origin_of(source)], name, source)
+            continue
         path = store.path(plan.texts[origin_of(source)]) / "train" / f"{part_of(source)}.jsonl"
         for document in read_documents(path):
             yield document.text

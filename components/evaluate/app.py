@@ -19,8 +19,8 @@ class EvaluatedModel(Config):
 class EvaluateJob(Config):
     models: list[EvaluatedModel]
     tokenizer: str
-    parts: dict[str, tuple[str, str]]
-    """For each source its part and its held-out documents' file."""
+    parts: dict[str, tuple[str, list[str]]]
+    """For each source its part and the files of its held-out documents."""
     sequence_length: int
     questions: int
     bytes_per_source: int
@@ -34,7 +34,7 @@ def main() -> None:
     from components.evaluate.suite import build_tasks, evaluate_model
 
     job = EvaluateJob.model_validate_json(Path(sys.argv[1]).read_text())
-    parts = {source: (part, Path(path)) for source, (part, path) in job.parts.items()}
+    parts = {source: (part, [Path(path) for path in paths]) for source, (part, paths) in job.parts.items()}
     tokenizer, _ = load_tokenizer(Path(job.tokenizer))
     failed = False
     for model in job.models:

@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
+from components.blend.streams import heldout_files
 from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
-from components.recipe.expand import origin_of, part_of
 from components.recipe.plan import Plan
+from components.recipe.source import GENERATED_ORIGINS, origin_of, part_of
 from components.store.store import Store, read_json, write_json
 from components.train.run import model_folder, model_is_there
 
@@ -40,7 +41,7 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         ],
         tokenizer=str(store.path(plan.tokenizer)),
         parts={
-            name: (part_of(source), str(_heldout(plan, store, name)))
+            name: (part_of(source), [str(file) for file in _heldout(plan, store, name)])
             for name, source in plan.sources_with_text().items()
         },
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
@@ -71,6 +72,8 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
     return True
 
 
-def _heldout(plan: Plan, store: Store, source_name: str) -> Path:
+def _heldout(plan: Plan, store: Store, source_name: str) -> list[Path]:
     source = plan.recipe.sources[source_name]
-    return store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"
+    if origin_of(source) in GENERATED_ORIGINS:
+        return [store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"]
+    return heldout_files(plan, store, source_name)

@@ -1,13 +1,13 @@
 """The suite: lm-eval tasks made from the held-out text, and their scores with standard errors."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from components.blend.documents import read_documents
+from components.blend.documents import Document, read_documents
 from components.evaluate.questions import multiple_choice
 
 QUESTIONS_TASK = "questions"
@@ -18,7 +18,7 @@ MAX_DOCUMENT_CHARACTERS = 6_000
 
 
 def build_tasks(
-    parts: dict[str, tuple[str, Path]],
+    parts: dict[str, tuple[str, list[Path]]],
     num_questions: int,
     bytes_per_source: int,
     tokenizer: Tokenizer,
@@ -26,15 +26,14 @@ def build_tasks(
 ) -> tuple[dict[str, Any], int]:
     """lm-eval tasks by name, and how many questions did not fit into `sequence_length` tokens.
 
-    `parts`: for each source its part and its held-out documents' file.
+    `parts`: for each source its part and the files of its held-out documents.
     """
     tasks: dict[str, Any] = {}
     too_long = 0
-    for source, (part, path) in parts.items():
-        documents = list(read_documents(path))
+    for source, (part, paths) in parts.items():
         if part in QUESTION_PARTS and QUESTIONS_TASK not in tasks:
             questions, too_long = multiple_choice(
-                documents, num_questions, lambda text: len(tokenizer.encode(text).ids) <= sequence_length
+                list(_documents(paths)), num_questions, lambda text: len(tokenizer.encode(text).ids) <= sequence_length
             )
             if questions:
                 tasks[QUESTIONS_TASK] = _task(
@@ -43,12 +42,17 @@ def build_tasks(
                     metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}],
                 )  # fmt: skip
         name = f"bits_per_byte.{source}"
-        texts = cut((document.text for document in documents), bytes_per_source)
+        texts = cut((document.text for document in _documents(paths)), bytes_per_source)
         tasks[name] = _task(
             name, [{"text": text} for text in texts], output_type="loglikelihood_rolling", doc_to_text="",
             doc_to_target="text", metric_list=[{"metric": "bits_per_byte"}],
         )  # fmt: skip
     return tasks, too_long
+
+
+def _documents(paths: list[Path]) -> Iterator[Document]:
+    for path in paths:
+        yield from read_documents(path)
 
 
 def _task(name: str, rows: list[dict[str, Any]], **config: Any) -> Any:

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from components.blend.blend import source_tokens
+from components.blend.corpus import FileDigests
+from components.blend.corpus_input import check_record
+from components.blend.groups import groups
 from components.blend.origins import Inputs, read_inputs
 from components.plan.price import over_budget
 from components.recipe.epochs import check_sources, known_tokens
@@ -12,18 +15,33 @@ from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
 from components.store.plan_file import save_plan
-from components.store.store import Store, open_store
+from components.store.store import Store, open_store, read_json, write_json
+
+FILE_DIGESTS = "file_digests.json"
 
 
 def check_study(study: dict[str, Any], recipe_file: str, root: Path) -> tuple[Plan, Inputs]:
     """The plan of `study` and what its inputs hold. Writes nothing. Raises BadInput for whatever cannot work."""
     recipe = parse_recipe(study, recipe_file)
-    inputs = read_inputs(recipe)
+    store = Store(root)
+    inputs = read_inputs(recipe, known_digests(store))
     plan = expand(recipe, inputs.digests, recipe_file)
-    measured = source_tokens(plan, Store(root))
+    for name, source in plan.sources_with_text().items():
+        if source.token_file:
+            check_record(name, source, plan.tokenizer.digest)
+    measured = source_tokens(plan, store)
     check_sources(plan, inputs.max_tokens, recipe_file, exact=False)
     check_sources(plan, known_tokens(plan, measured), recipe_file)
     return plan, inputs
+
+
+def known_digests(store: Store) -> FileDigests:
+    return FileDigests(read_json(store.root / FILE_DIGESTS))
+
+
+def keep_digests(store: Store, file_digests: FileDigests) -> None:
+    """For the next plan: large inputs are hashed once."""
+    write_json(store.root / FILE_DIGESTS, file_digests.known)
 
 
 def check_runnable(plan: Plan, recipe_file: str) -> None:
@@ -52,8 +70,8 @@ def check_runnable(plan: Plan, recipe_file: str) -> None:
     raise_all(problems)
 
 
-def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Path, list[str]]:
-    """Writes the plan's file; returns it and the sources, and tiers, that must still be tokenised.
+def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Path, int]:
+    """Writes the plan's file; returns it and into how many tasks the missing shards are divided.
 
     Failures of an earlier run are forgotten: what failed is tried again.
     """
@@ -62,5 +80,7 @@ def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Pat
     store = open_store(root.resolve())
     for identity in plan.identities():
         store.forget_failure(identity)
-    path = save_plan(study, store, recipe_file, inputs.digests)
-    return path, [key for key in plan.drawn_sources() if not store.is_done(plan.tokens[key])]
+    keep_digests(store, inputs.file_digests)
+    corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
+    path = save_plan(study, store, recipe_file, inputs.digests, corpora)
+    return path, groups(plan, store, inputs.corpora)

@@ -22,21 +22,7 @@ from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
-from components.recipe.source import Source, SourceKey, source_key, split_key
-
-PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = "python", "environment"
-
-
-def origin_of(source: Source) -> str:
-    """Where a source's text is split into train and held-out: all parts of Python are split as one."""
-    if source.python:
-        return PYTHON_ORIGIN
-    return ENVIRONMENT_ORIGIN if source.environment else str(source.folder)
-
-
-def part_of(source: Source) -> str:
-    """Which documents of its origin are the source's."""
-    return source.python or source.environment or "text"
+from components.recipe.source import GENERATED_ORIGINS, Source, SourceKey, origin_of, part_of, source_key, split_key
 
 
 def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> Plan:
@@ -62,18 +48,14 @@ class _Expansion:
         self.with_text = {
             name: source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out
         }
-        self.texts = {
-            origin: identity_of(
-                "text", {"content": input_digests[origin], "heldout_fraction": recipe.heldout_fraction}
-            )
-            for origin in sorted({origin_of(source) for source in self.with_text.values()})
-        }  # fmt: skip
+        self.texts = {origin_of(source): self._text(source) for source in self.with_text.values()}
         self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in self.with_text.items()}
         self.parts = {name: part_of(source) for name, source in self.with_text.items()}
         self.tokenizer = self._tokenizer()
         self.tokens = {
-            source_key(name, tier): self._tokens(name, source, tier)
+            source_key(name, tier): tokens
             for name, source in recipe.sources.items()
+            for tokens in [self._tokens(name, source)]
             for tier in (None, *source.tiers)
         }
         self.base = self._base()
@@ -113,11 +95,26 @@ class _Expansion:
             return identity_of("tokenizer", {"content": self.digests[config.folder]})
         return identity_of("tokenizer", {"vocab_size": config.vocab_size, "parts": self.parts}, self.from_sources)
 
-    def _tokens(self, name: str, source: Source, tier: str | None) -> Identity:
+    def _text(self, source: Source) -> Identity:
+        """What the documents of a source's origin are, and which of them are held out."""
+        content, fraction = self.digests[origin_of(source)], self.recipe.heldout_fraction
+        if origin_of(source) in GENERATED_ORIGINS:
+            return identity_of("text", {"content": content, "heldout_fraction": fraction})
+        return identity_of(
+            "text",
+            {
+                "content": content, "heldout_fraction": fraction, "text_field": source.text_field,
+                "on_error": source.on_error,
+            },
+        )  # fmt: skip
+
+    def _tokens(self, name: str, source: Source) -> Identity:
+        """Of a source and its tiers: they are parts of the same token files."""
+        tiers = {tier: config.documents for tier, config in source.tiers.items()}
         if name not in self.with_text:
-            size = source.tiers[tier].tokens if tier else source.tokens
-            return identity_of("tokens", {"declared": name, "tier": tier, "tokens": size})
-        config = {"part": part_of(source)} | ({"documents": source.tiers[tier].documents} if tier else {})
+            sizes = {tier: config.tokens for tier, config in source.tiers.items()}
+            return identity_of("tokens", {"declared": name, "tiers": sizes, "tokens": source.tokens})
+        config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
         return identity_of("tokens", config, {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer})
 
     def _evaluation(self, model: Identity) -> Identity:

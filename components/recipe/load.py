@@ -13,6 +13,7 @@ from components.recipe.recipe import MAX_ARMS, Recipe
 from components.recipe.yaml_file import Lines, read_yaml
 
 ORDERED_FIELDS = ("sources", "arms", "phases", "grid")
+PATH_FIELDS = ("folder", "token_file", "heldout")
 SHIPPED = Path(__file__).parents[2] / "pipelines" / "recipes"
 
 Problems = list[tuple[tuple[str, ...], BadInput]]
@@ -47,8 +48,10 @@ def load_study(path: Path) -> dict[str, Any]:
 
 def absolute_folders(study: dict[str, Any], folder: Path) -> None:
     for section in (*_children(study, "sources"), study.get("tokenizer"), study.get("model")):
-        if isinstance(section, dict) and isinstance(section.get("folder"), str) and "\0" not in section["folder"]:
-            section["folder"] = str((folder / Path(section["folder"]).expanduser()).resolve())
+        for field in PATH_FIELDS if isinstance(section, dict) else ():
+            path = section.get(field)
+            if isinstance(path, str) and "\0" not in path and "://" not in path:
+                section[field] = str((folder / Path(path).expanduser()).resolve())
 
 
 def as_lists(study: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from components.recipe.digest import Identity
 from components.recipe.phase import StartMode
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
-from components.recipe.source import Source, SourceKey
+from components.recipe.source import GENERATED_ORIGINS, Source, SourceKey, split_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +194,18 @@ class Plan:
         drawn = {key for phase in self.blends.values() for key in phase.weights}
         return [key for key in self.tokens if key in drawn]
 
+    def generated_texts(self) -> list[Identity]:
+        """What the step `text` makes."""
+        return [text for origin, text in self.texts.items() if origin in GENERATED_ORIGINS]
+
+    def tokenised_sources(self) -> list[str]:
+        """What token files are made of: what is drawn, and what the evaluation reads held-out text of."""
+        drawn = {split_key(key)[0] for key in self.drawn_sources()}
+        return [name for name in self.recipe.sources if name in drawn or name in self.sources_with_text()]
+
     def identities(self) -> list[Identity]:
         """Every output of the study, in the order of the DAG, each once."""
-        listed = [*self.texts.values(), self.tokenizer]
-        listed += [self.tokens[key] for key in self.drawn_sources()]
+        listed = [*self.generated_texts(), self.tokenizer, *(self.tokens[name] for name in self.tokenised_sources())]
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
         listed += [self.base, *(run.identity for run in (*self.gb_runs, *self.qb_runs))]
         listed += [self.base_evaluation, *(arm.evaluation for arm in self.arms), self.report]

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from components.recipe.fields import Config, Epochs, Name, Tokens, at_most_one_of
 
+PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = GENERATED_ORIGINS = ("python", "environment")
+"""Where documents come from that are made, and split, by the step `text`; others are read where they lie."""
+
 PythonPart = Literal["topics", "docstrings", "code", "qa"]
 
 
@@ -19,15 +22,28 @@ class Tier(Config):
 
 
 class Source(Config):
-    """Text: a part of the Python installation or environment, or a folder of UTF-8 text files.
+    """Text: a folder of files, a part of the Python installation or environment; or tokens that are there already.
 
-    A source with neither can be planned with, from its `tokens`, and not run.
+    A source with none of them can be planned with, from its `tokens`, and not run.
     """
 
     python: PythonPart | None = None
     environment: str | None = None
     """A part of the text that the installed packages carry: what `--scale cpu` binds a paper's sources to."""
     folder: str | None = None
+    """A folder, or a URL such as s3://bucket/folder: JSON lines (.jsonl, also .gz and .zst), Parquet, and text files
+    of one document each."""
+    text_field: Annotated[str, Field(min_length=1)] = "text"
+    """Where JSON lines and Parquet hold a document's text."""
+    metadata_fields: tuple[str, ...] = ()
+    """Fields that are kept beside each document's tokens, as its language or quality."""
+    on_error: Literal["refuse", "skip"] = "refuse"
+    """What happens to a document that cannot be read: the run ends, or it is left out, counted and listed."""
+    token_file: str | None = None
+    """Tokens in Megatron's format, used where they are: the path without `.bin` and `.idx`. They must be of the
+    recipe's tokenizer."""
+    heldout: str | None = None
+    """A folder of text that is held out, required with `token_file`: its text is not at hand."""
     tokens: Tokens | None = None
     """Training tokens, as far as they are known before the text is tokenised: blends by tokens or epochs, and moving
     what exceeds `max_epochs`, are worked out from this number; epochs are counted by what was tokenised, once it is."""
@@ -43,21 +59,39 @@ class Source(Config):
 
     @model_validator(mode="after")
     def _one_place(self) -> "Source":
-        if at_most_one_of(self, "python", "environment", "folder") is None and self.tokens is None:
+        if at_most_one_of(self, "python", "environment", "folder", "token_file") is None and self.tokens is None:
             raise ValueError(
-                "give `folder:` (a path) or `python:` (topics, docstrings, code, qa); or, for a plan only, `tokens:`"
+                "give `folder:` (a path), `token_file:` or `python:` (topics, docstrings, code, qa); or, for a plan "
+                "only, `tokens:`"
             )
+        if (self.token_file is None) != (self.heldout is None):
+            raise ValueError("`token_file:` and `heldout:` (a folder of text of the same kind) go together")
+        if self.folder is None and (self.text_field != "text" or self.metadata_fields or self.on_error != "refuse"):
+            raise ValueError("`text_field:`, `metadata_fields:` and `on_error:` say how a `folder:` is read")
         if (self.max_epochs is None) != (self.excess is None):
             raise ValueError("`max_epochs:` and `excess:` (refuse or move) go together")
         if self.excess == "move" and self.tokens is None:
             raise ValueError("to move what exceeds max_epochs, the source's size must be known: give `tokens:`")
-        if self.tiers and self.python:
+        if self.tiers and (self.python or self.token_file):
             raise ValueError("tiers select documents by name: only `folder:` has such names")
         return self
 
     @property
     def has_text(self) -> bool:
-        return bool(self.python or self.environment or self.folder)
+        """Whether there is something to train on: text, or tokens."""
+        return bool(self.python or self.environment or self.folder or self.token_file)
+
+
+def origin_of(source: Source) -> str:
+    """Where a source's text is split into train and held-out: all parts of Python are split as one."""
+    if source.python:
+        return PYTHON_ORIGIN
+    return ENVIRONMENT_ORIGIN if source.environment else str(source.folder or source.token_file)
+
+
+def part_of(source: Source) -> str:
+    """Which documents of its origin are the source's."""
+    return source.python or source.environment or "text"
 
 
 SourceKey = Annotated[str, "a source's name, with @TIER where a tier of it is drawn"]

@@ -16,6 +16,8 @@ class Planned:
     plan: Plan
     store: Store
     recipe_file: str
+    corpora: dict[str, Any]
+    """Each folder's files, as data, by the origin of a source's text."""
 
 
 def plan_path(study: dict[str, Any], store: Store) -> Path:
@@ -23,7 +25,9 @@ def plan_path(study: dict[str, Any], store: Store) -> Path:
     return store.root / "plans" / f"{digest_of(study)}.json"
 
 
-def save_plan(study: dict[str, Any], store: Store, recipe_file: str, input_digests: dict[str, str]) -> Path:
+def save_plan(
+    study: dict[str, Any], store: Store, recipe_file: str, input_digests: dict[str, str], corpora: dict[str, Any]
+) -> Path:
     path = plan_path(study, store)
     path.parent.mkdir(exist_ok=True)
     write_json(
@@ -33,6 +37,7 @@ def save_plan(study: dict[str, Any], store: Store, recipe_file: str, input_diges
             "store": str(store.root),
             "recipe_file": recipe_file,
             "input_digests": input_digests,
+            "corpora": corpora,
         },
     )
     return path
@@ -45,4 +50,6 @@ def load_plan(path: str) -> Planned:
         raise RuntimeError("there is no plan: the task `plan` did not succeed")
     recipe = parse_recipe(saved["study"], saved["recipe_file"])
     plan = expand(recipe, saved["input_digests"], saved["recipe_file"])
-    return Planned(plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"])
+    return Planned(
+        plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"], corpora=saved["corpora"]
+    )

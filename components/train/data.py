@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from components.blend.sampler import Sampler, SamplerPhase
-from components.blend.token_file import read_token_file
+from components.blend.streams import TokenStream
 from components.recipe.caps import samples_per_epoch
 from components.train.job import TrainJob
 
@@ -31,7 +31,8 @@ class Batches:
             for phase in job.phases
         ]  # fmt: skip
         self._sampler = Sampler(phases, job.seed)
-        self._tokens = [read_token_file(Path(job.sources[name].prefix)).tokens for name in self._sampler.names]
+        root = Path(job.store)
+        self._streams = [TokenStream(Path(job.sources[name].stream), root) for name in self._sampler.names]
 
     def batch(self, step: int) -> torch.Tensor:
         """This rank's samples of `step`: token ids, shape (B / world size, L + 1)."""
@@ -39,8 +40,7 @@ class Batches:
         first = self._clock.samples_at(step) + self._rank * per_rank
         sources, positions = self._sampler.addresses(np.arange(first, first + per_rank, dtype=np.int64))
         length = self._clock.sequence_length(step)
-        rows = [
-            self._tokens[source][position * length : position * length + length + 1]
-            for source, position in zip(sources.tolist(), positions.tolist(), strict=True)
-        ]
-        return torch.from_numpy(np.stack(rows).astype(np.int64))
+        tokens = np.empty((per_rank, length + 1), dtype=np.int64)
+        for row, source, position in zip(tokens, sources.tolist(), positions.tolist(), strict=True):
+            self._streams[source].read(position * length, row)
+        return torch.from_numpy(tokens)

@@ -19,8 +19,8 @@ class JobPhase(Config):
 
 
 class JobSource(Config):
-    prefix: str
-    """Of the token file: PREFIX.bin and PREFIX.idx."""
+    stream: str
+    """The path of its stream; token files that it names relatively lie under `store`."""
     tokens: int
 
 
@@ -37,6 +37,7 @@ class TrainJob(Config):
     """The Hugging Face folder whose config.json describes the model (all but scratch)."""
     architecture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: str
+    store: str
     phases: list[JobPhase]
     """All up to the job's own, which is the last: the sources go on where they stood."""
     sources: dict[str, JobSource]

@@ -153,9 +153,10 @@ def _common(
         record = store.record(phase.blend_identity)
         assert record is not None, phase.blend
         for key, facts in record["outputs"]["sources"].items():
-            sources[key] = JobSource(prefix=str(store.root / facts["path"] / "train"), tokens=facts["tokens"])
+            sources[key] = JobSource(stream=str(store.root / facts["stream"]), tokens=facts["tokens"])
     return {
-        "folder": str(folder), "tokenizer": str(store.path(plan.tokenizer)), "sources": sources,
+        "folder": str(folder), "tokenizer": str(store.path(plan.tokenizer)), "store": str(store.root),
+        "sources": sources,
         "phases": [
             JobPhase(
                 weights=phase.weights, first_sample=phase.first_sample, order=phase.order,

@@ -31,7 +31,8 @@ def _empty_folder(study: Study, folder: Path) -> None:
 
 
 def _same_text_twice(study: Study, folder: Path) -> None:
-    (folder / "answers" / "copy.txt").write_text(next((folder / "prose").iterdir()).read_text())
+    for path in sorted((folder / "prose").iterdir()):
+        (folder / "answers" / f"copy of {path.name}").write_text(path.read_text())
 
 
 def _broken_tokenizer(study: Study, folder: Path) -> None:
@@ -55,7 +56,7 @@ BAD: dict[str, tuple[Callable[[Study, Path], Any], tuple[str, ...]]] = {
     "empty source": (_empty_folder, ("none", "sources.prose.folder", "holds no file")),
     "empty file": (_empty_file, ("empty.txt", "sources.prose.folder", "is empty")),
     "unreadable": (_unreadable, ("gone.txt", "sources.prose.folder", "cannot be read")),
-    "not UTF-8": (_not_utf8, ("latin.txt", "sources.prose.folder", "not UTF-8", "offset 14 (line 2)")),
+    "not UTF-8": (_not_utf8, ("latin.txt:2", "sources.prose.folder", "not UTF-8", "offset 14")),
     "too small": (
         lambda s, f: s.update(horizon_tokens=50_000_000), ("sources.answers.max_epochs", "too small", "4 epochs"),
     ),
@@ -67,7 +68,7 @@ BAD: dict[str, tuple[Callable[[Study, Path], Any], tuple[str, ...]]] = {
         lambda s, f: s["sources"]["answers"].update(folder="prose"),
         ("sources.answers", "two sources on the same text", "sources.prose"),
     ),
-    "one text in two sources": (_same_text_twice, ("copy.txt", "sources.answers.folder", "stands in two sources")),
+    "one text in two sources": (_same_text_twice, ("copy of ", "sources.answers.folder", "stands in two sources")),
     "broken tokenizer": (_broken_tokenizer, ("tokenizer.json", "tokenizer: not a tokenizer")),
     "switch outside": (
         lambda s, f: s.update(switch={"learning_rate_ratio": 0.001}),
@@ -171,7 +172,7 @@ def test_a_plan_before_anything_ran_writes_nothing(
 ) -> None:
     ended = switchpoint("plan", write_recipe(study), "--store", tmp_path / "store", "--json")
     assert ended.returncode == 0, ended.stderr
-    assert len(json.loads(ended.stdout)["missing"]) == 16
+    assert len(json.loads(ended.stdout)["missing"]) == 14
     assert not (tmp_path / "store").exists()
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.blend.token_file import read_token_file, write_token_file
+from components.blend.token_file import read_token_file
+from components.recipe.errors import BadInput
+from tests.components.blend.token_files import write_token_file
 
 DOCUMENTS = [[5, 6, 7], [8], [9, 10]]
 
 
 @pytest.mark.parametrize(("vocab_size", "code", "dtype"), [(4096, 8, "<u2"), (256_000, 4, "<i4")])
 def test_the_layout(tmp_path: Path, vocab_size: int, code: int, dtype: str) -> None:
-    assert write_token_file(tmp_path / "train", DOCUMENTS, vocab_size) == (6, 3)
+    write_token_file(tmp_path / "train", DOCUMENTS, vocab_size)
     raw = (tmp_path / "train.idx").read_bytes()
     assert raw[:9] == b"MMIDIDX\x00\x00"
     assert struct.unpack("<Q", raw[9:17]) == (1,)
@@ -34,16 +36,34 @@ def test_it_is_read_back(tmp_path: Path) -> None:
     assert found.document_lengths.tolist() == [3, 1, 2]
 
 
-def test_a_shortened_file_is_refused(tmp_path: Path) -> None:
-    write_token_file(tmp_path / "train", DOCUMENTS, 4096)
-    file = tmp_path / "train.bin"
-    file.write_bytes(file.read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"holds 5 tokens, its .idx says 6"):
-        read_token_file(tmp_path / "train")
+def spoil(path: Path, at: int, content: bytes) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[at : at + len(content)] = content
+    path.write_bytes(raw)
 
 
-def test_another_format_is_refused(tmp_path: Path) -> None:
-    write_token_file(tmp_path / "train", DOCUMENTS, 4096)
-    (tmp_path / "train.idx").write_bytes(b"something else")
-    with pytest.raises(ValueError, match="does not begin with"):
-        read_token_file(tmp_path / "train")
+def test_what_is_not_whole_or_not_of_this_format_is_refused(tmp_path: Path) -> None:
+    prefix = tmp_path / "train.v1"  # dots in a prefix are its own
+    index, tokens = tmp_path / "train.v1.idx", tmp_path / "train.v1.bin"
+
+    def refused(*messages: str) -> None:
+        with pytest.raises(BadInput) as error:
+            read_token_file(prefix)
+        for message in messages:
+            assert message in str(error.value)
+        write_token_file(prefix, DOCUMENTS, 4096)
+
+    write_token_file(prefix, DOCUMENTS, 4096)
+    tokens.write_bytes(tokens.read_bytes()[:-2])
+    refused(str(tokens), "shorter than its .idx says", "10 bytes", "12 bytes: 6 tokens of uint16")
+    index.write_bytes(b"something else")
+    refused(str(index), "not an index in Megatron's format")
+    spoil(index, 9, b"\x02")
+    refused("another version or dtype", "version 2, dtype code 8")
+    spoil(index, 17, b"\x06")
+    refused("another version or dtype", "version 1, dtype code 6")
+    index.write_bytes(index.read_bytes()[:-1])
+    refused("the index is cut short", "101 bytes", "102")
+    index.unlink()
+    refused("no such file")
+    assert len(read_token_file(prefix).tokens) == 6

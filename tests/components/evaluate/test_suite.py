@@ -82,7 +82,7 @@ def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     write_documents(tmp_path / "qa.jsonl", questions())
     write_documents(tmp_path / "text.jsonl", [Document(unit="u", part="text", text=TEXTS[7])])
-    parts = {"qa": ("qa", tmp_path / "qa.jsonl"), "prose": ("text", tmp_path / "text.jsonl")}
+    parts = {"qa": ("qa", [tmp_path / "qa.jsonl"]), "prose": ("text", [tmp_path / "text.jsonl"])}
     tasks, _ = build_tasks(parts, 12, 400, tokenizer, 64)
     result = evaluate_model(folder, folder, tasks, sequence_length=64, batch_size=8)
     assert set(result["scores"]) == {"accuracy", "accuracy_normalised", "bits_per_byte.qa", "bits_per_byte.prose"}

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from components.plan.data import plan_data
 from components.recipe.errors import BadInput
-from components.recipe.expand import expand, origin_of
+from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe, recipe_path
 from components.recipe.scale import scaled_to_cpu
+from components.recipe.source import origin_of
 from components.store.store import Store
 
 SLOW_SECONDS = 20

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from components.recipe.epochs import check_sources
 from components.recipe.errors import BadInput
-from components.recipe.expand import expand, origin_of
+from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe
 from components.recipe.plan import Plan
+from components.recipe.source import origin_of
 
 QUICKSTART = Path(__file__).parents[3] / "pipelines" / "recipes" / "quickstart.yaml"
 

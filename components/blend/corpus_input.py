@@ -1,0 +1,174 @@
+"""Folders of text and token files as a recipe gives them: listed, hashed once, the first documents read."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from components.blend.corpus import (
+    ALL_HELDOUT,
+    HASH_RANGE,
+    Corpus,
+    CorpusFile,
+    FileDigests,
+    document_hash,
+    heldout_bound,
+    list_files,
+)
+from components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
+from components.blend.token_file import beside, read_token_file
+from components.recipe.errors import BadInput
+from components.recipe.source import Source
+from components.store.store import read_json
+
+SAMPLE_BYTES = 16 * 2**20
+"""Of each folder are read before anything is written: to check them, and to say where the hold-out lies."""
+TOKENIZER_BYTES = 64 * 2**20
+CHUNK_TOKENS = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusInput:
+    """A corpus and its first documents."""
+
+    source: str
+    field: str
+    corpus: Corpus
+    names: dict[int, str]
+    """Of the documents that were read, by their hash."""
+
+    def is_heldout(self, key: int) -> bool:
+        return key < self.corpus.heldout_below
+
+
+def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests: FileDigests) -> CorpusInput:
+    """The files of a source's folder, or of its held-out text. Raises BadInput.
+
+    A corpus that is read as a whole is split so that neither side is empty; of a larger one the fraction is held out.
+    """
+    field = f"sources.{name}.{'heldout' if source.token_file else 'folder'}"
+    folder = str(source.heldout if source.token_file else source.folder)
+    files = tuple(
+        CorpusFile(name=file, num_bytes=size, digest=file_digests.of(folder, file, version), version=version)
+        for file, size, version in list_files(folder, field)
+    )
+    corpus = Corpus(folder=folder, files=files, heldout_below=ALL_HELDOUT)
+    sizes: list[tuple[int, int]] = []
+    names: dict[int, str] = {}
+    taken, bound = 0, None
+    for document in _documents(corpus, source, field):
+        key, size = document_hash(document.text), len(document.text.encode())
+        sizes.append((key, size))
+        names.setdefault(key, document.name)
+        taken += size
+        if taken >= SAMPLE_BYTES and len(names) > 1:
+            bound = int(heldout_fraction * HASH_RANGE)
+            break
+    if source.token_file:
+        if not names:
+            raise BadInput("the folder holds no document", file=folder, field=field)
+        return CorpusInput(source=name, field=field, corpus=corpus, names=names)
+    bound = bound or heldout_bound(sizes, heldout_fraction)
+    if bound is None:
+        raise BadInput(
+            "the held-out part is split off document by document", file=folder, field=field,
+            given=f"{len(sizes)} document(s), {len(names)} different", allowed="at least two different documents",
+        )  # fmt: skip
+    return CorpusInput(source=name, field=field, corpus=replace(corpus, heldout_below=bound), names=names)
+
+
+def check_sides(inputs: Sequence[CorpusInput]) -> None:
+    """Raises BadInput where a document that was read is held out of one source and trained on in another."""
+    owners: dict[int, CorpusInput] = {}
+    for one in inputs:
+        for key, name in one.names.items():
+            other = owners.setdefault(key, one)
+            if other.is_heldout(key) != one.is_heldout(key):
+                raise BadInput(
+                    "the same text stands in two sources: it would be trained on and held out at once",
+                    file=f"{one.corpus.folder}/{name}", field=one.field,
+                    given=f"the same as {other.corpus.folder}/{other.names[key]}", allowed="each text in one source",
+                )  # fmt: skip
+
+
+def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
+    """The first training documents, at most TOKENIZER_BYTES: what a tokenizer is trained on."""
+    taken = 0
+    for document in _documents(corpus, source, f"sources.{name}.folder"):
+        if document_hash(document.text) >= corpus.heldout_below:
+            taken += len(document.text.encode())
+            if taken > TOKENIZER_BYTES:
+                return
+            yield document.text
+
+
+def _documents(corpus: Corpus, source: Source, field: str) -> Iterator[CorpusDocument]:
+    """The documents of all files; what cannot be read is left out where the recipe says so."""
+
+    def refuse(problem: BadInput) -> None:
+        if source.on_error == "refuse":
+            raise problem.at(problem.file, problem.field or field, problem.line)
+
+    options = TextOptions(text_field=source.text_field)
+    for file in corpus.files:
+        yield from read_piece(corpus, Piece(name=file.name, digest=file.digest), options, refuse)
+
+
+def token_file_digest(name: str, source: Source, file_digests: FileDigests) -> str:
+    """Of a token file and its index, each read once. Raises BadInput where they do not fit together."""
+    prefix = Path(str(source.token_file))
+    try:
+        read_token_file(prefix)
+    except BadInput as error:
+        raise error.at(error.file, f"sources.{name}.token_file") from None
+    found = hashlib.sha256()
+    for suffix in (".idx", ".bin"):
+        path = beside(prefix, suffix)
+        stat = path.stat()
+        found.update(file_digests.of(str(path.parent), path.name, (stat.st_size, stat.st_mtime_ns)).encode())
+    return found.hexdigest()[:16]
+
+
+def check_ids(name: str, source: Source, num_ids: int, file_digests: FileDigests) -> None:
+    """Every token must be one of the tokenizer's: looked through once, like a digest. Raises BadInput."""
+    prefix = Path(str(source.token_file))
+    tokens = read_token_file(prefix).tokens
+    stat = beside(prefix, ".bin").stat()
+    place, version = f"{prefix}.bin: ids", [stat.st_size, stat.st_mtime_ns]
+    kept = file_digests.known.get(place)
+    if kept is None or kept[:-1] != version:
+        extremes = [(0, 0)]
+        for start in range(0, len(tokens), CHUNK_TOKENS):
+            part = tokens[start : start + CHUNK_TOKENS]
+            extremes.append((int(part.min()), int(part.max())))
+        kept = file_digests.known[place] = [
+            *version,
+            [min(low for low, _ in extremes), max(high for _, high in extremes)],
+        ]
+    low, high = kept[-1]
+    if low < 0 or high >= num_ids:
+        wrong = low if low < 0 else high
+        at = next(
+            start + int(np.flatnonzero(tokens[start : start + CHUNK_TOKENS] == wrong)[0])
+            for start in range(0, len(tokens), CHUNK_TOKENS)
+            if wrong
+            in (int(tokens[start : start + CHUNK_TOKENS].min()), int(tokens[start : start + CHUNK_TOKENS].max()))
+        )
+        raise BadInput(
+            "a token id beyond the vocabulary", file=f"{prefix}.bin", field=f"sources.{name}.token_file",
+            given=f"id {wrong:,} at token {at:,} (byte {at * tokens.itemsize:,})",
+            allowed=f"0 to {num_ids - 1:,}, the recipe's tokenizer's",
+        )  # fmt: skip
+
+
+def check_record(name: str, source: Source, tokenizer_digest: str) -> None:
+    """Where a record of ours lies beside a token file, it must name the recipe's tokenizer. Raises BadInput."""
+    record = read_json(Path(str(source.token_file)).parent / "record.json") or {}
+    made_with = str(record.get("inputs", {}).get("tokenizer", "")).rpartition("/")[2]
+    if made_with and made_with != tokenizer_digest:
+        raise BadInput(
+            "tokens of another tokenizer", file=f"{source.token_file}.idx", field=f"sources.{name}.token_file",
+            given=f"tokenizer {made_with}, says record.json", allowed=f"tokenizer {tokenizer_digest}, the recipe's",
+        )  # fmt: skip
