@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from components.blend.blend import source_tokens
+from components.blend.blend import packed_samples, source_tokens
 from components.plan.data import plan_data
 from components.recipe.phase import START_MODES
 from components.recipe.plan import Plan
@@ -19,7 +19,8 @@ LARGE = 10_000_000
 
 def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     """Prints the plan; returns it as data."""
-    data = plan_data(plan, store, source_tokens(plan, store), lambda identity: is_done(plan, store, identity))
+    sizes, packed = source_tokens(plan, store), packed_samples(plan, store)
+    data = plan_data(plan, store, sizes, packed, lambda identity: is_done(plan, store, identity))
     recipe = plan.recipe
     console.print(f"[bold]{escape(recipe.name)}[/bold]  {escape(recipe.question)}")
     table = RichTable(box=None, pad_edge=False, header_style="bold")

@@ -1,7 +1,7 @@
 """The step `blend`: sources joined from their shards, weights resolved against them; epochs and caps exact."""
 
 from components.blend.shards import Corpora
-from components.blend.streams import join_shards, stream_path
+from components.blend.streams import join_shards, num_packed, pack_stream, stream_path
 from components.recipe.epochs import check_sources
 from components.recipe.plan import Plan
 from components.recipe.source import SourceKey, split_key
@@ -12,8 +12,11 @@ def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> 
     """Writes the record of every blend: what the sampler draws from. Raises BadInput for a source too small."""
     for name in plan.tokenised_sources():
         join_shards(plan, store, corpora, name)
+    for key, lengths in plan.packed_lengths().items():
+        for length in sorted(lengths):
+            pack_stream(stream_path(plan, store, key), store.root, length)
     num_tokens = source_tokens(plan, store)
-    check_sources(plan, num_tokens, file)
+    check_sources(plan, num_tokens, file, packed=packed_samples(plan, store))
     for phase in plan.blends.values():
         identity = phase.blend_identity
         if store.is_done(identity):
@@ -27,6 +30,17 @@ def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> 
                 for key, weight in phase.weights.items()
             }  # fmt: skip
             store.write_record(identity, folder, {"sources": sources})
+
+
+def packed_samples(plan: Plan, store: Store) -> dict[tuple[SourceKey, int], int]:
+    """Samples of what is packed already, by sequence length."""
+    found: dict[tuple[SourceKey, int], int] = {}
+    for key, lengths in plan.packed_lengths().items():
+        for length in lengths:
+            samples = num_packed(stream_path(plan, store, key), length)
+            if samples is not None:
+                found[key, length] = samples
+    return found
 
 
 def source_tokens(plan: Plan, store: Store) -> dict[SourceKey, int]:

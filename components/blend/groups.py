@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from components.blend.shards import Corpora, Shard, groups_of, shards_of
-from components.blend.tokenise import shard_work, write_shards
+from components.blend.tokenise import is_whole, packed_lengths, shard_work, write_shards
 from components.launch.process import die_with_parent
 from components.launch.task import task
 from components.recipe.plan import Plan
@@ -12,8 +12,12 @@ from components.store.store import Store
 
 def missing_shards(plan: Plan, store: Store, corpora: Corpora) -> list[Shard]:
     """What the sources that are not whole yet still lack."""
-    wanted = [name for name in plan.tokenised_sources() if not store.is_done(plan.tokens[name])]
-    return [shard for name in wanted for shard in shards_of(plan, corpora, name) if not store.is_done(shard.identity)]
+    found: list[Shard] = []
+    for name in plan.tokenised_sources():
+        lengths = packed_lengths(plan, name)
+        if lengths or not store.is_done(plan.tokens[name]):
+            found += [shard for shard in shards_of(plan, corpora, name) if not is_whole(store, shard, lengths)]
+    return found
 
 
 def groups(plan: Plan, store: Store, corpora: Corpora) -> int:
@@ -27,7 +31,9 @@ def tokenise_group(plan: Plan, store: Store, corpora: Corpora, group: int, num_g
     Which shards those are depends on the plan alone, so that a task that is started again does its own.
     """
     shards = [shard for name in plan.tokenised_sources() for shard in shards_of(plan, corpora, name)]
-    mine = [shard for shard in shards[group::num_groups] if not store.is_done(shard.identity)]
+    mine = [
+        shard for shard in shards[group::num_groups] if not is_whole(store, shard, packed_lengths(plan, shard.source))
+    ]
     die_with_parent()
     for name in {shard.source for shard in mine}:
         store.forget_failure(plan.tokens[name])

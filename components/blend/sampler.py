@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.recipe.counting import BLOCK_SAMPLES, Indices, blend_of, phase_counts, phase_key
-from components.recipe.permutation import permute
+from components.recipe.permutation import num_bits, permute_each, round_keys
+
+EPOCH_BITS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,17 @@ class Sampler:
                 length = phases[number + 1].first_sample - phase.first_sample
                 for name, count in phase_counts(phase.weights, length, self._keys[number]).items():
                     stood[name] += count
+        self._to_run = [
+            np.array([self.names.index(name) for name in blend_of(phase.weights).names], dtype=np.int64)
+            for phase in phases
+        ]
+        self._orders = np.array([phase.order for phase in phases], dtype=np.int64)
+        self._sizes = np.array(
+            [[phase.samples_per_epoch.get(name, 1) for name in self.names] for phase in phases], dtype=np.int64
+        )  # fmt: skip
+        self._num_bits = np.array([[num_bits(size) for size in row] for row in self._sizes.tolist()], dtype=np.uint64)
         self._block = lru_cache(maxsize=8)(self._compute_block)
+        self._keys_of = lru_cache(maxsize=4096)(self._round_keys)
 
     def addresses(self, samples: Indices) -> tuple[Indices, Indices]:
         """(source, sample within the source's stream) of each of `samples`: indices into `names`, shape (N,)."""
@@ -61,28 +73,21 @@ class Sampler:
             here = (number == phase) & (blocks == block)
             block_sources, block_ordinals = self._block(phase, block)
             sources[here], ordinals[here] = block_sources[offsets[here]], block_ordinals[offsets[here]]
-        for phase in np.unique(number).tolist():
-            here = number == phase
-            ordinals[here] = self._within_source(self._phases[phase], sources[here], ordinals[here])
-        return sources, ordinals
+        sizes = self._sizes[number, sources]
+        epochs, rest = np.divmod(ordinals, sizes)
+        # One permutation for each source and epoch: their round keys are gathered, then all samples go through at once.
+        of_source = self._orders[number] * len(self.names) + sources
+        which, inverse = np.unique((of_source << EPOCH_BITS) | epochs, return_inverse=True)
+        keys = np.stack([self._keys_of(one) for one in which.tolist()], axis=1)
+        positions = permute_each(rest, sizes.astype(np.uint64), self._num_bits[number, sources], keys[:, inverse])
+        return sources, positions
 
     def _compute_block(self, phase: int, block: int) -> tuple[Indices, Indices]:
-        blend = blend_of(self._phases[phase].weights)
-        sources, ordinals = blend.block(block, self._keys[phase])
-        to_run = np.array([self.names.index(name) for name in blend.names], dtype=np.int64)
-        return to_run[sources], ordinals + self._before[phase][sources]
+        sources, ordinals = blend_of(self._phases[phase].weights).block(block, self._keys[phase])
+        return self._to_run[phase][sources], ordinals + self._before[phase][sources]
 
-    def _within_source(self, phase: SamplerPhase, sources: Indices, ordinals: Indices) -> Indices:
-        positions = np.empty_like(ordinals)
-        order = f"/order {phase.order}" if phase.order else ""
-        for source in np.unique(sources).tolist():
-            size = phase.samples_per_epoch[self.names[source]]
-            of_source = sources == source
-            epochs, rest = np.divmod(ordinals[of_source], size)
-            found = np.empty_like(rest)
-            for epoch in np.unique(epochs).tolist():
-                in_epoch = epochs == epoch
-                key = f"seed {self._seed}/source {self.names[source]}{order}/epoch {epoch}"
-                found[in_epoch] = permute(rest[in_epoch], size, key)
-            positions[of_source] = found
-        return positions
+    def _round_keys(self, code: int) -> npt.NDArray[np.uint64]:
+        of_source, epoch = code >> EPOCH_BITS, code & ((1 << EPOCH_BITS) - 1)
+        order, source = divmod(of_source, len(self.names))
+        of_order = f"/order {order}" if order else ""
+        return round_keys(f"seed {self._seed}/source {self.names[source]}{of_order}/epoch {epoch}")

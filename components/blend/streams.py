@@ -1,13 +1,12 @@
 """The streams of a source: its token files one after another, and those of each of its tiers."""
 
-from bisect import bisect_right
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from components.blend.packing import ensure_packed, pack_path
 from components.blend.shards import Corpora, shards_of
 from components.blend.token_file import read_token_file
 from components.blend.tokenise import HELDOUT, WHOLE
@@ -17,7 +16,6 @@ from components.recipe.source import SourceKey, split_key
 from components.store.store import Store
 
 STREAMS = "streams"
-MAX_OPEN_FILES = 256
 
 
 def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
@@ -103,42 +101,37 @@ def write_stream(path: Path, entries: list[tuple[str, int]]) -> None:
     np.save(path.with_name(path.name + ".ends.npy"), ends)
 
 
-class TokenStream:
-    """The tokens of a source as one array: files are opened when they are read, the least used ones closed."""
+def pack_stream(path: Path, root: Path, sequence_length: int) -> None:
+    """Packs the documents of every token file of a stream into samples, unless that was done."""
+    if num_packed(path, sequence_length) is not None:
+        return
+    counts = [
+        ensure_packed(root / prefix, packed_folder(path, root, prefix, sequence_length), sequence_length + 1)
+        for prefix in map(bytes.decode, file_prefixes(path))
+    ]
+    ends = np.cumsum(counts, dtype=np.int64)
+    beside = path.with_name(f".{path.name}.packed.npy")
+    np.save(beside, ends)
+    beside.replace(packed_ends(path, sequence_length))
 
-    def __init__(self, path: Path, root: Path) -> None:
-        """`root`: what relative paths of token files are under."""
-        self._files = np.load(path.with_name(path.name + ".files.npy"), mmap_mode="r")
-        self._ends = np.load(path.with_name(path.name + ".ends.npy"), mmap_mode="r")
-        self._root = root
-        self._open: OrderedDict[int, npt.NDArray[np.integer]] = OrderedDict()
-        self._only = self._tokens(0) if len(self._ends) == 1 else None
 
-    def __len__(self) -> int:
-        return int(self._ends[-1])
+def num_packed(path: Path, sequence_length: int) -> int | None:
+    """Samples of a packed stream; None where it is not packed yet."""
+    ends = packed_ends(path, sequence_length)
+    return int(np.load(ends, mmap_mode="r")[-1]) if ends.exists() else None
 
-    def read(self, start: int, out: npt.NDArray[np.integer]) -> None:
-        """Copies the tokens from `start` on into `out`, which says how many."""
-        if self._only is not None:
-            out[:] = self._only[start : start + len(out)]
-            return
-        done = 0
-        file = bisect_right(self._ends, start)
-        while done < len(out):
-            tokens = self._tokens(file)
-            begin = start + done - int(self._ends[file - 1]) if file else start + done
-            part = tokens[begin : begin + len(out) - done]
-            out[done : done + len(part)] = part
-            done += len(part)
-            file += 1
 
-    def _tokens(self, file: int) -> npt.NDArray[np.integer]:
-        found = self._open.get(file)
-        if found is None:
-            found = read_token_file(self._root / self._files[file].decode()).tokens
-            self._open[file] = found
-            if len(self._open) > MAX_OPEN_FILES:
-                self._open.popitem(last=False)
-        else:
-            self._open.move_to_end(file)
-        return found
+def packed_ends(path: Path, sequence_length: int) -> Path:
+    """Where the number of samples in each file, added up, is written."""
+    return path.with_name(f"{path.name}.packed-{sequence_length}.npy")
+
+
+def file_prefixes(path: Path) -> npt.NDArray[np.bytes_]:
+    """The token files of a stream, without `.bin` and `.idx`, left on the disk."""
+    return np.load(path.with_name(path.name + ".files.npy"), mmap_mode="r")
+
+
+def packed_folder(path: Path, root: Path, prefix: str, sequence_length: int) -> Path:
+    """Beside the token file's index; of a token file that is not ours, beside the stream."""
+    own = not Path(prefix).is_absolute()
+    return pack_path(root / prefix if own else path.with_name("packed"), sequence_length + 1)

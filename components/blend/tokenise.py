@@ -24,6 +24,7 @@ from components.blend.encoder import (
     use_threads,
 )
 from components.blend.metadata_file import MetadataWriter
+from components.blend.packing import PACKED, ensure_packed, pack_path
 from components.blend.readers import CorpusDocument, TextOptions, read_piece
 from components.blend.shards import Corpora, Shard
 from components.blend.token_file import TokenWriter
@@ -32,7 +33,7 @@ from components.launch.process import die_with_parent
 from components.launch.task import sole_task
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
-from components.recipe.source import origin_of, part_of
+from components.recipe.source import origin_of, part_of, split_key
 from components.store.store import Store
 
 BATCH_BYTES = 4 * 2**20
@@ -57,6 +58,8 @@ class ShardWork:
     options: TextOptions
     tiers: Mapping[str, str]
     skip: bool
+    sequence_lengths: tuple[int, ...]
+    """That the documents are packed into; none where they are concatenated."""
 
 
 def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> ShardWork:
@@ -68,7 +71,24 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
         shard=shard, store=store, tokenizer=store.path(plan.tokenizer), corpus=corpus, text_file=text,
         options=TextOptions(text_field=source.text_field, metadata_fields=source.metadata_fields),
         tiers={name: tier.documents for name, tier in source.tiers.items()}, skip=source.on_error == "skip",
+        sequence_lengths=packed_lengths(plan, shard.source),
     )  # fmt: skip
+
+
+def packed_lengths(plan: Plan, name: str) -> tuple[int, ...]:
+    """The sequence lengths that a source, or one of its tiers, is packed into."""
+    found = [lengths for key, lengths in plan.packed_lengths().items() if split_key(key)[0] == name]
+    return tuple(sorted(set().union(*found)))
+
+
+def is_whole(store: Store, shard: Shard, sequence_lengths: tuple[int, ...]) -> bool:
+    """Whether a shard is written, and packed as it is needed."""
+    record = store.record(shard.identity)
+    return record is not None and all(
+        (pack_path(store.path(shard.identity) / bucket, length + 1) / PACKED).exists()
+        for bucket in record["outputs"]["buckets"]
+        for length in sequence_lengths
+    )
 
 
 def write_shards(works: list[ShardWork]) -> Iterator[tuple[ShardWork, Exception | None]]:
@@ -107,13 +127,17 @@ def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
     """Writes a shard's token files, held-out text and documents' table, unless the store has them. Raises BadInput."""
     identity = work.shard.identity
     with sole_task(work.store, f"shard-{identity.digest}"):  # another run may be at the same one
-        if work.store.is_done(identity):
-            return
-        encoder = encoder or open_encoder(work.tokenizer)
-        try:
-            _write(work, encoder, "")
-        except EngineDiffers as error:
-            _write(work, ReferenceEncoder(work.tokenizer), str(error))
+        if not work.store.is_done(identity):
+            try:
+                _write(work, encoder or open_encoder(work.tokenizer), "")
+            except EngineDiffers as error:
+                _write(work, ReferenceEncoder(work.tokenizer), str(error))
+        record = work.store.record(identity)
+        assert record is not None
+        for bucket in record["outputs"]["buckets"] if work.sequence_lengths else ():
+            prefix = work.store.path(identity) / bucket
+            for length in work.sequence_lengths:
+                ensure_packed(prefix, pack_path(prefix, length + 1), length + 1)
 
 
 def _write(work: ShardWork, encoder: Encoder, difference: str) -> None:

@@ -94,8 +94,10 @@ def _telling_log(logs: Path, num_processes: int) -> Path:
     )
 
 
-def tail(path: Path, lines: int = 1) -> str:
-    """The last lines that are not empty: a traceback's last one is its message."""
+def tail(path: Path) -> str:
+    """The last line at the margin, with what is indented below it: a traceback's message."""
     if not path.exists():
         return ""
-    return "\n".join([line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:])
+    lines = [line.rstrip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    at_margin = [number for number, line in enumerate(lines) if not line[0].isspace()]
+    return "; ".join(line.strip() for line in lines[at_margin[-1] :]) if at_margin else "".join(lines[-1:])

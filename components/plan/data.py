@@ -5,7 +5,7 @@ from typing import Any
 
 from components.plan.price import Price, over_budget
 from components.recipe.digest import Identity
-from components.recipe.epochs import MANY_EPOCHS, check_sources, known_tokens, phase_epochs
+from components.recipe.epochs import MANY_EPOCHS, PackedSamples, check_sources, known_tokens, phase_epochs
 from components.recipe.plan import ArmPlan, Phase, Plan
 from components.recipe.source import SourceKey, split_key
 from components.store.store import Store
@@ -13,7 +13,9 @@ from components.store.store import Store
 IsDone = Callable[[Identity], bool]
 
 
-def plan_data(plan: Plan, store: Store, measured: dict[SourceKey, int], is_done: IsDone) -> dict[str, Any]:
+def plan_data(
+    plan: Plan, store: Store, measured: dict[SourceKey, int], packed: PackedSamples, is_done: IsDone
+) -> dict[str, Any]:
     """Steps, tokens and weights are exact; epochs are counted by `measured` sizes where a source is tokenised, else by
     the declared ones, and are None where neither is known. Reads records, no token data.
     """
@@ -21,7 +23,7 @@ def plan_data(plan: Plan, store: Store, measured: dict[SourceKey, int], is_done:
     identities = plan.identities()
     done = {identity.digest for identity in identities if is_done(identity)}
     open_runs = [run for run in plan.runs if run.identity.digest not in done]
-    epochs = check_sources(plan, sizes)
+    epochs = check_sources(plan, sizes, packed=packed)
     return {
         "study": plan.recipe.name,
         "start": plan.recipe.start,
@@ -37,7 +39,7 @@ def plan_data(plan: Plan, store: Store, measured: dict[SourceKey, int], is_done:
             }
             for run in plan.gb_runs
         ],
-        "arms": [_arm(arm, price, sizes) for arm in plan.arms],
+        "arms": [_arm(arm, price, sizes, packed) for arm in plan.arms],
         "total": price.runs(list(plan.runs)),
         "left_to_do": price.runs(open_runs),
         "checkpoint_bytes": _sum(price.checkpoint_bytes(run) for run in plan.runs),
@@ -61,19 +63,19 @@ def _sum(values: Any) -> int | None:
     return None if None in found else sum(found)
 
 
-def _arm(arm: ArmPlan, price: Price, sizes: dict[SourceKey, int]) -> dict[str, Any]:
+def _arm(arm: ArmPlan, price: Price, sizes: dict[SourceKey, int], packed: PackedSamples) -> dict[str, Any]:
     return {
         "arm_id": arm.arm_id, "seed": arm.seed, "run_name": arm.run_name, "gb_run": arm.gb_run.digest,
         "switch_step": arm.switch_step, "switch_tokens": arm.switch_tokens,
         "switch_learning_rate": arm.switch_learning_rate, "horizon_tokens": arm.horizon_tokens,
-        "horizon_steps": arm.horizon_steps, "phases": [_phase(arm, phase, sizes) for phase in arm.phases],
+        "horizon_steps": arm.horizon_steps, "phases": [_phase(arm, phase, sizes, packed) for phase in arm.phases],
         **price.arm(arm),
     }  # fmt: skip
 
 
-def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int]) -> dict[str, Any]:
+def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int], packed: PackedSamples) -> dict[str, Any]:
     start, end = arm.learning_rates(phase)
-    epochs = phase_epochs(phase, sizes)
+    epochs = phase_epochs(phase, sizes, packed)
     names = [split_key(key)[0] for key in phase.weights]
     sources = {}
     for key, weight in phase.weights.items():
@@ -85,7 +87,7 @@ def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int]) -> dict[str,
     return {
         "name": phase.name, "blend": phase.blend, "start": phase.start, "start_step": phase.start_step,
         "end_step": phase.end_step, "tokens": phase.tokens, "start_learning_rate": start, "end_learning_rate": end,
-        "sequence_length": phase.sequence_length, "new_order": phase.order > 0,
+        "sequence_length": phase.sequence_length, "packing": phase.packing, "new_order": phase.order > 0,
         "batch_size": [arm.clock.batch_size(phase.start_step), arm.clock.batch_size(phase.end_step - 1)],
         "sources": sources,
         "moved": {key: count * phase.sequence_length for key, count in phase.moved.items()},

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.blend.blend import source_tokens
+from components.blend.blend import packed_samples, source_tokens
 from components.blend.corpus import FileDigests
 from components.blend.corpus_input import check_record
 from components.blend.groups import groups
@@ -31,7 +31,7 @@ def check_study(study: dict[str, Any], recipe_file: str, root: Path) -> tuple[Pl
             check_record(name, source, plan.tokenizer.digest)
     measured = source_tokens(plan, store)
     check_sources(plan, inputs.max_tokens, recipe_file, exact=False)
-    check_sources(plan, known_tokens(plan, measured), recipe_file)
+    check_sources(plan, known_tokens(plan, measured), recipe_file, packed=packed_samples(plan, store))
     return plan, inputs
 
 

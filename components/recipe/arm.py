@@ -7,7 +7,7 @@ from typing import Any
 from components.recipe.blend import Resolver
 from components.recipe.clock import BatchRamp
 from components.recipe.errors import BadInput, raise_all
-from components.recipe.phase import Arm, PhaseConfig, PhasePatch, StartMode, Switch
+from components.recipe.phase import Arm, Packing, PhaseConfig, PhasePatch, StartMode, Switch
 from components.recipe.recipe import Recipe
 
 
@@ -27,6 +27,8 @@ class PhaseInput:
     """Of the schedule that the phase begins; 0 otherwise."""
     sequence_length: int
     batch: int | BatchRamp
+    packing: Packing
+    document_mask: bool
     field: str
 
 
@@ -158,11 +160,13 @@ def _phase(
                 )  # fmt: skip
     length, _ = given("sequence_length", "")
     batch, _ = given("batch_size", "")
+    packing, _ = given("packing", "")
     return PhaseInput(
         name=name, blend=blend, start=start or "new_data", until=until, until_field=until_field,
         schedule=schedule if begins else None, schedule_field=schedule_field, horizon_tokens=horizon or 0,
         sequence_length=length or arm.sequence_length or recipe.sequence_length,
-        batch=batch or arm.batch_size or recipe.batch_size, field=where,
+        batch=batch or arm.batch_size or recipe.batch_size, packing=packing or recipe.packing,
+        document_mask=recipe.document_mask, field=where,
     )  # fmt: skip
 
 
@@ -183,7 +187,7 @@ def _merged(phases: list[PhaseInput], resolver: Resolver) -> Iterator[PhaseInput
 def _same(first: PhaseInput, second: PhaseInput, resolver: Resolver) -> bool:
     if second.schedule is not None or second.start not in ("new_data", "continue"):
         return False
-    if (first.sequence_length, first.batch) != (second.sequence_length, second.batch):
+    if any(getattr(first, name) != getattr(second, name) for name in ("sequence_length", "batch", "packing")):
         return False
     if any(resolver.depends_on_length(phase.blend) for phase in (first, second)):
         return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from types import MappingProxyType
 
 from components.recipe.caps import declared_tokens, samples_per_epoch
 from components.recipe.errors import BadInput
@@ -22,27 +23,46 @@ def known_tokens(plan: Plan, measured: Mapping[SourceKey, int]) -> dict[SourceKe
     return {key: size for key, size in declared.items() if size is not None} | dict(measured)
 
 
-def phase_epochs(phase: Phase, num_tokens: Mapping[SourceKey, int]) -> dict[SourceKey, Fraction]:
+PackedSamples = Mapping[tuple[SourceKey, int], int]
+"""How many samples the documents of a source make, packed into a sequence length: known once it is tokenised."""
+
+
+def epoch_samples(phase: Phase, key: SourceKey, num_tokens: Mapping[SourceKey, int], packed: PackedSamples) -> int:
+    """Samples of an epoch of `key`; where documents are packed and not tokenised yet, as if none stayed empty."""
+    if phase.packing == "best_fit" and (key, phase.sequence_length) in packed:
+        return packed[key, phase.sequence_length]
+    return samples_per_epoch(num_tokens[key], phase.sequence_length)
+
+
+def phase_epochs(
+    phase: Phase, num_tokens: Mapping[SourceKey, int], packed: PackedSamples = MappingProxyType({})
+) -> dict[SourceKey, Fraction]:
     """Epochs that a phase goes through what it draws, where the size is known."""
     return {
-        key: Fraction(count, max(1, samples_per_epoch(num_tokens[key], phase.sequence_length)))
+        key: Fraction(count, max(1, epoch_samples(phase, key, num_tokens, packed)))
         for key, count in phase.samples.items()
         if key in num_tokens
     }
 
 
-def run_epochs(phases: Iterable[Phase], num_tokens: Mapping[SourceKey, int]) -> dict[str, Fraction]:
+def run_epochs(
+    phases: Iterable[Phase], num_tokens: Mapping[SourceKey, int], packed: PackedSamples = MappingProxyType({})
+) -> dict[str, Fraction]:
     """Epochs of each source over all phases, its tiers added up."""
     total: dict[str, Fraction] = {}
     for phase in phases:
-        for key, epochs in phase_epochs(phase, num_tokens).items():
+        for key, epochs in phase_epochs(phase, num_tokens, packed).items():
             source, _ = split_key(key)
             total[source] = total.get(source, Fraction(0)) + epochs
     return total
 
 
 def check_sources(
-    plan: Plan, num_tokens: Mapping[SourceKey, int], file: str = "", exact: bool = True
+    plan: Plan,
+    num_tokens: Mapping[SourceKey, int],
+    file: str = "",
+    exact: bool = True,
+    packed: PackedSamples = MappingProxyType({}),
 ) -> dict[str, dict[str, float]]:
     """Epochs that each arm (and `base`) goes through each source. Raises BadInput where a cap is exceeded.
 
@@ -57,13 +77,13 @@ def check_sources(
     for run, phases in runs.items():
         for phase in phases:
             for key in phase.samples.keys() & num_tokens.keys():
-                if samples_per_epoch(num_tokens[key], phase.sequence_length) < 1:
+                if epoch_samples(phase, key, num_tokens, packed) < 1:
                     raise BadInput(
                         "the source is too small for one sample", file=file, field=f"sources.{key}",
                         given=f"{bound}{num_tokens[key]:,} training tokens",
                         allowed=f"at least {phase.sequence_length + 1:,} (sequence_length + 1)",
                     )  # fmt: skip
-        epochs = run_epochs(phases, num_tokens)
+        epochs = run_epochs(phases, num_tokens, packed)
         found[run] = {source: float(count) for source, count in epochs.items()}
         for source, count in epochs.items() if run != "base" else ():
             cap = plan.recipe.sources[source].max_epochs

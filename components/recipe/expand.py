@@ -18,6 +18,7 @@ from components.recipe.errors import BadInput, raise_all
 from components.recipe.history import RunNeed, history, timeline
 from components.recipe.identity import geometry, identity_of
 from components.recipe.model import Pretrain
+from components.recipe.phase import Packing
 from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
@@ -134,20 +135,20 @@ class _Expansion:
         schedule = _pretrain_schedule(pretrain, clock.tokens_at(end_step))
         phase = self._phase(
             name="base", blend=pretrain.blend, start="fresh", start_step=0, end_step=end_step, clock=clock, order=0,
-            seed=0, field="model.pretrain.blend",
+            seed=0, field="model.pretrain.blend", packing=self.recipe.packing,
         )  # fmt: skip
         # The number of processes only changes rounding, and blends are inputs, not names: neither is in the digest.
         config = {
             "architecture": model.architecture.model_dump(exclude_none=True),
             "pretrain": pretrain.model_dump(exclude={"num_processes", "blend", "batch_size"}),
-            **geometry(batch, self.recipe.sequence_length),
+            **geometry(batch, self.recipe.sequence_length, self.recipe.packing, self.recipe.document_mask),
         }
         inputs = {"blend": phase.blend_identity, "tokenizer": self.tokenizer}
         return BasePlan(identity=identity_of("base", config, inputs), clock=clock, schedule=schedule, phase=phase)
 
     def _phase(
         self, *, name: str, blend: str, start: Any, start_step: int, end_step: int, clock: Clock, order: int,
-        seed: int, field: str, drawn: "_Drawn | None" = None,
+        seed: int, field: str, packing: Packing, drawn: "_Drawn | None" = None,
     ) -> Phase:  # fmt: skip
         """A phase with its exact counts. `drawn`: what the phases before it drew, for the caps."""
         start_tokens, end_tokens = clock.tokens_at(start_step), clock.tokens_at(end_step)
@@ -165,8 +166,8 @@ class _Expansion:
         identity = identity_of("blend", {"weights": weights}, {source: self.tokens[source] for source in weights})
         return Phase(
             name=name, blend=blend, start=start, start_step=start_step, end_step=end_step, first_sample=first,
-            start_tokens=start_tokens, end_tokens=end_tokens, sequence_length=length, order=order, weights=weights,
-            samples=samples, blend_identity=identity, moved=moved,
+            start_tokens=start_tokens, end_tokens=end_tokens, sequence_length=length, packing=packing, order=order,
+            weights=weights, samples=samples, blend_identity=identity, moved=moved,
         )  # fmt: skip
 
     def _arm(self, arm: ArmInput) -> "_PlannedArm":
@@ -179,7 +180,7 @@ class _Expansion:
                 self._phase(
                     name=spec.name, blend=spec.blend, start=spec.start if start else line.phases[0][0].start,
                     start_step=start, end_step=end,
-                    clock=line.clock, order=order, seed=arm.seed, field=spec.field, drawn=drawn,
+                    clock=line.clock, order=order, seed=arm.seed, field=spec.field, packing=spec.packing, drawn=drawn,
                 )
             )  # fmt: skip
         runs = history(arm, line, phases, self.base.identity)

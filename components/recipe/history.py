@@ -76,7 +76,9 @@ def timeline(arm: ArmInput, base_minimum: float | None) -> Timeline:
             line.pieces += schedule.shifted(zero_tokens)
             minimum = schedule.pieces[-1].end_learning_rate
         assert schedule is not None
-        if before is not None and (begins or before.sequence_length != spec.sequence_length):
+        if before is not None and (
+            begins or (before.sequence_length, before.packing) != (spec.sequence_length, spec.packing)
+        ):
             order += 1
         start_step, last_step = end_step, line.clock.step_at(zero_tokens + horizon_tokens)
         end_step = last_step
@@ -105,7 +107,7 @@ def history(arm: ArmInput, line: Timeline, phases: list[Phase], base: Identity) 
         for start, end in zip(starts, [*starts[1:], phase.end_step], strict=True):
             first = start == phase.start_step
             spec = specs[phase.name]
-            config = geometry(spec.batch, phase.sequence_length) | {
+            config = geometry(spec.batch, phase.sequence_length, spec.packing, spec.document_mask) | {
                 "seed": arm.seed, "start": phase.start if first else "continue", "start_step": start,
                 "order": phase.order,
                 "schedule": schedule.piece_at(line.clock.tokens_at(start)).formula(),

@@ -5,11 +5,12 @@ from typing import Any
 
 from components.recipe.clock import BatchRamp
 from components.recipe.digest import Identity
+from components.recipe.phase import Packing
 
 # Raised by hand when a step's code changes what it writes for the same configuration (law 6).
 FORMATS = {
-    "text": 2, "tokenizer": 1, "shard": 1, "tokens": 2, "blend": 3, "base": 2,
-    "gb": 2, "qb": 2, "model": 2, "evaluation": 1, "report": 2,
+    "text": 2, "tokenizer": 1, "shard": 1, "tokens": 2, "blend": 3, "base": 3,
+    "gb": 3, "qb": 3, "model": 2, "evaluation": 1, "report": 2,
 }  # fmt: skip
 
 
@@ -17,6 +18,9 @@ def identity_of(step: str, config: Mapping[str, Any], inputs: Mapping[str, Ident
     return Identity(step=step, format=FORMATS[step], config=config, inputs=inputs or {})
 
 
-def geometry(batch: int | BatchRamp, sequence_length: int) -> dict[str, Any]:
-    size = batch.model_dump() if isinstance(batch, BatchRamp) else batch
-    return {"sequence_length": sequence_length, "batch_size": size, "dtype": "float32"}
+def geometry(batch: int | BatchRamp, sequence_length: int, packing: Packing, document_mask: bool) -> dict[str, Any]:
+    """What decides a training step, beside its model, data and learning rate."""
+    return {
+        "sequence_length": sequence_length, "dtype": "float32", "packing": packing, "document_mask": document_mask,
+        "batch_size": batch.model_dump() if isinstance(batch, BatchRamp) else batch,
+    }  # fmt: skip

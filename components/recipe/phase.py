@@ -8,6 +8,9 @@ from components.recipe.clock import BatchRamp
 from components.recipe.fields import BatchSize, Config, Fraction01, Name, SequenceLength, Tokens, TokensOrNone, one_of
 from components.recipe.schedule_config import ScheduleConfig
 
+Packing = Literal["concatenate", "best_fit"]
+"""How documents become samples: one stream cut into equal parts, or whole documents, those that fit best together."""
+
 StartMode = Literal["continue", "new_data", "new_schedule", "fresh"]
 START_MODES: dict[StartMode, str] = {
     "continue": "everything goes on",
@@ -53,6 +56,8 @@ class PhasePatch(Config):
     """How long that schedule runs."""
     sequence_length: SequenceLength | None = None
     batch_size: BatchSize | BatchRamp | None = None
+    """Not given: the recipe's."""
+    packing: Packing | None = None
     """Not given: the recipe's."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from components.recipe.blend import Weights
 from components.recipe.clock import Clock
 from components.recipe.digest import Identity
-from components.recipe.phase import StartMode
+from components.recipe.phase import Packing, StartMode
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.source import GENERATED_ORIGINS, Source, SourceKey, split_key
@@ -25,8 +25,9 @@ class Phase:
     start_tokens: int
     end_tokens: int
     sequence_length: int
+    packing: Packing
     order: int
-    """Rises where the sources begin a new permutation: another sequence length, or data at 0."""
+    """Rises where the sources begin a new permutation: another sequence length or packing, or data at 0."""
     weights: Weights
     samples: Mapping[SourceKey, int]
     """Samples drawn from each source: exact, summing to the phase."""
@@ -193,6 +194,15 @@ class Plan:
         """What some blend of the study draws, in the order of the recipe's sources."""
         drawn = {key for phase in self.blends.values() for key in phase.weights}
         return [key for key in self.tokens if key in drawn]
+
+    def packed_lengths(self) -> dict[SourceKey, set[int]]:
+        """The sequence lengths that documents are packed into, by what is drawn."""
+        found: dict[SourceKey, set[int]] = {}
+        phases = [self.base_plan.phase] if self.base_plan.phase and self.recipe.model.pretrain else []
+        for phase in [*phases, *(phase for arm in self.arms for phase in arm.phases)]:
+            for key in phase.weights if phase.packing == "best_fit" else ():
+                found.setdefault(key, set()).add(phase.sequence_length)
+        return found
 
     def generated_texts(self) -> list[Identity]:
         """What the step `text` makes."""

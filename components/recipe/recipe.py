@@ -11,7 +11,7 @@ from components.recipe.clock import BatchRamp
 from components.recipe.fields import BatchSize, Config, Count, Name, Seed, SequenceLength, Tokens, one_of
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
-from components.recipe.phase import PAPER_SWITCH, Arm, PhaseConfig, Switch
+from components.recipe.phase import PAPER_SWITCH, Arm, Packing, PhaseConfig, Switch
 from components.recipe.schedule_config import Cosine, ScheduleConfig
 from components.recipe.source import Source
 
@@ -60,6 +60,12 @@ class Recipe(Config):
     sequence_length: SequenceLength
     batch_size: BatchSize | BatchRamp
     """Samples per step, over all processes."""
+    packing: Packing = "concatenate"
+    """How documents become samples. concatenate: one stream, cut every sequence_length tokens. best_fit: whole
+    documents, those that fit best together (arXiv 2404.10830); longer ones are cut, and what stays empty is not
+    trained on."""
+    document_mask: bool = False
+    """Attention stays within a document, and positions begin anew with each."""
     blends: Annotated[dict[Name, BlendConfig], Field(min_length=1)]
     gb: Name | None = None
     qb: Name | None = None

@@ -1,13 +1,14 @@
 """Batches: the samples of a step, read from the token files. Shapes: B samples, L sequence length."""
 
+from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from components.blend.sampler import Sampler, SamplerPhase
-from components.blend.streams import TokenStream
-from components.recipe.caps import samples_per_epoch
+from components.blend.samples import NO_TOKEN, Samples, open_samples
+from components.recipe.phase import Packing
 from components.train.job import TrainJob
 
 
@@ -21,26 +22,49 @@ class Batches:
         if wrong:
             raise ValueError(f"batch_size {wrong[0]} cannot be divided over {world_size} processes")
         self._clock, self._rank, self._world_size = job.clock, rank, world_size
-        phases = [
-            SamplerPhase(
-                weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
-                samples_per_epoch={
-                    name: samples_per_epoch(job.sources[name].tokens, phase.sequence_length) for name in phase.weights
-                },
-            )
-            for phase in job.phases
-        ]  # fmt: skip
-        self._sampler = Sampler(phases, job.seed)
         root = Path(job.store)
-        self._streams = [TokenStream(Path(job.sources[name].stream), root) for name in self._sampler.names]
+        opened: dict[tuple[str, int, Packing], Samples] = {}
+        self._samples: list[dict[str, Samples]] = []
+        for phase in job.phases:
+            geometry = phase.sequence_length, phase.packing
+            for name in phase.weights:
+                if (name, *geometry) not in opened:
+                    opened[name, *geometry] = open_samples(Path(job.sources[name].stream), root, *geometry)
+            self._samples.append({name: opened[name, *geometry] for name in phase.weights})
+        self._sampler = Sampler(
+            [
+                SamplerPhase(
+                    weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
+                    samples_per_epoch={name: one.num_samples for name, one in samples.items()},
+                )
+                for phase, samples in zip(job.phases, self._samples, strict=True)
+            ],
+            job.seed,
+        )  # fmt: skip
+        self._phase_starts = [phase.first_sample for phase in job.phases]
 
     def batch(self, step: int) -> torch.Tensor:
-        """This rank's samples of `step`: token ids, shape (B / world size, L + 1)."""
+        """This rank's samples of `step`: token ids, shape (B / world size, L + 1); NO_TOKEN where there is none."""
         per_rank = self._clock.batch_size(step) // self._world_size
         first = self._clock.samples_at(step) + self._rank * per_rank
         sources, positions = self._sampler.addresses(np.arange(first, first + per_rank, dtype=np.int64))
-        length = self._clock.sequence_length(step)
-        tokens = np.empty((per_rank, length + 1), dtype=np.int64)
+        samples = self._samples[bisect_right(self._phase_starts, first) - 1]
+        tokens = np.empty((per_rank, self._clock.sequence_length(step) + 1), dtype=np.int64)
         for row, source, position in zip(tokens, sources.tolist(), positions.tolist(), strict=True):
-            self._streams[source].read(position * length, row)
+            samples[self._sampler.names[source]].read(position, row)
         return torch.from_numpy(tokens)
+
+
+def document_positions(tokens_BL: torch.Tensor, end_of_document: int) -> torch.Tensor:
+    """Each token's place in its own document, which ends with `end_of_document`; shape (B, L).
+
+    From positions that begin anew, transformers makes a mask that keeps attention within a document, the same for
+    SDPA and for flex attention.
+    """
+    places_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
+    begins_BL = torch.zeros_like(tokens_BL)
+    begins_BL[:, 1:] = (tokens_BL[:, :-1] == end_of_document) * places_L[1:]
+    return places_L - begins_BL.cummax(dim=1).values
+
+
+__all__ = ["NO_TOKEN", "Batches", "document_positions"]

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from components.recipe.clock import Clock, Stretch
 from components.recipe.fields import Config, Weight
-from components.recipe.phase import StartMode
+from components.recipe.phase import Packing, StartMode
 from components.recipe.schedule import Piece, Schedule
 
 
@@ -16,6 +16,7 @@ class JobPhase(Config):
     first_sample: int
     order: int
     sequence_length: int
+    packing: Packing
 
 
 class JobSource(Config):
@@ -46,6 +47,9 @@ class TrainJob(Config):
     """Of the schedule, over the run's tokens."""
     stretches: list[Stretch]
     """Of the clock."""
+    end_of_document: int
+    document_mask: bool
+    """Attention stays within a document, and positions begin anew with each."""
     start_step: int
     end_step: int
     keep_steps: list[int]

@@ -21,7 +21,7 @@ from components.train.checkpoint import (
     save_checkpoint,
     steps_in,
 )
-from components.train.data import Batches
+from components.train.data import NO_TOKEN, Batches, document_positions
 from components.train.job import TrainJob
 from components.train.metrics import open_metrics
 from components.train.model import build_model, export, full_state, weights_digest
@@ -92,8 +92,15 @@ class Trainer:
         learning_rate = job.schedule.learning_rate(job.clock.tokens_at(self.step))
         set_learning_rate(self.optimizer, learning_rate)
         tokens_BL1 = self.batches.batch(self.step)
-        logits_BLV = self.model(input_ids=tokens_BL1[:, :-1], use_cache=False).logits
-        loss = F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL1[:, 1:].flatten())
+        inputs_BL = tokens_BL1[:, :-1].clamp(min=0)
+        positions_BL = document_positions(inputs_BL, job.end_of_document) if job.document_mask else None
+        logits_BLV = self.model(input_ids=inputs_BL, position_ids=positions_BL, use_cache=False).logits
+        labels_N = tokens_BL1[:, 1:].flatten()
+        num_labels = (labels_N != NO_TOKEN).sum()
+        if self.world_size > 1:
+            dist.all_reduce(num_labels)  # packed samples are not equally full: the mean is over all ranks' labels
+        scale = self.world_size / num_labels.clamp(min=1)
+        loss = F.cross_entropy(logits_BLV.flatten(0, 1), labels_N, ignore_index=NO_TOKEN, reduction="sum") * scale
         loss.backward()
         grad_norm = _clip(self.model)
         self.optimizer.step()

@@ -160,11 +160,13 @@ def _common(
         "phases": [
             JobPhase(
                 weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
-                sequence_length=phase.sequence_length,
+                sequence_length=phase.sequence_length, packing=phase.packing,
             )
             for phase in phases
         ],
         "pieces": list(schedule.pieces), "stretches": list(clock.stretches),
+        "document_mask": plan.recipe.document_mask,
+        "end_of_document": (store.record(plan.tokenizer) or {})["outputs"]["end_of_document"],
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.blend.corpus import document_hash
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished
 
@@ -31,8 +32,13 @@ def _empty_folder(study: Study, folder: Path) -> None:
 
 
 def _same_text_twice(study: Study, folder: Path) -> None:
-    for path in sorted((folder / "prose").iterdir()):
-        (folder / "answers" / f"copy of {path.name}").write_text(path.read_text())
+    """What is held out of the one, and trained on in the other: there a filler takes all that is held out."""
+    heldout = min((path.read_text() for path in (folder / "prose").iterdir()), key=document_hash)
+    fillers = (f"{number} " + "filler " * 100_000 for number in range(10_000))
+    (folder / "answers" / "filler.txt").write_text(
+        next(text for text in fillers if document_hash(text) < document_hash(heldout))
+    )
+    (folder / "answers" / "copy.txt").write_text(heldout)
 
 
 def _broken_tokenizer(study: Study, folder: Path) -> None:
@@ -68,7 +74,7 @@ BAD: dict[str, tuple[Callable[[Study, Path], Any], tuple[str, ...]]] = {
         lambda s, f: s["sources"]["answers"].update(folder="prose"),
         ("sources.answers", "two sources on the same text", "sources.prose"),
     ),
-    "one text in two sources": (_same_text_twice, ("copy of ", "sources.answers.folder", "stands in two sources")),
+    "one text in two sources": (_same_text_twice, ("copy.txt", "sources.answers.folder", "stands in two sources")),
     "broken tokenizer": (_broken_tokenizer, ("tokenizer.json", "tokenizer: not a tokenizer")),
     "switch outside": (
         lambda s, f: s.update(switch={"learning_rate_ratio": 0.001}),

@@ -19,11 +19,15 @@ def phased_study(folder: Path) -> dict[str, Any]:
     for field in ("gb", "qb", "arms"):
         del study[field]
     return study | {
+        "document_mask": True,
         "schedule": {"kind": "wsd", "decay": "1-sqrt", "decay_fraction": 0.25, "floor_ratio": 0},
         "phases": {
             "gb": {"blend": "prose", "until": {"tokens": 1_280}},
             "qb": {"blend": "mixed", "until": {"progress": 0.8}},
-            "long": {"blend": "mixed", "sequence_length": 64, "batch_size": {"start": 2, "end": 4, "over_tokens": 256}},
+            "long": {
+                "blend": "mixed", "sequence_length": 64, "packing": "best_fit",
+                "batch_size": {"start": 2, "end": 4, "over_tokens": 256},
+            },
             "anneal": {
                 "blend": "prose", "start": "new_schedule", "horizon_tokens": 1_280, "batch_size": 8,
                 "schedule": {"kind": "linear", "max_learning_rate": 1e-3, "floor_ratio": 0.1},

@@ -20,7 +20,8 @@ from components.blend.blend import build_blends, source_tokens
 from components.blend.corpus import Corpus, document_hash
 from components.blend.encoder import FastEncoder, ReferenceEncoder, leading_ids, open_encoder
 from components.blend.groups import groups, tokenise_group
-from components.blend.streams import TokenStream, heldout_files, stream_path
+from components.blend.samples import ConcatenatedSamples
+from components.blend.streams import heldout_files, stream_path
 from components.blend.token_file import read_token_file
 from components.blend.tokenizer import load_tokenizer, train_tokenizer
 from components.plan.run import check_study
@@ -45,9 +46,10 @@ class Tokenised:
         return self
 
     def tokens(self, key: str) -> list[int]:
-        stream = TokenStream(stream_path(self.plan, self.store, key), self.store.root)
-        found = np.empty(len(stream), dtype=np.int64)
-        stream.read(0, found)
+        stream = ConcatenatedSamples(stream_path(self.plan, self.store, key), self.store.root, 8)
+        name, _, tier = key.partition("@")
+        found = np.empty(self.record(name)["tokens"][tier or "all"], dtype=np.int64)
+        stream.read_tokens(0, found)
         return found.tolist()
 
     def decoded(self, key: str) -> list[str]:

@@ -1,0 +1,65 @@
+"""Document masks and packed samples in training."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.blend.samples import NO_TOKEN
+from components.store.plan_file import Planned
+from components.train.data import document_positions
+from components.train.loop import FINISHED, Trainer
+from components.train.model import build_model
+from tests.components.train.test_loop import job, losses
+
+END = 0
+
+
+def test_positions_begin_anew_after_the_end_of_a_document() -> None:
+    tokens = torch.tensor([[5, 6, END, 7, END, END, 8, 9], [END, 1, 2, 3, 4, 5, 6, END]])
+    assert document_positions(tokens, END).tolist() == [[0, 1, 2, 0, 1, 0, 0, 1], [0, 0, 1, 2, 3, 4, 5, 6]]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
+def test_a_document_sees_nothing_of_the_others(prepared: Planned, tmp_path: Path, attention: str) -> None:
+    """Its logits in a sample with others are those that it has alone, with plain SDPA."""
+    model = build_model(job(prepared, tmp_path), 1)
+    tokens = torch.randint(1, 500, (2, 32), generator=torch.Generator().manual_seed(0))
+    tokens[0, 11] = tokens[0, 20] = tokens[1, 7] = END
+    model.set_attn_implementation(attention)
+    with torch.no_grad():
+        together = model(input_ids=tokens, position_ids=document_positions(tokens, END), use_cache=False).logits
+        model.set_attn_implementation("sdpa")
+        for row, begin, end in ((0, 0, 12), (0, 12, 21), (0, 21, 32), (1, 0, 8), (1, 8, 32)):
+            alone = model(input_ids=tokens[row : row + 1, begin:end], use_cache=False).logits[0]
+            torch.testing.assert_close(together[row, begin:end], alone, rtol=1e-4, atol=1e-5)
+        mixed = model(input_ids=tokens, use_cache=False).logits
+    assert not torch.allclose(mixed[0, 12:], together[0, 12:], atol=1e-4)
+
+
+class Filled:
+    """Batches whose samples are half empty."""
+
+    def __init__(self, whole: Any, empty: int) -> None:
+        self.whole, self.empty = whole, empty
+
+    def batch(self, step: int) -> torch.Tensor:
+        tokens: torch.Tensor = self.whole.batch(step)
+        tokens[::2, self.empty :] = NO_TOKEN
+        return tokens
+
+
+def test_nothing_is_learned_from_what_is_empty(prepared: Planned, tmp_path: Path) -> None:
+    """The mean is over the labels that there are: the same as of those samples without the rest."""
+    trainer = Trainer(job(prepared, tmp_path / "a", end_step=1, keep_steps=[1], export_steps=[1]), 0, 1)
+    tokens = Filled(trainer.batches, 9).batch(0)
+    trainer.batches = Filled(trainer.batches, 9)  # type: ignore[assignment]
+    with torch.no_grad():
+        logits = torch.log_softmax(trainer.model(input_ids=tokens[:, :-1].clamp(min=0)).logits, -1)
+    labels = tokens[:, 1:]
+    kept = labels != NO_TOKEN
+    wanted = -logits.gather(2, labels.clamp(min=0)[..., None])[..., 0][kept].mean()
+    assert trainer.run() == FINISHED
+    ((_, loss),) = losses(tmp_path / "a")
+    assert loss == pytest.approx(float(wanted), rel=1e-5)
