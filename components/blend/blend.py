@@ -1,7 +1,8 @@
 """The step `blend`: sources joined from their shards, weights resolved against them; epochs and caps exact."""
 
+from components.blend.join import join_shards, stream_path
 from components.blend.shards import Corpora
-from components.blend.streams import join_shards, num_packed, pack_stream, stream_path
+from components.blend.streams import num_packed, pack_stream
 from components.recipe.epochs import check_sources
 from components.recipe.plan import Plan
 from components.recipe.source import SourceKey, split_key

@@ -1,6 +1,7 @@
 """A corpus: the files of a source's folder, on this machine or in an object store, and which documents are held out."""
 
 import hashlib
+import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -61,8 +62,8 @@ def open_file(folder: str, name: str) -> IO[bytes]:
     """The file's bytes, read as they are asked for."""
     if is_remote(folder):
         system, root = remote(folder)
-        opened: IO[bytes] = system.open(f"{root}/{name}", "rb", block_size=8 * 2**20)
-        return opened
+        # Buffered once more: fsspec's own files know no bounded `readline`.
+        return io.BufferedReader(system.open(f"{root}/{name}", "rb", block_size=8 * 2**20), buffer_size=1 << 20)
     return (Path(folder) / name).open("rb")
 
 
@@ -75,17 +76,20 @@ def remote(folder: str) -> tuple[Any, str]:
 
 def check_unchanged(folder: str, file: CorpusFile) -> None:
     """Raises BadInput where the file is not the one that was planned."""
+    if version_of(folder, file.name) != file.version:
+        raise BadInput("the text has changed since it was planned: run again", file=f"{folder}/{file.name}")
+
+
+def version_of(folder: str, name: str) -> tuple[Any, ...]:
+    """By which a change of a file is seen. Raises BadInput where it cannot be read."""
     try:
         if is_remote(folder):
             system, root = remote(folder)
-            version = _remote_version(system.info(f"{root}/{file.name}"))
-        else:
-            stat = (Path(folder) / file.name).stat()
-            version = (stat.st_size, stat.st_mtime_ns)
+            return _remote_version(system.info(f"{root}/{name}"))
+        stat = (Path(folder) / name).stat()
+        return stat.st_size, stat.st_mtime_ns
     except OSError as error:
-        raise BadInput(f"the file cannot be read: {error.strerror or error}", file=f"{folder}/{file.name}") from None
-    if version != file.version:
-        raise BadInput("the text has changed since it was planned: run again", file=f"{folder}/{file.name}")
+        raise BadInput(f"the file cannot be read: {error.strerror or error}", file=f"{folder}/{name}") from None
 
 
 def _remote_version(info: dict[str, Any]) -> tuple[Any, ...]:

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from components.blend.corpus import (
     ALL_HELDOUT,
     HASH_RANGE,
@@ -15,10 +13,12 @@ from components.blend.corpus import (
     FileDigests,
     document_hash,
     heldout_bound,
+    is_remote,
     list_files,
+    version_of,
 )
 from components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
-from components.blend.token_file import beside, read_token_file
+from components.blend.remote_tokens import open_tokens
 from components.recipe.errors import BadInput
 from components.recipe.source import Source
 from components.store.store import read_json
@@ -118,53 +118,50 @@ def _documents(corpus: Corpus, source: Source, field: str) -> Iterator[CorpusDoc
 
 def token_file_digest(name: str, source: Source, file_digests: FileDigests) -> str:
     """Of a token file and its index, each read once. Raises BadInput where they do not fit together."""
-    prefix = Path(str(source.token_file))
+    prefix = str(source.token_file)
+    folder, _, stem = prefix.rpartition("/")
     try:
-        read_token_file(prefix)
+        open_tokens(Path(), prefix)
     except BadInput as error:
         raise error.at(error.file, f"sources.{name}.token_file") from None
     found = hashlib.sha256()
-    for suffix in (".idx", ".bin"):
-        path = beside(prefix, suffix)
-        stat = path.stat()
-        found.update(file_digests.of(str(path.parent), path.name, (stat.st_size, stat.st_mtime_ns)).encode())
+    for file in (f"{stem}.idx", f"{stem}.bin"):
+        found.update(file_digests.of(folder, file, version_of(folder, file)).encode())
     return found.hexdigest()[:16]
 
 
 def check_ids(name: str, source: Source, num_ids: int, file_digests: FileDigests) -> None:
-    """Every token must be one of the tokenizer's: looked through once, like a digest. Raises BadInput."""
-    prefix = Path(str(source.token_file))
-    tokens = read_token_file(prefix).tokens
-    stat = beside(prefix, ".bin").stat()
-    place, version = f"{prefix}.bin: ids", [stat.st_size, stat.st_mtime_ns]
+    """Every token must be one of the tokenizer's: looked through once, like a digest; of an object store's file the
+    first ones, the others as they are trained on. Raises BadInput.
+    """
+    prefix = str(source.token_file)
+    folder, _, stem = prefix.rpartition("/")
+    tokens = open_tokens(Path(), prefix)
+    place, version = f"{prefix}.bin: ids", list(version_of(folder, f"{stem}.bin"))
     kept = file_digests.known.get(place)
     if kept is None or kept[:-1] != version:
-        extremes = [(0, 0)]
-        for start in range(0, len(tokens), CHUNK_TOKENS):
+        low = high = low_at = high_at = 0
+        for start in range(0, CHUNK_TOKENS if is_remote(prefix) else len(tokens), CHUNK_TOKENS):
             part = tokens[start : start + CHUNK_TOKENS]
-            extremes.append((int(part.min()), int(part.max())))
-        kept = file_digests.known[place] = [
-            *version,
-            [min(low for low, _ in extremes), max(high for _, high in extremes)],
-        ]
-    low, high = kept[-1]
+            if len(part) and part.min() < low:
+                low, low_at = int(part.min()), start + int(part.argmin())
+            if len(part) and part.max() > high:
+                high, high_at = int(part.max()), start + int(part.argmax())
+        kept = file_digests.known[place] = [*version, [low, low_at, high, high_at]]
+    low, low_at, high, high_at = kept[-1]
     if low < 0 or high >= num_ids:
-        wrong = low if low < 0 else high
-        at = next(
-            start + int(np.flatnonzero(tokens[start : start + CHUNK_TOKENS] == wrong)[0])
-            for start in range(0, len(tokens), CHUNK_TOKENS)
-            if wrong
-            in (int(tokens[start : start + CHUNK_TOKENS].min()), int(tokens[start : start + CHUNK_TOKENS].max()))
-        )
+        wrong, at = (low, low_at) if low < 0 else (high, high_at)
         raise BadInput(
             "a token id beyond the vocabulary", file=f"{prefix}.bin", field=f"sources.{name}.token_file",
-            given=f"id {wrong:,} at token {at:,} (byte {at * tokens.itemsize:,})",
+            given=f"id {wrong:,} at token {at:,} (byte {at * tokens.dtype.itemsize:,})",
             allowed=f"0 to {num_ids - 1:,}, the recipe's tokenizer's",
         )  # fmt: skip
 
 
 def check_record(name: str, source: Source, tokenizer_digest: str) -> None:
     """Where a record of ours lies beside a token file, it must name the recipe's tokenizer. Raises BadInput."""
+    if is_remote(str(source.token_file)):
+        return
     record = read_json(Path(str(source.token_file)).parent / "record.json") or {}
     made_with = str(record.get("inputs", {}).get("tokenizer", "")).rpartition("/")[2]
     if made_with and made_with != tokenizer_digest:

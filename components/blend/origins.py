@@ -11,8 +11,8 @@ from components.blend.corpus import Corpus, FileDigests
 from components.blend.corpus_input import CorpusInput, check_ids, check_sides, read_corpus, token_file_digest
 from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
 from components.blend.readers import can_be_split, kind_of
-from components.blend.token_file import read_index
-from components.blend.tokenizer import load_tokenizer
+from components.blend.remote_tokens import read_any_index
+from components.blend.tokenizer import load_tokenizer, num_ids
 from components.recipe.errors import BadInput
 from components.recipe.recipe import Recipe
 from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, origin_of, part_of
@@ -65,7 +65,7 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         digests[origin] = corpora[origin].digest
         if source.token_file:
             digests[origin] += token_file_digest(name, source, file_digests)
-            max_tokens[name] = int(read_index(Path(source.token_file))[1].sum(dtype="int64"))
+            max_tokens[name] = int(read_any_index(source.token_file)[1].sum(dtype="int64"))
         elif all(can_be_split(file.name) or kind_of(file.name) == ("text", "") for file in corpora[origin].files):
             max_tokens[name] = sum(file.num_bytes + 1 for file in corpora[origin].files)
     check_sides(read)
@@ -73,30 +73,29 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         needed = ("tokenizer.json", "tokenizer_config.json")
         digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
         tokenizer, _ = load_tokenizer(Path(recipe.tokenizer.folder))
-        num_ids = max(tokenizer.get_vocab().values()) + 1
         if recipe.model.folder:
             digests[recipe.model.folder] = _checked_folder(recipe.model.folder, "model.folder", ("config.json",))
-            _check_fit(recipe, Path(recipe.model.folder), num_ids)
+            _check_fit(recipe, Path(recipe.model.folder), num_ids(tokenizer))
         for name, source in with_text.items():
             if source.token_file:
-                check_ids(name, source, num_ids, file_digests)
+                check_ids(name, source, num_ids(tokenizer), file_digests)
     return Inputs(digests=digests, max_tokens=max_tokens, corpora=corpora, file_digests=file_digests)
 
 
-def _check_fit(recipe: Recipe, model: Path, num_ids: int) -> None:
+def _check_fit(recipe: Recipe, model: Path, ids: int) -> None:
     """The model must have an embedding for every token, and a position for every token of a sample."""
     try:
         config = read_json(model / "config.json")
-        vocab_size = int(config.get("vocab_size", num_ids))
+        vocab_size = int(config.get("vocab_size", ids))
         num_positions = int(config.get("max_position_embeddings", recipe.sequence_length))
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(
             f"not a model's configuration: {error}", file=str(model / "config.json"), field="model.folder"
         ) from None
-    if vocab_size < num_ids:
+    if vocab_size < ids:
         raise BadInput(
             "the tokenizer has ids beyond the model's vocabulary", file=str(recipe.tokenizer.folder),
-            field="tokenizer.folder", given=f"{num_ids:,} ids",
+            field="tokenizer.folder", given=f"{ids:,} ids",
             allowed=f"at most {vocab_size:,} (config.json of {model})",
         )  # fmt: skip
     if num_positions < recipe.sequence_length:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.token_file import read_index
 from components.store.store import write_json
 
 SEGMENT = np.dtype([("start", "<i8"), ("length", "<i4")])
@@ -77,10 +76,12 @@ def pack_path(prefix: Path, capacity: int) -> Path:
     return prefix.with_name(f"{prefix.name}.packed-{capacity}")
 
 
-def ensure_packed(prefix: Path, folder: Path, capacity: int) -> int:
-    """Writes the packing of a token file into `folder`, unless it is there; returns the number of samples."""
+def ensure_packed(lengths: npt.NDArray[np.integer], folder: Path, capacity: int) -> int:
+    """Writes the packing of a token file into `folder`, unless it is there; returns the number of samples.
+
+    `lengths`: of its documents, in tokens.
+    """
     if not (folder / PACKED).exists():
-        _, lengths = read_index(prefix)
         packed = best_fit(lengths, capacity)
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "segments.npy", packed.segments)

@@ -1,6 +1,8 @@
 """Samples of a source, read from its token files. L: sequence length; a sample has L + 1 tokens."""
 
+from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -8,8 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.streams import file_prefixes, packed_ends, packed_folder
-from components.blend.token_file import read_token_file
+from components.blend.remote_tokens import RemoteTokens, Tokens, open_tokens
+from components.blend.streams import any_remote, file_prefixes, packed_ends, packed_folder
 from components.recipe.caps import samples_per_epoch
 from components.recipe.phase import Packing
 
@@ -24,9 +26,14 @@ class Samples(Protocol):
     """The samples of one source at one sequence length and packing."""
 
     num_samples: int
+    is_remote: bool
+    """Whether some of it lies in an object store."""
 
     def read(self, sample: int, out: Sample) -> None:
         """Copies the tokens of `sample` into `out`, shape (L + 1,)."""
+
+    def prefetch(self, sample: int) -> None:
+        """Begins to read a sample that will be asked for, where it lies in an object store."""
 
 
 def open_samples(path: Path, root: Path, sequence_length: int, packing: Packing) -> Samples:
@@ -35,15 +42,21 @@ def open_samples(path: Path, root: Path, sequence_length: int, packing: Packing)
     return kind(path, root, sequence_length)
 
 
+def _numbers(path: Path) -> "array[int]":
+    """8 bytes a number, and quick to look one up in."""
+    return array("q", np.load(path).tobytes())
+
+
 class ConcatenatedSamples:
     """Sample k: the tokens [k L, k L + L + 1) of the stream."""
 
     def __init__(self, path: Path, root: Path, sequence_length: int) -> None:
         self._prefixes, self._root, self._length = file_prefixes(path), root, sequence_length
-        self._ends = np.load(path.with_name(path.name + ".ends.npy"), mmap_mode="r")
+        self._ends = _numbers(path.with_name(path.name + ".ends.npy"))
         self._tokens = lru_cache(maxsize=MAX_OPEN_FILES)(self._open)
         self._only = self._open(0) if len(self._ends) == 1 else None
-        self.num_samples = samples_per_epoch(int(self._ends[-1]), sequence_length)
+        self.is_remote = any_remote(self._prefixes)
+        self.num_samples = samples_per_epoch(self._ends[-1], sequence_length)
 
     def read(self, sample: int, out: Sample) -> None:
         self.read_tokens(sample * self._length, out)
@@ -53,15 +66,28 @@ class ConcatenatedSamples:
         if self._only is not None:
             out[:] = self._only[start : start + len(out)]
             return
-        file, done = bisect_right(self._ends, start), 0
-        begin = start - int(self._ends[file - 1]) if file else start
-        while done < len(out):
-            part = self._tokens(file)[begin : begin + len(out) - done]
-            out[done : done + len(part)] = part
-            done, file, begin = done + len(part), file + 1, 0
+        done = 0
+        for tokens, part in self._parts(start, len(out)):
+            found = tokens[part]
+            out[done : done + len(found)] = found
+            done += len(found)
 
-    def _open(self, file: int) -> npt.NDArray[np.integer]:
-        return read_token_file(self._root / self._prefixes[file].decode()).tokens
+    def prefetch(self, sample: int) -> None:
+        for tokens, part in self._parts(sample * self._length, self._length + 1):
+            if isinstance(tokens, RemoteTokens):
+                tokens.prefetch(part)
+
+    def _parts(self, start: int, length: int) -> Iterator[tuple[Tokens, slice]]:
+        """Where the tokens [start, start + length) lie, file by file."""
+        file = bisect_right(self._ends, start)
+        begin, stop = self._ends[file - 1] if file else 0, start + length
+        while begin < stop:
+            end = self._ends[file]
+            yield self._tokens(file), slice(max(start, begin) - begin, min(stop, end) - begin)
+            file, begin = file + 1, end
+
+    def _open(self, file: int) -> Tokens:
+        return open_tokens(self._root, self._prefixes[file].decode())
 
 
 class PackedSamples:
@@ -69,24 +95,35 @@ class PackedSamples:
 
     def __init__(self, path: Path, root: Path, sequence_length: int) -> None:
         self._prefixes, self._path, self._root, self._length = file_prefixes(path), path, root, sequence_length
-        self._ends = np.load(packed_ends(path, sequence_length), mmap_mode="r")
+        self._ends = _numbers(packed_ends(path, sequence_length))
         self._file = lru_cache(maxsize=MAX_OPEN_FILES)(self._open)
-        self.num_samples = int(self._ends[-1])
+        self.is_remote = any_remote(self._prefixes)
+        self.num_samples = self._ends[-1]
 
     def read(self, sample: int, out: Sample) -> None:
-        file = bisect_right(self._ends, sample)
-        tokens, segments, ends = self._file(file)
-        number = sample - int(self._ends[file - 1]) if file else sample
         done = 0
-        for start, length in segments[ends[number - 1] if number else 0 : ends[number]].tolist():
-            out[done : done + length] = tokens[start : start + length]
-            done += length
+        for tokens, part in self._parts(sample):
+            found = tokens[part]
+            out[done : done + len(found)] = found
+            done += len(found)
         out[done:] = NO_TOKEN
 
-    def _open(self, file: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    def prefetch(self, sample: int) -> None:
+        for tokens, part in self._parts(sample):
+            if isinstance(tokens, RemoteTokens):
+                tokens.prefetch(part)
+
+    def _parts(self, sample: int) -> Iterator[tuple[Tokens, slice]]:
+        file = bisect_right(self._ends, sample)
+        tokens, segments, ends = self._file(file)
+        number = sample - self._ends[file - 1] if file else sample
+        for start, length in segments[ends[number - 1] if number else 0 : ends[number]].tolist():
+            yield tokens, slice(start, start + length)
+
+    def _open(self, file: int) -> tuple[Tokens, npt.NDArray[np.void], npt.NDArray[np.int64]]:
         prefix = self._prefixes[file].decode()
         folder = packed_folder(self._path, self._root, prefix, self._length)
         return (
-            read_token_file(self._root / prefix).tokens, np.load(folder / "segments.npy", mmap_mode="r"),
+            open_tokens(self._root, prefix), np.load(folder / "segments.npy", mmap_mode="r"),
             np.load(folder / "ends.npy", mmap_mode="r"),
         )  # fmt: skip

@@ -74,13 +74,9 @@ def read_token_file(prefix: Path) -> TokenFile:
     """Raises BadInput where the two files are not of this format or do not fit together."""
     dtype, lengths = read_index(prefix)
     path = beside(prefix, ".bin")
-    given, wanted = path.stat().st_size if path.exists() else 0, int(lengths.sum(dtype=np.int64)) * dtype.itemsize
-    if given != wanted:
-        raise BadInput(
-            f"the file is {'shorter' if given < wanted else 'longer'} than its .idx says", file=str(path),
-            given=f"{given:,} bytes", allowed=f"{wanted:,} bytes: {wanted // dtype.itemsize:,} tokens of {dtype.name}",
-        )  # fmt: skip
-    tokens = np.memmap(path, dtype=dtype, mode="r") if wanted else np.empty(0, dtype=dtype)
+    wanted = check_size(dtype, lengths, path.stat().st_size if path.exists() else 0, str(path))
+    # As a plain array: slices of a memmap are slow to make.
+    tokens = np.asarray(np.memmap(path, dtype=dtype, mode="r")) if wanted else np.empty(0, dtype=dtype)
     return TokenFile(tokens, lengths)
 
 
@@ -90,23 +86,38 @@ def read_index(prefix: Path) -> "tuple[np.dtype[np.integer], npt.NDArray[np.int3
     if not path.is_file():
         raise BadInput("no such file", file=str(path), allowed="an index in Megatron's format (MMIDIDX)")
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        if len(head) < HEAD_BYTES or not head.startswith(MAGIC):
-            raise BadInput("not an index in Megatron's format", file=str(path), given=repr(head[:9]), allowed=MAGIC)
-        version, code, num_sequences, num_documents = struct.unpack("<QBQQ", head[len(MAGIC) :])
-        if version != VERSION or code not in DTYPE_CODES:
-            raise BadInput(
-                "an index of another version or dtype", file=str(path), given=f"version {version}, dtype code {code}",
-                allowed=f"version {VERSION}, dtype code 4 (int32) or 8 (uint16)",
-            )  # fmt: skip
-        wanted = HEAD_BYTES + 12 * num_sequences + 8 * num_documents
-        given = path.stat().st_size
-        if given < wanted:
-            raise BadInput("the index is cut short", file=str(path), given=f"{given:,} bytes", allowed=f"{wanted:,}")
-    lengths = (
-        np.memmap(path, dtype="<i4", mode="r", offset=HEAD_BYTES, shape=(num_sequences,)) if num_sequences else None
-    )
-    return DTYPE_CODES[code], np.empty(0, "<i4") if lengths is None else lengths
+        dtype, num_sequences = index_head(file.read(HEAD_BYTES), path.stat().st_size, str(path))
+    if not num_sequences:
+        return dtype, np.empty(0, "<i4")
+    return dtype, np.memmap(path, dtype="<i4", mode="r", offset=HEAD_BYTES, shape=(num_sequences,))
+
+
+def index_head(head: bytes, num_bytes: int, shown: str) -> "tuple[np.dtype[np.integer], int]":
+    """The dtype and the number of sequences that an index of `num_bytes` begins with. Raises BadInput."""
+    if len(head) < HEAD_BYTES or not head.startswith(MAGIC):
+        raise BadInput("not an index in Megatron's format", file=shown, given=repr(head[:9]), allowed=MAGIC)
+    version, code, num_sequences, num_documents = struct.unpack("<QBQQ", head[len(MAGIC) :])
+    if version != VERSION or code not in DTYPE_CODES:
+        raise BadInput(
+            "an index of another version or dtype", file=shown, given=f"version {version}, dtype code {code}",
+            allowed=f"version {VERSION}, dtype code 4 (int32) or 8 (uint16)",
+        )  # fmt: skip
+    wanted = HEAD_BYTES + 12 * num_sequences + 8 * num_documents
+    if num_bytes < wanted:
+        raise BadInput("the index is cut short", file=shown, given=f"{num_bytes:,} bytes", allowed=f"{wanted:,}")
+    return DTYPE_CODES[code], num_sequences
+
+
+def check_size(dtype: "np.dtype[np.integer]", lengths: npt.NDArray[np.int32], num_bytes: int, shown: str) -> int:
+    """The number of tokens. Raises BadInput where the .bin, of `num_bytes`, is not what its index says."""
+    num_tokens = int(lengths.sum(dtype=np.int64))
+    wanted = num_tokens * dtype.itemsize
+    if num_bytes != wanted:
+        raise BadInput(
+            f"the file is {'shorter' if num_bytes < wanted else 'longer'} than its .idx says", file=shown,
+            given=f"{num_bytes:,} bytes", allowed=f"{wanted:,} bytes: {num_tokens:,} tokens of {dtype.name}",
+        )  # fmt: skip
+    return num_tokens
 
 
 def beside(prefix: Path, suffix: str) -> Path:

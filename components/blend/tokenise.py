@@ -27,8 +27,8 @@ from components.blend.metadata_file import MetadataWriter
 from components.blend.packing import PACKED, ensure_packed, pack_path
 from components.blend.readers import CorpusDocument, TextOptions, read_piece
 from components.blend.shards import Corpora, Shard
-from components.blend.token_file import TokenWriter
-from components.blend.tokenizer import load_tokenizer
+from components.blend.token_file import TokenWriter, read_index
+from components.blend.tokenizer import load_tokenizer, num_ids
 from components.launch.process import die_with_parent
 from components.launch.task import sole_task
 from components.recipe.errors import BadInput
@@ -137,7 +137,7 @@ def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
         for bucket in record["outputs"]["buckets"] if work.sequence_lengths else ():
             prefix = work.store.path(identity) / bucket
             for length in work.sequence_lengths:
-                ensure_packed(prefix, pack_path(prefix, length + 1), length + 1)
+                ensure_packed(read_index(prefix)[1], pack_path(prefix, length + 1), length + 1)
 
 
 def _write(work: ShardWork, encoder: Encoder, difference: str) -> None:
@@ -155,7 +155,7 @@ class _ShardWriter:
     def __init__(self, work: ShardWork, encoder: Encoder, folder: Path) -> None:
         self.work, self.encoder, self.folder = work, encoder, folder
         tokenizer, self.end_of_document = load_tokenizer(work.tokenizer)
-        self.vocab_size = max(tokenizer.get_vocab().values()) + 1
+        self.vocab_size = num_ids(tokenizer)
         self.leading = np.array(leading_ids(tokenizer), dtype=np.uint32)
         self.writers: dict[str, TokenWriter] = {}
         self.skipped: dict[str, int] = {}

@@ -37,7 +37,7 @@ def train_tokenizer(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> 
         tokenizer, end_of_document = load_tokenizer(output)
         store.write_record(
             plan.tokenizer, output,
-            {"vocab_size": tokenizer.get_vocab_size(), "end_of_document": end_of_document},
+            {"vocab_size": num_ids(tokenizer), "end_of_document": end_of_document},
         )  # fmt: skip
 
 
@@ -69,6 +69,11 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
             field="tokenizer", given=f"eos_token: {token}", allowed="an eos_token that the vocabulary holds",
         )  # fmt: skip
     return tokenizer, identifier
+
+
+def num_ids(tokenizer: Tokenizer) -> int:
+    """How many ids a model needs: some vocabularies have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def _training_text(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from components.blend.streams import heldout_files
+from components.blend.join import heldout_files
 from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity

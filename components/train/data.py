@@ -11,6 +11,9 @@ from components.blend.samples import NO_TOKEN, Samples, open_samples
 from components.recipe.phase import Packing
 from components.train.job import TrainJob
 
+READ_AHEAD_STEPS = 4
+"""Samples in an object store are asked for so many steps before they are trained on."""
+
 
 class Batches:
     """Batch = f(job, step): nothing to save, nothing to skip on resume."""
@@ -41,18 +44,43 @@ class Batches:
             ],
             job.seed,
         )  # fmt: skip
+        self._is_remote = any(one.is_remote for one in opened.values())
+        self._end_step, self._vocab_size = job.end_step, job.vocab_size
         self._phase_starts = [phase.first_sample for phase in job.phases]
 
     def batch(self, step: int) -> torch.Tensor:
-        """This rank's samples of `step`: token ids, shape (B / world size, L + 1); NO_TOKEN where there is none."""
-        per_rank = self._clock.batch_size(step) // self._world_size
+        """This rank's samples of `step`: token ids, shape (B / world size, L + 1); NO_TOKEN where there is none.
+
+        Raises ValueError for an id beyond the vocabulary, with the source and the sample.
+        """
+        tokens = np.empty((self._per_rank(step), self._clock.sequence_length(step) + 1), dtype=np.int64)
+        placed = self._places(step)
+        for row, (_, samples, position) in zip(tokens, placed, strict=True):
+            samples.read(position, row)
+        if tokens.max() >= self._vocab_size:
+            row, column = np.argwhere(tokens >= self._vocab_size)[0].tolist()
+            name, _, position = placed[row]
+            raise ValueError(
+                f"token id {tokens[row, column]} in sample {position} of {name}, and the vocabulary has "
+                f"{self._vocab_size}"
+            )
+        for ahead in range(step + 1, step + 1 + READ_AHEAD_STEPS if self._is_remote else 0):
+            if ahead < self._end_step:
+                for _, samples, position in self._places(ahead):
+                    samples.prefetch(position)
+        return torch.from_numpy(tokens)
+
+    def _per_rank(self, step: int) -> int:
+        return self._clock.batch_size(step) // self._world_size
+
+    def _places(self, step: int) -> list[tuple[str, Samples, int]]:
+        """(source, its samples, which of them) of each of this rank's samples of `step`."""
+        per_rank = self._per_rank(step)
         first = self._clock.samples_at(step) + self._rank * per_rank
         sources, positions = self._sampler.addresses(np.arange(first, first + per_rank, dtype=np.int64))
         samples = self._samples[bisect_right(self._phase_starts, first) - 1]
-        tokens = np.empty((per_rank, self._clock.sequence_length(step) + 1), dtype=np.int64)
-        for row, source, position in zip(tokens, sources.tolist(), positions.tolist(), strict=True):
-            samples[self._sampler.names[source]].read(position, row)
-        return torch.from_numpy(tokens)
+        names = [self._sampler.names[source] for source in sources.tolist()]
+        return [(name, samples[name], position) for name, position in zip(names, positions.tolist(), strict=True)]
 
 
 def document_positions(tokens_BL: torch.Tensor, end_of_document: int) -> torch.Tensor:

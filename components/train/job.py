@@ -47,6 +47,7 @@ class TrainJob(Config):
     """Of the schedule, over the run's tokens."""
     stretches: list[Stretch]
     """Of the clock."""
+    vocab_size: int
     end_of_document: int
     document_mask: bool
     """Attention stays within a document, and positions begin anew with each."""

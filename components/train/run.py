@@ -149,6 +149,7 @@ def _common(
     plan: Plan, store: Store, folder: Path, phases: tuple[Phase, ...], schedule: Schedule, clock: Clock
 ) -> dict[str, Any]:
     sources: dict[str, JobSource] = {}
+    tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
     for phase in phases:
         record = store.record(phase.blend_identity)
         assert record is not None, phase.blend
@@ -166,7 +167,7 @@ def _common(
         ],
         "pieces": list(schedule.pieces), "stretches": list(clock.stretches),
         "document_mask": plan.recipe.document_mask,
-        "end_of_document": (store.record(plan.tokenizer) or {})["outputs"]["end_of_document"],
+        **{name: tokenizer[name] for name in ("vocab_size", "end_of_document")},
     }  # fmt: skip
 
 

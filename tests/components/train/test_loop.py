@@ -192,6 +192,8 @@ def test_the_architectures_of_a_recipe(prepared: Planned, tmp_path: Path, archit
 def test_a_loss_that_is_no_number_stops_the_run(
     prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    monkeypatch.setattr(
+        "torch.nn.functional.cross_entropy", lambda *_, **__: torch.tensor(float("nan"), requires_grad=True)
+    )
     with pytest.raises(FloatingPointError, match="step 1: loss nan"):
         run(job(prepared, tmp_path / "nan"))

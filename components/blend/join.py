@@ -1,0 +1,92 @@
+"""A source from its shards: its record, and the streams of itself and of its tiers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.blend.remote_tokens import read_any_index
+from components.blend.shards import Corpora, shards_of
+from components.blend.streams import write_stream
+from components.blend.tokenise import HELDOUT, WHOLE
+from components.recipe.errors import BadInput
+from components.recipe.plan import Plan
+from components.recipe.source import SourceKey, split_key
+from components.store.store import Store
+
+STREAMS = "streams"
+
+
+def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
+    """Writes a source's record and streams from its shards' records, unless the store has them. Raises BadInput."""
+    identity, source = plan.tokens[name], plan.recipe.sources[name]
+    if store.is_done(identity):
+        return
+    shards = shards_of(plan, corpora, name)
+    records = [store.record(shard.identity) for shard in shards]
+    missing = [shard.identity.path for shard, record in zip(shards, records, strict=True) if record is None]
+    if missing:
+        raise RuntimeError(f"{len(missing)} of {len(shards)} shards of {name} are missing: {missing[0]}")
+    outputs = [record["outputs"] for record in records if record is not None]
+    files: dict[str, list[tuple[str, int]]] = {tier: [] for tier in (WHOLE, *source.tiers)}
+    if source.token_file:
+        files[WHOLE].append((source.token_file, int(read_any_index(source.token_file)[1].sum(dtype=np.int64))))
+    for shard, output in zip(shards, outputs, strict=True):
+        for bucket, counts in output["buckets"].items():
+            entry = (f"{shard.identity.path}/{bucket}", counts["tokens"])
+            files[WHOLE].append(entry)
+            for tier in set(bucket.split("+")) & set(source.tiers):
+                files[tier].append(entry)
+    _check_not_empty(plan, name, files, outputs)
+    with store.output(identity) as folder:
+        (folder / STREAMS).mkdir()
+        for tier, entries in files.items():
+            write_stream(folder / STREAMS / tier, entries)
+        skipped: dict[str, int] = {}
+        for output in outputs:
+            for kind, count in output["skipped"].items():
+                skipped[kind] = skipped.get(kind, 0) + count
+        store.write_record(
+            identity, folder,
+            {
+                "tokens": {tier: sum(tokens for _, tokens in entries) for tier, entries in files.items()},
+                "documents": sum(counts["documents"] for one in outputs for counts in one["buckets"].values()),
+                "bytes": sum(output["bytes"] for output in outputs),
+                "heldout_documents": sum(output["heldout_documents"] for output in outputs),
+                "heldout_bytes": sum(output["heldout_bytes"] for output in outputs),
+                "skipped": skipped,
+                "skipped_places": [place for output in outputs for place in output["skipped_places"]][:100],
+                "shards": [shard.identity.path for shard in shards],
+            },
+        )  # fmt: skip
+
+
+def _check_not_empty(
+    plan: Plan, name: str, files: dict[str, list[tuple[str, int]]], outputs: list[dict[str, Any]]
+) -> None:
+    source = plan.recipe.sources[name]
+    for tier, entries in files.items():
+        if not sum(tokens for _, tokens in entries):
+            if tier != WHOLE:
+                raise BadInput(
+                    "the tier's pattern fits no training document", field=f"sources.{name}.tiers.{tier}.documents",
+                    given=source.tiers[tier].documents, allowed="a pattern over the documents' names, as `long/*`",
+                )  # fmt: skip
+            raise BadInput("no training document is left", field=f"sources.{name}", given=str(source.folder))
+    if (source.folder or source.token_file) and not any(output["heldout_documents"] for output in outputs):
+        raise BadInput(
+            "no document is held out", field="heldout_fraction", given=plan.recipe.heldout_fraction,
+            allowed=f"a larger fraction, so that a document of sources.{name} falls to the held-out side",
+        )  # fmt: skip
+
+
+def stream_path(plan: Plan, store: Store, key: SourceKey) -> Path:
+    name, tier = split_key(key)
+    return store.path(plan.tokens[name]) / STREAMS / (tier or WHOLE)
+
+
+def heldout_files(plan: Plan, store: Store, name: str) -> list[Path]:
+    """The held-out documents of a tokenised source whose text lies where the user keeps it."""
+    record = store.record(plan.tokens[name])
+    assert record is not None, name
+    return [store.root / shard / HELDOUT for shard in record["outputs"]["shards"]]
