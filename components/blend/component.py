@@ -20,15 +20,20 @@ def prepare_text(plan: str) -> None:
 
 @component
 def train_tokenizer(plan: str) -> None:
-    """A tokenizer trained on the training text, or the user's own."""
+    """A tokenizer trained on the training text, or the user's own; and the models that score documents."""
+    from components.blend.quality import train_scorer
     from components.blend.shards import read_corpora
     from components.blend.tokenizer import train_tokenizer as train
     from components.launch.task import task
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
+    corpora = read_corpora(planned.corpora)
     with task(planned.store, planned.plan.tokenizer):
-        train(planned.plan, planned.store, read_corpora(planned.corpora))
+        train(planned.plan, planned.store, corpora)
+    for name, identity in planned.plan.scorers.items():
+        with task(planned.store, identity):
+            train_scorer(planned.plan, planned.store, corpora, name)
 
 
 @component

@@ -50,15 +50,11 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     """
     field = f"sources.{name}.{'heldout' if source.token_file else 'folder'}"
     folder = str(source.heldout if source.token_file else source.folder)
-    files = tuple(
-        CorpusFile(name=file, num_bytes=size, digest=file_digests.of(folder, file, version), version=version)
-        for file, size, version in list_files(folder, field)
-    )
-    corpus = Corpus(folder=folder, files=files, heldout_below=ALL_HELDOUT)
+    corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=ALL_HELDOUT)
     sizes: list[tuple[int, int]] = []
     names: dict[int, str] = {}
     taken, bound = 0, None
-    for document in _documents(corpus, source, field):
+    for document in corpus_documents(corpus, source, field):
         key, size = document_hash(document.text), len(document.text.encode())
         sizes.append((key, size))
         names.setdefault(key, document.name)
@@ -79,6 +75,22 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     return CorpusInput(source=name, field=field, corpus=replace(corpus, heldout_below=bound), names=names)
 
 
+def read_reference(name: str, source: Source, file_digests: FileDigests) -> Corpus:
+    """The files of a source's reference corpus. Raises BadInput where it holds no document."""
+    field, folder = f"sources.{name}.reference", str(source.reference)
+    corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=0)
+    if next(corpus_documents(corpus, source, field), None) is None:
+        raise BadInput("the folder holds no document", file=folder, field=field)
+    return corpus
+
+
+def _files(folder: str, field: str, file_digests: FileDigests) -> tuple[CorpusFile, ...]:
+    return tuple(
+        CorpusFile(name=file, num_bytes=size, digest=file_digests.of(folder, file, version), version=version)
+        for file, size, version in list_files(folder, field)
+    )
+
+
 def check_sides(inputs: Sequence[CorpusInput]) -> None:
     """Raises BadInput where a document that was read is held out of one source and trained on in another."""
     owners: dict[int, CorpusInput] = {}
@@ -96,7 +108,7 @@ def check_sides(inputs: Sequence[CorpusInput]) -> None:
 def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
     """The first training documents, at most TOKENIZER_BYTES: what a tokenizer is trained on."""
     taken = 0
-    for document in _documents(corpus, source, f"sources.{name}.folder"):
+    for document in corpus_documents(corpus, source, f"sources.{name}.folder"):
         if document_hash(document.text) >= corpus.heldout_below:
             taken += len(document.text.encode())
             if taken > TOKENIZER_BYTES:
@@ -104,7 +116,7 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
             yield document.text
 
 
-def _documents(corpus: Corpus, source: Source, field: str) -> Iterator[CorpusDocument]:
+def corpus_documents(corpus: Corpus, source: Source, field: str) -> Iterator[CorpusDocument]:
     """The documents of all files; what cannot be read is left out where the recipe says so."""
 
     def refuse(problem: BadInput) -> None:

@@ -11,26 +11,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS = 1 << 16
+COLUMNS = [
+    pa.field("name", pa.string()), pa.field("tiers", pa.string()), pa.field("tokens", pa.int32()),
+    pa.field("bytes", pa.int32()), pa.field("perplexity", pa.float32()),
+]  # fmt: skip
 
 
 class MetadataWriter:
-    """`name`, `tiers`, `tokens`, `bytes` and the fields that the recipe keeps, as text."""
+    """`name`, `tiers`, `tokens`, `bytes`, `perplexity` (where it is scored) and the fields that the recipe keeps."""
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         kept = [pa.field(f"metadata.{name}", pa.string()) for name in fields]
-        self.schema = pa.schema(
-            [("name", pa.string()), ("tiers", pa.string()), ("tokens", pa.int32()), ("bytes", pa.int32()), *kept]
-        )
+        self.schema = pa.schema([*COLUMNS, *kept])
         self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
 
     def write(
         self, names: Sequence[str], tiers: Sequence[str], tokens: npt.NDArray[np.integer], sizes: Sequence[int],
-        metadata: Sequence[tuple[Any, ...]],
+        perplexities: npt.NDArray[np.floating], metadata: Sequence[tuple[Any, ...]],
     ) -> None:  # fmt: skip
-        others = [[None if row[at] is None else str(row[at]) for row in metadata] for at in range(len(self.schema) - 4)]
-        columns = [names, tiers, tokens.astype(np.int32), sizes, *others]
+        others = [
+            [None if row[at] is None else str(row[at]) for row in metadata]
+            for at in range(len(self.schema) - len(COLUMNS))
+        ]
+        scores = pa.array(perplexities.astype(np.float32), from_pandas=True)  # NaN: no score
+        columns = [names, tiers, tokens.astype(np.int32), sizes, scores, *others]
         self._waiting.append(pa.record_batch(columns, schema=self.schema))
         self._rows += len(names)
         if self._rows >= ROWS:

@@ -8,14 +8,21 @@ from pathlib import Path
 
 from components.blend import python_text
 from components.blend.corpus import Corpus, FileDigests
-from components.blend.corpus_input import CorpusInput, check_ids, check_sides, read_corpus, token_file_digest
+from components.blend.corpus_input import (
+    CorpusInput,
+    check_ids,
+    check_sides,
+    read_corpus,
+    read_reference,
+    token_file_digest,
+)
 from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
 from components.blend.readers import can_be_split, kind_of
 from components.blend.remote_tokens import read_any_index
 from components.blend.tokenizer import load_tokenizer, num_ids
 from components.recipe.errors import BadInput
 from components.recipe.recipe import Recipe
-from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, origin_of, part_of
+from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, origin_of, part_of, reference_origin
 from components.store.store import read_json
 
 
@@ -63,6 +70,9 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         read.append(read_corpus(name, source, recipe.heldout_fraction, file_digests))
         corpora[origin] = read[-1].corpus
         digests[origin] = corpora[origin].digest
+        if source.reference:
+            corpora[reference_origin(source)] = read_reference(name, source, file_digests)
+            digests[reference_origin(source)] = corpora[reference_origin(source)].digest
         if source.token_file:
             digests[origin] += token_file_digest(name, source, file_digests)
             max_tokens[name] = int(read_any_index(source.token_file)[1].sum(dtype="int64"))

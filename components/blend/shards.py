@@ -39,7 +39,7 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
     """All shards of a source, in the order of its tokens."""
     source = plan.recipe.sources[name]
     tiers = {tier: config.documents for tier, config in source.tiers.items()}
-    inputs = {"tokenizer": plan.tokenizer}
+    inputs = {"tokenizer": plan.tokenizer} | ({"scorer": plan.scorers[name]} if name in plan.scorers else {})
     origin = origin_of(source)
     if origin in GENERATED_ORIGINS:
         config = {"part": part_of(source), "tiers": tiers}

@@ -25,6 +25,7 @@ from components.blend.encoder import (
 )
 from components.blend.metadata_file import MetadataWriter
 from components.blend.packing import PACKED, ensure_packed, pack_path
+from components.blend.quality import load_scorer
 from components.blend.readers import CorpusDocument, TextOptions, read_piece
 from components.blend.shards import Corpora, Shard
 from components.blend.token_file import TokenWriter, read_index
@@ -33,8 +34,8 @@ from components.launch.process import die_with_parent
 from components.launch.task import sole_task
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
-from components.recipe.source import origin_of, part_of, split_key
-from components.store.store import Store
+from components.recipe.source import Tier, origin_of, part_of, split_key
+from components.store.store import RECORD, Store, read_json
 
 BATCH_BYTES = 4 * 2**20
 BATCH_DOCUMENTS = 4_096
@@ -56,7 +57,9 @@ class ShardWork:
     text_file: Path | None
     """Of the step `text`, where the source is not a corpus: its documents are training documents already."""
     options: TextOptions
-    tiers: Mapping[str, str]
+    tiers: Mapping[str, Tier]
+    scorer: Path | None
+    """The folder of the model that scores the documents, where tiers depend on it."""
     skip: bool
     sequence_lengths: tuple[int, ...]
     """That the documents are packed into; none where they are concatenated."""
@@ -66,11 +69,13 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
     source = plan.recipe.sources[shard.source]
     origin = origin_of(source)
     corpus = corpora.get(origin)
+    scorer = plan.scorers.get(shard.source)
     text = None if corpus else store.path(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl"
     return ShardWork(
         shard=shard, store=store, tokenizer=store.path(plan.tokenizer), corpus=corpus, text_file=text,
         options=TextOptions(text_field=source.text_field, metadata_fields=source.metadata_fields),
-        tiers={name: tier.documents for name, tier in source.tiers.items()}, skip=source.on_error == "skip",
+        tiers=source.tiers, scorer=store.path(scorer) if scorer else None,
+        skip=source.on_error == "skip",
         sequence_lengths=packed_lengths(plan, shard.source),
     )  # fmt: skip
 
@@ -157,6 +162,8 @@ class _ShardWriter:
         tokenizer, self.end_of_document = load_tokenizer(work.tokenizer)
         self.vocab_size = num_ids(tokenizer)
         self.leading = np.array(leading_ids(tokenizer), dtype=np.uint32)
+        self.scorer = load_scorer(work.scorer) if work.scorer else None
+        self.bounds = read_json(work.scorer / RECORD)["outputs"]["bounds"] if work.scorer else {}
         self.writers: dict[str, TokenWriter] = {}
         self.skipped: dict[str, int] = {}
         self.listed: list[str] = []
@@ -243,7 +250,8 @@ class _ShardWriter:
         whole[ends], is_text[ends] = self.end_of_document, False
         whole[is_text] = encoded.ids
         lengths = lengths + extra
-        names = [self._bucket(document.name) for document in documents]
+        scores = self.scorer.perplexities(encoded.ids, encoded.ends) if self.scorer else np.full(len(documents), np.nan)
+        names = [self._bucket(document.name, score) for document, score in zip(documents, scores, strict=True)]
         for bucket in sorted(set(names)):
             writer = self.writers.get(bucket)
             if writer is None:
@@ -253,9 +261,13 @@ class _ShardWriter:
             writer.write(ids, lengths[chosen])
         sizes = [len(document.text.encode()) for document in documents]
         self.num_bytes += sum(sizes)
-        table.write([document.name for document in documents], names, lengths, sizes,
+        table.write([document.name for document in documents], names, lengths, sizes, scores,
                     [document.metadata for document in documents])  # fmt: skip
 
-    def _bucket(self, name: str) -> str:
-        tiers = [tier for tier, pattern in self.work.tiers.items() if fnmatchcase(name, pattern)]
+    def _bucket(self, name: str, score: float) -> str:
+        tiers = [
+            tier
+            for tier, config in self.work.tiers.items()
+            if fnmatchcase(name, config.documents) and (config.best is None or score <= self.bounds[tier])
+        ]
         return "+".join(sorted(tiers)) or WHOLE

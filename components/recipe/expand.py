@@ -23,7 +23,16 @@ from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
-from components.recipe.source import GENERATED_ORIGINS, Source, SourceKey, origin_of, part_of, source_key, split_key
+from components.recipe.source import (
+    GENERATED_ORIGINS,
+    Source,
+    SourceKey,
+    origin_of,
+    part_of,
+    reference_origin,
+    source_key,
+    split_key,
+)
 
 
 def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> Plan:
@@ -53,6 +62,18 @@ class _Expansion:
         self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in self.with_text.items()}
         self.parts = {name: part_of(source) for name, source in self.with_text.items()}
         self.tokenizer = self._tokenizer()
+        self.scorers = {
+            name: identity_of(
+                "scorer",
+                {
+                    "reference": input_digests[reference_origin(source)],
+                    "best": {tier: config.best for tier, config in source.tiers.items() if config.best is not None},
+                },
+                {"tokenizer": self.tokenizer, "text": self.texts[origin_of(source)]},
+            )
+            for name, source in self.with_text.items()
+            if source.reference
+        }  # fmt: skip
         self.tokens = {
             source_key(name, tier): tokens
             for name, source in recipe.sources.items()
@@ -78,7 +99,8 @@ class _Expansion:
         base_evaluation = self._evaluation(self.base.identity)
         evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
         return Plan(
-            recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer, tokens=self.tokens, base_plan=self.base,
+            recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer, scorers=self.scorers,
+            tokens=self.tokens, base_plan=self.base,
             base_evaluation=base_evaluation, runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
             report=identity_of(
                 "report",
@@ -116,7 +138,9 @@ class _Expansion:
             sizes = {tier: config.tokens for tier, config in source.tiers.items()}
             return identity_of("tokens", {"declared": name, "tiers": sizes, "tokens": source.tokens})
         config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
-        return identity_of("tokens", config, {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer})
+        inputs = {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer}
+        inputs |= {"scorer": self.scorers[name]} if name in self.scorers else {}
+        return identity_of("tokens", config, inputs)
 
     def _evaluation(self, model: Identity) -> Identity:
         config = self.recipe.evaluation.model_dump() | {

@@ -13,7 +13,7 @@ from components.recipe.recipe import MAX_ARMS, Recipe
 from components.recipe.yaml_file import Lines, read_yaml
 
 ORDERED_FIELDS = ("sources", "arms", "phases", "grid")
-PATH_FIELDS = ("folder", "token_file", "heldout")
+PATH_FIELDS = ("folder", "token_file", "heldout", "reference")
 SHIPPED = Path(__file__).parents[2] / "pipelines" / "recipes"
 
 Problems = list[tuple[tuple[str, ...], BadInput]]

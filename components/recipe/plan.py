@@ -137,6 +137,8 @@ class Plan:
     recipe: Recipe
     texts: Mapping[str, Identity]
     tokenizer: Identity
+    scorers: Mapping[str, Identity]
+    """Models of reference corpora, by the source whose documents they score."""
     tokens: Mapping[SourceKey, Identity]
     base_plan: BasePlan
     base_evaluation: Identity
@@ -215,7 +217,12 @@ class Plan:
 
     def identities(self) -> list[Identity]:
         """Every output of the study, in the order of the DAG, each once."""
-        listed = [*self.generated_texts(), self.tokenizer, *(self.tokens[name] for name in self.tokenised_sources())]
+        listed = [
+            *self.generated_texts(),
+            self.tokenizer,
+            *self.scorers.values(),
+            *(self.tokens[name] for name in self.tokenised_sources()),
+        ]
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
         listed += [self.base, *(run.identity for run in (*self.gb_runs, *self.qb_runs))]
         listed += [self.base_evaluation, *(arm.evaluation for arm in self.arms), self.report]

@@ -19,6 +19,8 @@ class Tier(Config):
     """Its training tokens. Required: epochs are counted by it."""
     documents: str = "*"
     """Which documents: a pattern over their names (the path inside the folder), as `long/*`."""
+    best: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Only those that are most like the source's `reference`: this share of its tokens, by perplexity."""
 
 
 class Source(Config):
@@ -44,6 +46,9 @@ class Source(Config):
     recipe's tokenizer."""
     heldout: str | None = None
     """A folder of text that is held out, required with `token_file`: its text is not at hand."""
+    reference: str | None = None
+    """A folder of text of the quality that is wanted: documents are scored by their perplexity under a small n-gram
+    model of it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
     tokens: Tokens | None = None
     """Training tokens, as far as they are known before the text is tokenised: blends by tokens or epochs, and moving
     what exceeds `max_epochs`, are worked out from this number; epochs are counted by what was tokenised, once it is."""
@@ -72,6 +77,10 @@ class Source(Config):
             raise ValueError("`max_epochs:` and `excess:` (refuse or move) go together")
         if self.excess == "move" and self.tokens is None:
             raise ValueError("to move what exceeds max_epochs, the source's size must be known: give `tokens:`")
+        if (self.reference is None) != all(tier.best is None for tier in self.tiers.values()):
+            raise ValueError("`reference:` and tiers with `best:` go together")
+        if self.reference is not None and self.folder is None:
+            raise ValueError("only the documents of a `folder:` are scored")
         if self.tiers and (self.python or self.token_file):
             raise ValueError("tiers select documents by name: only `folder:` has such names")
         return self
@@ -87,6 +96,11 @@ def origin_of(source: Source) -> str:
     if source.python:
         return PYTHON_ORIGIN
     return ENVIRONMENT_ORIGIN if source.environment else str(source.folder or source.token_file)
+
+
+def reference_origin(source: Source) -> str:
+    """Under which the reference corpus is known among the inputs."""
+    return f"reference {source.reference}"
 
 
 def part_of(source: Source) -> str:

@@ -1,0 +1,80 @@
+"""The step `scorer`: a model of a reference corpus, and the perplexities that bound a source's tiers."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from components.blend.corpus import document_hash
+from components.blend.corpus_input import SAMPLE_BYTES, corpus_documents
+from components.blend.encoder import Batch, open_encoder
+from components.blend.perplexity import NgramModel, bound_of_best
+from components.blend.readers import CorpusDocument
+from components.blend.shards import Corpora
+from components.blend.tokenizer import load_tokenizer, num_ids
+from components.recipe.plan import Plan
+from components.recipe.source import origin_of, reference_origin
+from components.store.store import Store
+
+REFERENCE_BYTES = 256 * 2**20
+"""Of the reference corpus are read, from its beginning."""
+BATCH_DOCUMENTS = 256
+MODEL = "ngrams.npz"
+
+
+def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
+    """Trains the model that scores the documents of source `name`, unless the store has it."""
+    identity, source = plan.scorers[name], plan.recipe.sources[name]
+    if store.is_done(identity):
+        return
+    folder = store.path(plan.tokenizer)
+    tokenizer, _ = load_tokenizer(folder)
+    reference = corpora[reference_origin(source)]
+    corpus = corpora[origin_of(source)]
+    model = NgramModel(num_ids(tokenizer))
+    texts = _first(corpus_documents(reference, source, f"sources.{name}.reference"), REFERENCE_BYTES)
+    num_tokens = 0
+    for batch in _encoded(folder, texts):
+        model.train(np.split(batch.ids, batch.ends[:-1]))
+        num_tokens += len(batch.ids)
+    training = (
+        text
+        for text in _first(corpus_documents(corpus, source, f"sources.{name}.folder"), SAMPLE_BYTES)
+        if document_hash(text) >= corpus.heldout_below
+    )
+    scores, sizes = [], []
+    for batch in _encoded(folder, training):
+        scores.append(model.perplexities(batch.ids, batch.ends))
+        sizes.append(np.diff(batch.ends, prepend=0))
+    bounds = {
+        tier: bound_of_best(np.concatenate(scores), np.concatenate(sizes), config.best)
+        for tier, config in source.tiers.items()
+        if config.best is not None
+    }
+    with store.output(identity) as output:
+        model.save(output / MODEL)
+        store.write_record(
+            identity, output,
+            {"bounds": bounds, "reference_tokens": num_tokens, "sampled_documents": sum(map(len, scores))},
+        )  # fmt: skip
+
+
+def load_scorer(folder: Path) -> NgramModel:
+    return NgramModel.load(folder / MODEL)
+
+
+def _first(documents: Iterable[CorpusDocument], num_bytes: int) -> Iterator[str]:
+    taken = 0
+    for document in documents:
+        yield document.text
+        taken += len(document.text.encode())
+        if taken >= num_bytes:
+            return
+
+
+def _encoded(folder: Path, texts: Iterable[str]) -> Iterator[Batch]:
+    encoder = open_encoder(folder)
+    texts = iter(texts)
+    while batch := list(islice(texts, BATCH_DOCUMENTS)):
+        yield encoder.encode(batch)
