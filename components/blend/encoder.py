@@ -36,6 +36,8 @@ class ReferenceEncoder:
     """`tokenizers` itself."""
 
     name = "tokenizers"
+    max_document_bytes = 4 * 2**20
+    """It takes some 150 bytes of memory for each."""
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer, _ = load_tokenizer(folder)
@@ -50,6 +52,7 @@ class FastEncoder:
     """`fastokens`, compared with `tokenizers`. Raises EngineDiffers on the first difference."""
 
     name = "fastokens"
+    max_document_bytes = 16 * 2**20
 
     def __init__(self, folder: Path) -> None:
         import fastokens
@@ -65,20 +68,26 @@ class FastEncoder:
         return batch
 
     def _compare(self, texts: Sequence[str], batch: Batch) -> None:
+        """All documents at first, then one of each batch; the beginning of one where all are long."""
         sampled = False
         for number, text in enumerate(texts):
             begun = self.compared_characters >= FIRST_CHARACTERS
-            if begun and (sampled or len(text) > SAMPLE_CHARACTERS):
-                if sampled:
-                    return
-                continue
-            sampled = sampled or begun
-            wanted = self.tokenizer.encode(text, add_special_tokens=False).ids
-            begin = int(batch.ends[number - 1]) if number else 0
-            if not np.array_equal(batch.ids[begin : batch.ends[number]], np.asarray(wanted, dtype=np.uint32)):
-                raise EngineDiffers(f"fastokens differs from tokenizers for a document that begins {text[:60]!r}")
-            self.compared_documents += 1
-            self.compared_characters += len(text)
+            if sampled:
+                break
+            if len(text) <= (SAMPLE_CHARACTERS if begun else FIRST_CHARACTERS):
+                begin = int(batch.ends[number - 1]) if number else 0
+                self._compare_one(text, batch.ids[begin : batch.ends[number]])
+                sampled = begun
+        if not self.compared_documents:
+            start = texts[0][:FIRST_CHARACTERS]
+            self._compare_one(start, np.array(self.fast.encode(start, add_special_tokens=False).ids, dtype=np.uint32))
+
+    def _compare_one(self, text: str, ids: Ids) -> None:
+        wanted = self.tokenizer.encode(text, add_special_tokens=False).ids
+        if not np.array_equal(ids, np.array(wanted, dtype=np.uint32)):
+            raise EngineDiffers(f"fastokens differs from tokenizers for a document that begins {text[:60]!r}")
+        self.compared_documents += 1
+        self.compared_characters += len(text)
 
 
 Encoder = ReferenceEncoder | FastEncoder

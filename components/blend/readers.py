@@ -14,8 +14,6 @@ import zstandard
 from components.blend.corpus import Corpus, open_file
 from components.recipe.errors import BadInput
 
-MAX_DOCUMENT_BYTES = 16 * 2**20
-"""A longer document is refused: it would not be bounded memory."""
 PARQUET_ROWS = 64
 
 Refuse = Callable[[BadInput], None]
@@ -36,6 +34,8 @@ class Piece:
 class TextOptions:
     text_field: str = "text"
     metadata_fields: tuple[str, ...] = ()
+    max_document_bytes: int = 16 * 2**20
+    """A longer document is refused: memory is bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def read_piece(corpus: Corpus, piece: Piece, options: TextOptions, refuse: Refus
             if kind == "jsonl":
                 yield from _jsonl(file, corpus, piece, options, refuse)
             else:
-                yield from _text(file, corpus, piece, refuse)
+                yield from _text(file, corpus, piece, options, refuse)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         refuse(BadInput(f"the file cannot be read to its end: {error}", file=_shown(corpus, piece)))
 
@@ -133,15 +133,19 @@ def _jsonl(
 
     while piece.end is None or position < piece.end:
         begin = position
-        line = file.readline(MAX_DOCUMENT_BYTES + 1)
+        line = file.readline(options.max_document_bytes + 1)
         if not line:
             break
         number += 1
         position += len(line)
-        if len(line) > MAX_DOCUMENT_BYTES and not line.endswith(b"\n"):
+        if len(line) > options.max_document_bytes and not line.endswith(b"\n"):
             position += _rest_of_line(file)
             found = True
-            bad("the document is too long", given=f"{position - begin:,} bytes", allowed=f"{MAX_DOCUMENT_BYTES:,}")
+            bad(
+                "the document is too long",
+                given=f"{position - begin:,} bytes",
+                allowed=f"{options.max_document_bytes:,}",
+            )
             continue
         if line.isspace():
             continue
@@ -184,11 +188,15 @@ def _rest_of_line(file: IO[bytes]) -> int:
     return taken
 
 
-def _text(file: IO[bytes], corpus: Corpus, piece: Piece, refuse: Refuse) -> Iterator[CorpusDocument]:
-    raw = file.read(MAX_DOCUMENT_BYTES + 1)
+def _text(
+    file: IO[bytes], corpus: Corpus, piece: Piece, options: TextOptions, refuse: Refuse
+) -> Iterator[CorpusDocument]:
+    raw = file.read(options.max_document_bytes + 1)
     shown = _shown(corpus, piece)
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        refuse(BadInput("the document is too long", file=shown, allowed=f"at most {MAX_DOCUMENT_BYTES:,} bytes"))
+    if len(raw) > options.max_document_bytes:
+        refuse(
+            BadInput("the document is too long", file=shown, allowed=f"at most {options.max_document_bytes:,} bytes")
+        )
         return
     try:
         text = raw.decode("utf-8")
@@ -245,8 +253,8 @@ def _parquet(
                 if not isinstance(text, str) or not text:
                     if text is not ...:
                         _bad_text(bad, text, options, schema.names)
-                elif len(text.encode("utf-8", "surrogatepass")) > MAX_DOCUMENT_BYTES:
-                    bad("the document is too long", allowed=f"at most {MAX_DOCUMENT_BYTES:,} bytes")
+                elif len(text.encode("utf-8", "surrogatepass")) > options.max_document_bytes:
+                    bad("the document is too long", allowed=f"at most {options.max_document_bytes:,} bytes")
                 else:
                     values = tuple(others[key][number] if key in others else None for key in options.metadata_fields)
                     yield CorpusDocument(name=f"{piece.name}#{row}", text=text, metadata=values)

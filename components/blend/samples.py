@@ -54,7 +54,6 @@ class ConcatenatedSamples:
         self._prefixes, self._root, self._length = file_prefixes(path), root, sequence_length
         self._ends = _numbers(path.with_name(path.name + ".ends.npy"))
         self._tokens = lru_cache(maxsize=MAX_OPEN_FILES)(self._open)
-        self._only = self._open(0) if len(self._ends) == 1 else None
         self.is_remote = any_remote(self._prefixes)
         self.num_samples = samples_per_epoch(self._ends[-1], sequence_length)
 
@@ -63,8 +62,10 @@ class ConcatenatedSamples:
 
     def read_tokens(self, start: int, out: Sample) -> None:
         """The tokens from `start` on, as many as `out` takes."""
-        if self._only is not None:
-            out[:] = self._only[start : start + len(out)]
+        file = bisect_right(self._ends, start)
+        begin = start - self._ends[file - 1] if file else start
+        if start + len(out) <= self._ends[file]:
+            out[:] = self._tokens(file)[begin : begin + len(out)]
             return
         done = 0
         for tokens, part in self._parts(start, len(out)):

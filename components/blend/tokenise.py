@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
@@ -161,6 +161,7 @@ class _ShardWriter:
         self.work, self.encoder, self.folder = work, encoder, folder
         tokenizer, self.end_of_document = load_tokenizer(work.tokenizer)
         self.vocab_size = num_ids(tokenizer)
+        self.options = replace(work.options, max_document_bytes=encoder.max_document_bytes)
         self.leading = np.array(leading_ids(tokenizer), dtype=np.uint32)
         self.scorer = load_scorer(work.scorer) if work.scorer else None
         self.bounds = read_json(work.scorer / RECORD)["outputs"]["bounds"] if work.scorer else {}
@@ -225,7 +226,7 @@ class _ShardWriter:
         files = {file.name: file for file in self.work.corpus.files}
         for piece in self.work.shard.pieces:
             check_unchanged(self.work.corpus.folder, files[piece.name])
-            yield from read_piece(self.work.corpus, piece, self.work.options, self._refuse)
+            yield from read_piece(self.work.corpus, piece, self.options, self._refuse)
 
     def _refuse(self, problem: BadInput) -> None:
         if not self.work.skip:

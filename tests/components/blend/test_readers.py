@@ -14,7 +14,6 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.blend import readers
 from components.blend.corpus import Corpus
 from components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
 from components.recipe.errors import BadInput
@@ -39,7 +38,7 @@ def read(
             raise problem
 
     piece = Piece(name=name, digest="", start=start, end=end)
-    options = TextOptions(metadata_fields=("language", "n", "absent"))
+    options = TextOptions(metadata_fields=("language", "n", "absent"), max_document_bytes=20_000)
     return list(read_piece(corpus(folder), piece, options, refuse)), problems
 
 
@@ -124,9 +123,8 @@ BAD: list[tuple[str, Callable[[Path], Any], str, int]] = [
 
 @pytest.mark.parametrize(("name", "write", "message", "kept"), BAD, ids=[name for name, *_ in BAD])
 def test_what_is_wrong_is_refused_with_its_place_or_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, write: Callable[[Path], Any], message: str, kept: int
+    tmp_path: Path, name: str, write: Callable[[Path], Any], message: str, kept: int
 ) -> None:
-    monkeypatch.setattr(readers, "MAX_DOCUMENT_BYTES", 20_000)
     write(tmp_path / name)
     with pytest.raises(BadInput, match=message) as error:
         read(tmp_path, name)
