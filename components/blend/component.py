@@ -7,7 +7,9 @@ from components.launch.component import component
 
 @component
 def prepare_text(plan: str) -> None:
-    """Text that is made from this environment, split into train and held-out."""
+    """Text that is made from this environment, split into train and held-out; what the evaluation sets hold."""
+    from components.blend.contamination import read_evaluation_sets
+    from components.blend.shards import read_corpora
     from components.blend.text import prepare_text as prepare
     from components.launch.task import task
     from components.store.plan_file import load_plan
@@ -16,6 +18,9 @@ def prepare_text(plan: str) -> None:
     for identity in planned.plan.generated_texts():
         with task(planned.store, identity):
             prepare(planned.plan, planned.store, identity)
+    if planned.plan.contamination is not None:
+        with task(planned.store, planned.plan.contamination):
+            read_evaluation_sets(planned.plan, planned.store, read_corpora(planned.corpora))
 
 
 @component

@@ -75,11 +75,12 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     return CorpusInput(source=name, field=field, corpus=replace(corpus, heldout_below=bound), names=names)
 
 
-def read_reference(name: str, source: Source, file_digests: FileDigests) -> Corpus:
-    """The files of a source's reference corpus. Raises BadInput where it holds no document."""
-    field, folder = f"sources.{name}.reference", str(source.reference)
+def read_aside(folder: str, source: Source, field: str, file_digests: FileDigests, whole_row: bool = False) -> Corpus:
+    """The files of a folder that is not trained on: a reference corpus, an evaluation set. Raises BadInput where it
+    holds no document.
+    """
     corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=0)
-    if next(corpus_documents(corpus, source, field), None) is None:
+    if next(corpus_documents(corpus, source, field, whole_row), None) is None:
         raise BadInput("the folder holds no document", file=folder, field=field)
     return corpus
 
@@ -116,14 +117,14 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
             yield document.text
 
 
-def corpus_documents(corpus: Corpus, source: Source, field: str) -> Iterator[CorpusDocument]:
+def corpus_documents(corpus: Corpus, source: Source, field: str, whole_row: bool = False) -> Iterator[CorpusDocument]:
     """The documents of all files; what cannot be read is left out where the recipe says so."""
 
     def refuse(problem: BadInput) -> None:
         if source.on_error == "refuse":
             raise problem.at(problem.file, problem.field or field, problem.line)
 
-    options = TextOptions(text_field=source.text_field)
+    options = TextOptions(text_field=source.text_field, whole_row=whole_row)
     for file in corpus.files:
         yield from read_piece(corpus, Piece(name=file.name, digest=file.digest), options, refuse)
 

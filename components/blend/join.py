@@ -42,10 +42,6 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
         (folder / STREAMS).mkdir()
         for tier, entries in files.items():
             write_stream(folder / STREAMS / tier, entries)
-        skipped: dict[str, int] = {}
-        for output in outputs:
-            for kind, count in output["skipped"].items():
-                skipped[kind] = skipped.get(kind, 0) + count
         store.write_record(
             identity, folder,
             {
@@ -54,11 +50,20 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
                 "bytes": sum(output["bytes"] for output in outputs),
                 "heldout_documents": sum(output["heldout_documents"] for output in outputs),
                 "heldout_bytes": sum(output["heldout_bytes"] for output in outputs),
-                "skipped": skipped,
+                "dropped": _added(outputs, "dropped"),
+                "skipped": _added(outputs, "skipped"),
                 "skipped_places": [place for output in outputs for place in output["skipped_places"]][:100],
                 "shards": [shard.identity.path for shard in shards],
             },
         )  # fmt: skip
+
+
+def _added(outputs: list[dict[str, Any]], counts: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for output in outputs:
+        for kind, count in output[counts].items():
+            found[kind] = found.get(kind, 0) + count
+    return found
 
 
 def _check_not_empty(

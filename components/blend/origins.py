@@ -12,8 +12,8 @@ from components.blend.corpus_input import (
     CorpusInput,
     check_ids,
     check_sides,
+    read_aside,
     read_corpus,
-    read_reference,
     token_file_digest,
 )
 from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
@@ -21,8 +21,8 @@ from components.blend.readers import can_be_split, kind_of
 from components.blend.remote_tokens import read_any_index
 from components.blend.tokenizer import load_tokenizer, num_ids
 from components.recipe.errors import BadInput
-from components.recipe.recipe import Recipe
-from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, origin_of, part_of, reference_origin
+from components.recipe.recipe import Recipe, evaluation_origin
+from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, Source, origin_of, part_of, reference_origin
 from components.store.store import read_json
 
 
@@ -71,7 +71,9 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         corpora[origin] = read[-1].corpus
         digests[origin] = corpora[origin].digest
         if source.reference:
-            corpora[reference_origin(source)] = read_reference(name, source, file_digests)
+            corpora[reference_origin(source)] = read_aside(
+                source.reference, source, f"sources.{name}.reference", file_digests
+            )
             digests[reference_origin(source)] = corpora[reference_origin(source)].digest
         if source.token_file:
             digests[origin] += token_file_digest(name, source, file_digests)
@@ -79,6 +81,10 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         elif all(can_be_split(file.name) or kind_of(file.name) == ("text", "") for file in corpora[origin].files):
             max_tokens[name] = sum(file.num_bytes + 1 for file in corpora[origin].files)
     check_sides(read)
+    for task, folder in recipe.evaluation_sets.items():
+        origin, field = evaluation_origin(folder), f"evaluation_sets.{task}"
+        corpora[origin] = read_aside(folder, Source(folder=folder), field, file_digests, whole_row=True)
+        digests[origin] = corpora[origin].digest
     if recipe.tokenizer.folder:
         needed = ("tokenizer.json", "tokenizer_config.json")
         digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)

@@ -34,6 +34,8 @@ class Piece:
 class TextOptions:
     text_field: str = "text"
     metadata_fields: tuple[str, ...] = ()
+    whole_row: bool = False
+    """All text of a row is its text, in whatever field it stands."""
     max_document_bytes: int = 16 * 2**20
     """A longer document is refused: memory is bounded."""
 
@@ -159,7 +161,7 @@ def _jsonl(
         if not isinstance(row, dict):
             bad("not a JSON object", given=repr(line[:60])[1:], allowed=f'{{"{options.text_field}": ...}}')
             continue
-        text = row.get(options.text_field)
+        text = _strings(row) if options.whole_row else row.get(options.text_field)
         if not isinstance(text, str) or not text:
             _bad_text(bad, text, options, list(row))
             continue
@@ -167,6 +169,13 @@ def _jsonl(
         yield CorpusDocument(name=name, text=text, metadata=tuple(row.get(key) for key in options.metadata_fields))
     if not found and by_line:
         refuse(BadInput("the file is empty", file=_shown(corpus, piece), allowed="documents; or remove the file"))
+
+
+def _strings(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return " ".join(filter(None, map(_strings, parts)))
 
 
 def _bad_text(bad: Callable[..., None], text: Any, options: TextOptions, known: list[str]) -> None:
@@ -227,6 +236,12 @@ def _parquet(
     try:
         table = pq.ParquetFile(file, pre_buffer=False)
         schema = table.schema_arrow
+        if options.whole_row:
+            for batch in table.iter_batches(batch_size=PARQUET_ROWS):
+                for number, values in enumerate(batch.to_pylist()):
+                    yield CorpusDocument(name=f"{piece.name}#{row + number}", text=_strings(values))
+                row += batch.num_rows
+            return
         if options.text_field not in schema.names:
             refuse(
                 BadInput(

@@ -40,6 +40,8 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
     source = plan.recipe.sources[name]
     tiers = {tier: config.documents for tier, config in source.tiers.items()}
     inputs = {"tokenizer": plan.tokenizer} | ({"scorer": plan.scorers[name]} if name in plan.scorers else {})
+    if plan.contamination is not None and source.is_decontaminated:
+        inputs["contamination"] = plan.contamination
     origin = origin_of(source)
     if origin in GENERATED_ORIGINS:
         config = {"part": part_of(source), "tiers": tiers}

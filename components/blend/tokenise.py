@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from components.blend.contamination import EvaluationSets
 from components.blend.corpus import Corpus, check_unchanged, document_hash
 from components.blend.documents import read_documents
 from components.blend.encoder import (
@@ -60,6 +61,8 @@ class ShardWork:
     tiers: Mapping[str, Tier]
     scorer: Path | None
     """The folder of the model that scores the documents, where tiers depend on it."""
+    evaluation_sets: Path | None
+    """The folder of what evaluation sets hold, where documents that share it are left out."""
     skip: bool
     sequence_lengths: tuple[int, ...]
     """That the documents are packed into; none where they are concatenated."""
@@ -69,12 +72,13 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
     source = plan.recipe.sources[shard.source]
     origin = origin_of(source)
     corpus = corpora.get(origin)
-    scorer = plan.scorers.get(shard.source)
+    scorer, contamination = plan.scorers.get(shard.source), plan.contamination
     text = None if corpus else store.path(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl"
     return ShardWork(
         shard=shard, store=store, tokenizer=store.path(plan.tokenizer), corpus=corpus, text_file=text,
         options=TextOptions(text_field=source.text_field, metadata_fields=source.metadata_fields),
         tiers=source.tiers, scorer=store.path(scorer) if scorer else None,
+        evaluation_sets=store.path(contamination) if contamination and source.is_decontaminated else None,
         skip=source.on_error == "skip",
         sequence_lengths=packed_lengths(plan, shard.source),
     )  # fmt: skip
@@ -166,6 +170,8 @@ class _ShardWriter:
         self.scorer = load_scorer(work.scorer) if work.scorer else None
         self.bounds = read_json(work.scorer / RECORD)["outputs"]["bounds"] if work.scorer else {}
         self.writers: dict[str, TokenWriter] = {}
+        self.evaluation_sets = EvaluationSets.load(work.evaluation_sets) if work.evaluation_sets else None
+        self.dropped: dict[str, int] = {}
         self.skipped: dict[str, int] = {}
         self.listed: list[str] = []
         self.num_heldout = self.heldout_bytes = self.num_bytes = 0
@@ -194,7 +200,7 @@ class _ShardWriter:
             },
             "bytes": self.num_bytes,
             "heldout_documents": self.num_heldout, "heldout_bytes": self.heldout_bytes,
-            "skipped": self.skipped, "skipped_places": self.listed,
+            "dropped": self.dropped, "skipped": self.skipped, "skipped_places": self.listed,
         }  # fmt: skip
 
     def _batches(self, heldout: IO[str]) -> Iterator[list[CorpusDocument]]:
@@ -203,6 +209,11 @@ class _ShardWriter:
         size = 0
         for document in self._documents():
             num_bytes = len(document.text)
+            task = self.evaluation_sets.task_with(document.text) if self.evaluation_sets else None
+            if task is not None:
+                reason = f"contaminated: {task}"
+                self.dropped[reason] = self.dropped.get(reason, 0) + 1
+                continue
             if self.work.corpus and document_hash(document.text) < self.work.corpus.heldout_below:
                 row = {"unit": document.name, "part": "text", "text": document.text}
                 heldout.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -20,7 +20,7 @@ from components.recipe.identity import geometry, identity_of
 from components.recipe.model import Pretrain
 from components.recipe.phase import Packing
 from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
-from components.recipe.recipe import Recipe
+from components.recipe.recipe import Recipe, evaluation_origin
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
 from components.recipe.source import (
@@ -62,6 +62,7 @@ class _Expansion:
         self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in self.with_text.items()}
         self.parts = {name: part_of(source) for name, source in self.with_text.items()}
         self.tokenizer = self._tokenizer()
+        self.contamination = self._contamination()
         self.scorers = {
             name: identity_of(
                 "scorer",
@@ -99,7 +100,8 @@ class _Expansion:
         base_evaluation = self._evaluation(self.base.identity)
         evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
         return Plan(
-            recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer, scorers=self.scorers,
+            recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer,
+            contamination=self.contamination, scorers=self.scorers,
             tokens=self.tokens, base_plan=self.base,
             base_evaluation=base_evaluation, runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
             report=identity_of(
@@ -140,7 +142,17 @@ class _Expansion:
         config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
         inputs = {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer}
         inputs |= {"scorer": self.scorers[name]} if name in self.scorers else {}
+        if self.contamination is not None and source.is_decontaminated:
+            inputs["contamination"] = self.contamination
         return identity_of("tokens", config, inputs)
+
+    def _contamination(self) -> Identity | None:
+        sets = self.recipe.evaluation_sets
+        if not sets or not any(source.is_decontaminated for source in self.with_text.values()):
+            return None
+        return identity_of(
+            "contamination", {name: self.digests[evaluation_origin(sets[name])] for name in sorted(sets)}
+        )
 
     def _evaluation(self, model: Identity) -> Identity:
         config = self.recipe.evaluation.model_dump() | {

@@ -49,9 +49,17 @@ def load_study(path: Path) -> dict[str, Any]:
 def absolute_folders(study: dict[str, Any], folder: Path) -> None:
     for section in (*_children(study, "sources"), study.get("tokenizer"), study.get("model")):
         for field in PATH_FIELDS if isinstance(section, dict) else ():
-            path = section.get(field)
-            if isinstance(path, str) and "\0" not in path and "://" not in path:
-                section[field] = str((folder / Path(path).expanduser()).resolve())
+            if field in section:
+                section[field] = _absolute(section[field], folder)
+    sets = study.get("evaluation_sets")
+    if isinstance(sets, dict):
+        study["evaluation_sets"] = {name: _absolute(path, folder) for name, path in sets.items()}
+
+
+def _absolute(path: Any, folder: Path) -> Any:
+    if isinstance(path, str) and "\0" not in path and "://" not in path:
+        return str((folder / Path(path).expanduser()).resolve())
+    return path
 
 
 def as_lists(study: dict[str, Any]) -> dict[str, Any]:

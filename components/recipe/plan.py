@@ -137,6 +137,8 @@ class Plan:
     recipe: Recipe
     texts: Mapping[str, Identity]
     tokenizer: Identity
+    contamination: Identity | None
+    """What the evaluation sets hold, where there are any."""
     scorers: Mapping[str, Identity]
     """Models of reference corpora, by the source whose documents they score."""
     tokens: Mapping[SourceKey, Identity]
@@ -220,6 +222,7 @@ class Plan:
         listed = [
             *self.generated_texts(),
             self.tokenizer,
+            *filter(None, [self.contamination]),
             *self.scorers.values(),
             *(self.tokens[name] for name in self.tokenised_sources()),
         ]

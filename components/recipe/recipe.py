@@ -39,6 +39,11 @@ class Evaluation(Config):
     """Held-out bytes of each source that bits per byte are measured on (whole documents)."""
 
 
+def evaluation_origin(folder: str) -> str:
+    """Under which an evaluation set is known among the inputs."""
+    return f"evaluation {folder}"
+
+
 class Recipe(Config):
     """A study: a recipe and the arms that are compared. Tokens are the clock."""
 
@@ -86,6 +91,9 @@ class Recipe(Config):
     budget: Budget | None = None
     hardware: Hardware | None = None
     evaluation: Evaluation = Evaluation()
+    evaluation_sets: dict[Name, str] = Field(default_factory=dict)
+    """Folders with the text of evaluation sets, by task: documents that share 13 words in a row with one are left out
+    of the sources that say `decontaminate`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -46,6 +46,9 @@ class Source(Config):
     recipe's tokenizer."""
     heldout: str | None = None
     """A folder of text that is held out, required with `token_file`: its text is not at hand."""
+    decontaminate: bool | None = None
+    """Whether documents that share 13 words in a row with one of the recipe's `evaluation_sets` are left out, and
+    counted. Not given: for sources of the category `qa`."""
     reference: str | None = None
     """A folder of text of the quality that is wanted: documents are scored by their perplexity under a small n-gram
     model of it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
@@ -79,11 +82,17 @@ class Source(Config):
             raise ValueError("to move what exceeds max_epochs, the source's size must be known: give `tokens:`")
         if (self.reference is None) != all(tier.best is None for tier in self.tiers.values()):
             raise ValueError("`reference:` and tiers with `best:` go together")
+        if self.decontaminate and self.token_file:
+            raise ValueError("tokens that are there already cannot be decontaminated: only their text can")
         if self.reference is not None and self.folder is None:
             raise ValueError("only the documents of a `folder:` are scored")
         if self.tiers and (self.python or self.token_file):
             raise ValueError("tiers select documents by name: only `folder:` has such names")
         return self
+
+    @property
+    def is_decontaminated(self) -> bool:
+        return self.category == "qa" if self.decontaminate is None else self.decontaminate
 
     @property
     def has_text(self) -> bool:
