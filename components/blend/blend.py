@@ -1,5 +1,6 @@
 """The step `blend`: sources joined from their shards, weights resolved against them; epochs and caps exact."""
 
+from components.blend.card import write_blend_card
 from components.blend.join import join_shards, stream_path
 from components.blend.shards import Corpora
 from components.blend.streams import num_packed, pack_stream
@@ -30,6 +31,8 @@ def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> 
                 }
                 for key, weight in phase.weights.items()
             }  # fmt: skip
+            cards = {key: store.path(plan.tokens[key]) / "card.json" for key in phase.weights}
+            write_blend_card(folder, phase.blend, phase.weights, cards)
             store.write_record(identity, folder, {"sources": sources})
 
 

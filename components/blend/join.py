@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from components.blend.card import write_card
 from components.blend.remote_tokens import read_any_index
 from components.blend.shards import Corpora, shards_of
 from components.blend.streams import write_stream
-from components.blend.tokenise import HELDOUT, WHOLE
+from components.blend.tokenise import DOCUMENTS, HELDOUT, WHOLE
+from components.blend.tokenizer import load_tokenizer
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
 from components.recipe.source import SourceKey, split_key
@@ -42,20 +44,29 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
         (folder / STREAMS).mkdir()
         for tier, entries in files.items():
             write_stream(folder / STREAMS / tier, entries)
-        store.write_record(
-            identity, folder,
-            {
-                "tokens": {tier: sum(tokens for _, tokens in entries) for tier, entries in files.items()},
-                "documents": sum(counts["documents"] for one in outputs for counts in one["buckets"].values()),
-                "bytes": sum(output["bytes"] for output in outputs),
-                "heldout_documents": sum(output["heldout_documents"] for output in outputs),
-                "heldout_bytes": sum(output["heldout_bytes"] for output in outputs),
-                "dropped": _added(outputs, "dropped"),
-                "skipped": _added(outputs, "skipped"),
-                "skipped_places": [place for output in outputs for place in output["skipped_places"]][:100],
-                "shards": [shard.identity.path for shard in shards],
-            },
-        )  # fmt: skip
+        facts = {
+            "tokens": {tier: sum(tokens for _, tokens in entries) for tier, entries in files.items()},
+            "documents": sum(counts["documents"] for one in outputs for counts in one["buckets"].values()),
+            "bytes": sum(output["bytes"] for output in outputs),
+            "heldout_documents": sum(output["heldout_documents"] for output in outputs),
+            "heldout_bytes": sum(output["heldout_bytes"] for output in outputs),
+            "dropped": _added(outputs, "dropped"),
+            "skipped": _added(outputs, "skipped"),
+            "skipped_places": [place for output in outputs for place in output["skipped_places"]][:100],
+            "shards": [shard.identity.path for shard in shards],
+        }
+        tokenizer, _ = load_tokenizer(store.path(plan.tokenizer))
+        write_card(
+            folder,
+            name,
+            facts,
+            source.language,
+            [store.root / shard / DOCUMENTS for shard in facts["shards"]],
+            [prefix for prefix, tokens in files[WHOLE] if tokens],
+            store.root,
+            tokenizer,
+        )
+        store.write_record(identity, folder, facts)
 
 
 def _added(outputs: list[dict[str, Any]], counts: str) -> dict[str, int]:

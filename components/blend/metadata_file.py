@@ -13,12 +13,14 @@ import pyarrow.parquet as pq
 ROWS = 1 << 16
 COLUMNS = [
     pa.field("name", pa.string()), pa.field("tiers", pa.string()), pa.field("tokens", pa.int32()),
-    pa.field("bytes", pa.int32()), pa.field("perplexity", pa.float32()),
+    pa.field("bytes", pa.int32()), pa.field("hash", pa.uint64()), pa.field("perplexity", pa.float32()),
 ]  # fmt: skip
 
 
 class MetadataWriter:
-    """`name`, `tiers`, `tokens`, `bytes`, `perplexity` (where it is scored) and the fields that the recipe keeps."""
+    """`name`, `tiers`, `tokens`, `bytes`, `hash` of the text, `perplexity` where it is scored, and the fields that the
+    recipe keeps.
+    """
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         kept = [pa.field(f"metadata.{name}", pa.string()) for name in fields]
@@ -29,14 +31,14 @@ class MetadataWriter:
 
     def write(
         self, names: Sequence[str], tiers: Sequence[str], tokens: npt.NDArray[np.integer], sizes: Sequence[int],
-        perplexities: npt.NDArray[np.floating], metadata: Sequence[tuple[Any, ...]],
+        hashes: Sequence[int], perplexities: npt.NDArray[np.floating], metadata: Sequence[tuple[Any, ...]],
     ) -> None:  # fmt: skip
         others = [
             [None if row[at] is None else str(row[at]) for row in metadata]
             for at in range(len(self.schema) - len(COLUMNS))
         ]
         scores = pa.array(perplexities.astype(np.float32), from_pandas=True)  # NaN: no score
-        columns = [names, tiers, tokens.astype(np.int32), sizes, scores, *others]
+        columns = [names, tiers, tokens.astype(np.int32), sizes, hashes, scores, *others]
         self._waiting.append(pa.record_batch(columns, schema=self.schema))
         self._rows += len(names)
         if self._rows >= ROWS:

@@ -5,13 +5,14 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import IO, Any
 
 import orjson
 import zstandard
 
-from components.blend.corpus import Corpus, open_file
+from components.blend.corpus import Corpus, document_hash, open_file
 from components.recipe.errors import BadInput
 
 PARQUET_ROWS = 64
@@ -46,6 +47,10 @@ class CorpusDocument:
     """The file, and the byte, line or row where the document begins."""
     text: str
     metadata: tuple[Any, ...] = ()
+
+    @cached_property
+    def hash(self) -> int:
+        return document_hash(self.text)
 
 
 def kind_of(name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from components.blend.contamination import EvaluationSets
-from components.blend.corpus import Corpus, check_unchanged, document_hash
+from components.blend.corpus import Corpus, check_unchanged
 from components.blend.documents import read_documents
 from components.blend.encoder import (
     Batch,
@@ -44,7 +44,7 @@ MAX_LISTED = 100
 """Skipped documents that a record names; all are counted."""
 WHOLE = "all"
 """The bucket of documents that no tier selects."""
-HELDOUT = "heldout.jsonl"
+HELDOUT, DOCUMENTS = "heldout.jsonl", "documents.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ class _ShardWriter:
     def write(self) -> dict[str, Any]:
         """What the record says. Reading, encoding and writing overlap."""
         with (
-            MetadataWriter(self.folder / "documents.parquet", self.work.options.metadata_fields) as table,
+            MetadataWriter(self.folder / DOCUMENTS, self.work.options.metadata_fields) as table,
             (self.folder / HELDOUT).open("w", encoding="utf-8") as heldout,
             ThreadPoolExecutor(1) as worker,
         ):
@@ -214,7 +214,7 @@ class _ShardWriter:
                 reason = f"contaminated: {task}"
                 self.dropped[reason] = self.dropped.get(reason, 0) + 1
                 continue
-            if self.work.corpus and document_hash(document.text) < self.work.corpus.heldout_below:
+            if self.work.corpus and document.hash < self.work.corpus.heldout_below:
                 row = {"unit": document.name, "part": "text", "text": document.text}
                 heldout.write(json.dumps(row, ensure_ascii=False) + "\n")
                 self.num_heldout += 1
@@ -273,8 +273,10 @@ class _ShardWriter:
             writer.write(ids, lengths[chosen])
         sizes = [len(document.text.encode()) for document in documents]
         self.num_bytes += sum(sizes)
-        table.write([document.name for document in documents], names, lengths, sizes, scores,
-                    [document.metadata for document in documents])  # fmt: skip
+        table.write(
+            [document.name for document in documents], names, lengths, sizes,
+            [document.hash for document in documents], scores, [document.metadata for document in documents],
+        )  # fmt: skip
 
     def _bucket(self, name: str, score: float) -> str:
         tiers = [

@@ -22,6 +22,7 @@ def render(plan: Plan, store: Store, found: list[Row], table: Table, commands: l
         curves=plots.curves(plan, by_arm),
         blends=plots.blends(plan),
         bound=_bound(plan),
+        cards=_cards(plan),
         plan=_plan_table(plan, found),
         sharing=_sharing(plan),
         commands=html.escape("\n".join(commands)),
@@ -78,6 +79,14 @@ def _bound(plan: Plan) -> str:
     if plan.recipe.left_out:
         said.append(f"Left out, their weight going to the others: {', '.join(plan.recipe.left_out)}.")
     return html.escape(" ".join(said))
+
+
+def _cards(plan: Plan) -> str:
+    """Links that hold while the report lies in its store."""
+    outputs = {name: plan.tokens[name] for name in plan.tokenised_sources()}
+    outputs |= {f"blend {phase.blend}": phase.blend_identity for phase in plan.blends.values()}
+    links = [f'<a href="../../{one.path}/card.html">{html.escape(name)}</a>' for name, one in outputs.items()]
+    return f"Data cards, in the store: {', '.join(links)}."
 
 
 def _plan_table(plan: Plan, found: list[Row]) -> str:
