@@ -7,8 +7,11 @@ from components.launch.component import component
 
 @component
 def prepare_text(plan: str) -> None:
-    """Text that is made from this environment, split into train and held-out; what the evaluation sets hold."""
+    """What is known of the text before it is tokenised: text that is made from this environment, split into train and
+    held-out; what the evaluation sets hold; which documents repeat others.
+    """
     from components.blend.contamination import read_evaluation_sets
+    from components.blend.duplicates import find_duplicates
     from components.blend.shards import read_corpora
     from components.blend.text import prepare_text as prepare
     from components.launch.task import task
@@ -18,9 +21,13 @@ def prepare_text(plan: str) -> None:
     for identity in planned.plan.generated_texts():
         with task(planned.store, identity):
             prepare(planned.plan, planned.store, identity)
+    corpora = read_corpora(planned.corpora)
     if planned.plan.contamination is not None:
         with task(planned.store, planned.plan.contamination):
-            read_evaluation_sets(planned.plan, planned.store, read_corpora(planned.corpora))
+            read_evaluation_sets(planned.plan, planned.store, corpora)
+    for name, identity in planned.plan.duplicates.items():
+        with task(planned.store, identity):
+            find_duplicates(planned.plan, planned.store, corpora, name)
 
 
 @component

@@ -29,6 +29,7 @@ def read_corpora(data: Mapping[str, Any]) -> Corpora:
 @dataclass(frozen=True, kw_only=True)
 class Shard:
     source: str
+    number: int
     identity: Identity
     pieces: tuple[Piece, ...]
     """Of the corpus; none where the text is one that the step `text` has written."""
@@ -40,26 +41,28 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
     source = plan.recipe.sources[name]
     tiers = {tier: config.documents for tier, config in source.tiers.items()}
     inputs = {"tokenizer": plan.tokenizer} | ({"scorer": plan.scorers[name]} if name in plan.scorers else {})
+    if name in plan.duplicates:
+        inputs["duplicates"] = plan.duplicates[name]
     if plan.contamination is not None and source.is_decontaminated:
         inputs["contamination"] = plan.contamination
     origin = origin_of(source)
     if origin in GENERATED_ORIGINS:
         config = {"part": part_of(source), "tiers": tiers}
-        return [Shard(source=name, identity=_identity(config, inputs | {"text": plan.texts[origin]}), pieces=(),
-                      num_bytes=0)]  # fmt: skip
+        identity = _identity(config, inputs | {"text": plan.texts[origin]})
+        return [Shard(source=name, number=0, identity=identity, pieces=(), num_bytes=0)]
     corpus = corpora[origin]
     shared = {
         "text_field": source.text_field, "metadata_fields": source.metadata_fields, "tiers": tiers,
-        "on_error": source.on_error, "heldout_below": str(corpus.heldout_below),
+        "filters": source.filters, "on_error": source.on_error, "heldout_below": str(corpus.heldout_below),
     }  # fmt: skip
     return [
         Shard(
-            source=name, pieces=pieces, num_bytes=num_bytes,
+            source=name, number=number, pieces=pieces, num_bytes=num_bytes,
             identity=_identity(
                 shared | {"pieces": [[one.name, one.digest, one.start, one.end] for one in pieces]}, inputs
             ),
         )
-        for pieces, num_bytes in layout(corpus)
+        for number, (pieces, num_bytes) in enumerate(layout(corpus))
     ]  # fmt: skip
 
 

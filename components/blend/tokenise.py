@@ -13,8 +13,9 @@ from typing import IO, Any
 import numpy as np
 
 from components.blend.contamination import EvaluationSets
-from components.blend.corpus import Corpus, check_unchanged
+from components.blend.corpus import Corpus
 from components.blend.documents import read_documents
+from components.blend.duplicates import duplicates_file, shard_documents
 from components.blend.encoder import (
     Batch,
     Encoder,
@@ -24,10 +25,11 @@ from components.blend.encoder import (
     open_encoder,
     use_threads,
 )
+from components.blend.heuristics import first_objection
 from components.blend.metadata_file import MetadataWriter
 from components.blend.packing import PACKED, ensure_packed, pack_path
 from components.blend.quality import load_scorer
-from components.blend.readers import CorpusDocument, TextOptions, read_piece
+from components.blend.readers import CorpusDocument, TextOptions
 from components.blend.shards import Corpora, Shard
 from components.blend.token_file import TokenWriter, read_index
 from components.blend.tokenizer import load_tokenizer, num_ids
@@ -61,6 +63,9 @@ class ShardWork:
     tiers: Mapping[str, Tier]
     scorer: Path | None
     """The folder of the model that scores the documents, where tiers depend on it."""
+    filters: tuple[str, ...]
+    duplicates: Path | None
+    """The documents of the shard that repeat others, where those are left out."""
     evaluation_sets: Path | None
     """The folder of what evaluation sets hold, where documents that share it are left out."""
     skip: bool
@@ -78,6 +83,10 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
         shard=shard, store=store, tokenizer=store.path(plan.tokenizer), corpus=corpus, text_file=text,
         options=TextOptions(text_field=source.text_field, metadata_fields=source.metadata_fields),
         tiers=source.tiers, scorer=store.path(scorer) if scorer else None,
+        filters=source.filters,
+        duplicates=duplicates_file(store.path(plan.duplicates[shard.source]), shard.number)
+        if shard.source in plan.duplicates
+        else None,
         evaluation_sets=store.path(contamination) if contamination and source.is_decontaminated else None,
         skip=source.on_error == "skip",
         sequence_lengths=packed_lengths(plan, shard.source),
@@ -170,6 +179,7 @@ class _ShardWriter:
         self.scorer = load_scorer(work.scorer) if work.scorer else None
         self.bounds = read_json(work.scorer / RECORD)["outputs"]["bounds"] if work.scorer else {}
         self.writers: dict[str, TokenWriter] = {}
+        self.objection = first_objection(work.filters)
         self.evaluation_sets = EvaluationSets.load(work.evaluation_sets) if work.evaluation_sets else None
         self.dropped: dict[str, int] = {}
         self.skipped: dict[str, int] = {}
@@ -211,8 +221,11 @@ class _ShardWriter:
             num_bytes = len(document.text)
             task = self.evaluation_sets.task_with(document.text) if self.evaluation_sets else None
             if task is not None:
-                reason = f"contaminated: {task}"
-                self.dropped[reason] = self.dropped.get(reason, 0) + 1
+                self._drop(f"contaminated: {task}")
+                continue
+            objection = self.objection(document.text)
+            if objection is not None:
+                self._drop(objection)
                 continue
             if self.work.corpus and document.hash < self.work.corpus.heldout_below:
                 row = {"unit": document.name, "part": "text", "text": document.text}
@@ -234,10 +247,16 @@ class _ShardWriter:
                 yield CorpusDocument(name=one.unit, text=one.text)
             return
         assert self.work.corpus is not None
-        files = {file.name: file for file in self.work.corpus.files}
-        for piece in self.work.shard.pieces:
-            check_unchanged(self.work.corpus.folder, files[piece.name])
-            yield from read_piece(self.work.corpus, piece, self.options, self._refuse)
+        left_out = frozenset(np.load(self.work.duplicates).tolist()) if self.work.duplicates else frozenset()
+        documents = shard_documents(self.work.corpus, self.work.shard, self.options, self._refuse)
+        for ordinal, document in enumerate(documents):
+            if ordinal in left_out:
+                self._drop("duplicate")
+            else:
+                yield document
+
+    def _drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
     def _refuse(self, problem: BadInput) -> None:
         if not self.work.skip:

@@ -63,6 +63,11 @@ class _Expansion:
         self.parts = {name: part_of(source) for name, source in self.with_text.items()}
         self.tokenizer = self._tokenizer()
         self.contamination = self._contamination()
+        self.duplicates = {
+            name: identity_of("duplicates", {"kind": source.deduplicate}, {"text": self.texts[origin_of(source)]})
+            for name, source in self.with_text.items()
+            if source.deduplicate
+        }
         self.scorers = {
             name: identity_of(
                 "scorer",
@@ -101,7 +106,7 @@ class _Expansion:
         evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
         return Plan(
             recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer,
-            contamination=self.contamination, scorers=self.scorers,
+            duplicates=self.duplicates, contamination=self.contamination, scorers=self.scorers,
             tokens=self.tokens, base_plan=self.base,
             base_evaluation=base_evaluation, runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
             report=identity_of(
@@ -140,8 +145,10 @@ class _Expansion:
             sizes = {tier: config.tokens for tier, config in source.tiers.items()}
             return identity_of("tokens", {"declared": name, "tiers": sizes, "tokens": source.tokens})
         config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
+        config |= {"filters": source.filters} if source.filters else {}
         inputs = {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer}
         inputs |= {"scorer": self.scorers[name]} if name in self.scorers else {}
+        inputs |= {"duplicates": self.duplicates[name]} if name in self.duplicates else {}
         if self.contamination is not None and source.is_decontaminated:
             inputs["contamination"] = self.contamination
         return identity_of("tokens", config, inputs)

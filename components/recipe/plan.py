@@ -137,6 +137,8 @@ class Plan:
     recipe: Recipe
     texts: Mapping[str, Identity]
     tokenizer: Identity
+    duplicates: Mapping[str, Identity]
+    """Which documents repeat another one, by the source that is deduplicated."""
     contamination: Identity | None
     """What the evaluation sets hold, where there are any."""
     scorers: Mapping[str, Identity]
@@ -219,13 +221,9 @@ class Plan:
 
     def identities(self) -> list[Identity]:
         """Every output of the study, in the order of the DAG, each once."""
-        listed = [
-            *self.generated_texts(),
-            self.tokenizer,
-            *filter(None, [self.contamination]),
-            *self.scorers.values(),
-            *(self.tokens[name] for name in self.tokenised_sources()),
-        ]
+        aside = [*self.duplicates.values(), *filter(None, [self.contamination]), *self.scorers.values()]
+        listed = [*self.generated_texts(), self.tokenizer, *aside]
+        listed += [self.tokens[name] for name in self.tokenised_sources()]
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
         listed += [self.base, *(run.identity for run in (*self.gb_runs, *self.qb_runs))]
         listed += [self.base_evaluation, *(arm.evaluation for arm in self.arms), self.report]

@@ -9,6 +9,7 @@ from components.recipe.fields import Config, Epochs, Name, Tokens, at_most_one_o
 PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = GENERATED_ORIGINS = ("python", "environment")
 """Where documents come from that are made, and split, by the step `text`; others are read where they lie."""
 
+Filter = Literal["gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality"]
 PythonPart = Literal["topics", "docstrings", "code", "qa"]
 
 
@@ -46,6 +47,12 @@ class Source(Config):
     recipe's tokenizer."""
     heldout: str | None = None
     """A folder of text that is held out, required with `token_file`: its text is not at hand."""
+    filters: tuple[Filter, ...] = ()
+    """Rules for web text: documents that break one are left out, and counted by rule (needs `pip install
+    switchpoint[data]`)."""
+    deduplicate: Literal["exact", "minhash"] | None = None
+    """Documents that repeat another one of the source are left out, and counted: equal ones, or near ones by MinHash
+    (needs `pip install switchpoint[data]`). Not given: copies stay."""
     decontaminate: bool | None = None
     """Whether documents that share 13 words in a row with one of the recipe's `evaluation_sets` are left out, and
     counted. Not given: for sources of the category `qa`."""
@@ -74,6 +81,8 @@ class Source(Config):
             )
         if (self.token_file is None) != (self.heldout is None):
             raise ValueError("`token_file:` and `heldout:` (a folder of text of the same kind) go together")
+        if self.folder is None and (self.deduplicate is not None or self.filters):
+            raise ValueError("only the documents of a `folder:` are filtered and deduplicated")
         if self.folder is None and (self.text_field != "text" or self.metadata_fields or self.on_error != "refuse"):
             raise ValueError("`text_field:`, `metadata_fields:` and `on_error:` say how a `folder:` is read")
         if (self.max_epochs is None) != (self.excess is None):

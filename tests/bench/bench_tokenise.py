@@ -65,11 +65,11 @@ def ours(folder: Path, source: Path, encoder: FastEncoder | ReferenceEncoder) ->
     shutil.rmtree(store.root, ignore_errors=True)
     work = ShardWork(
         shard=Shard(
-            source="bench", identity=identity_of("shard", {"engine": encoder.name}), num_bytes=file.num_bytes,
+            source="bench", number=0, identity=identity_of("shard", {"engine": encoder.name}), num_bytes=file.num_bytes,
             pieces=(Piece(name=file.name, digest=""),),
         ),
         store=store, tokenizer=folder / "tokenizer", text_file=None, options=TextOptions(), tiers={}, skip=False,
-        sequence_lengths=(), scorer=None, evaluation_sets=None,
+        sequence_lengths=(), scorer=None, evaluation_sets=None, duplicates=None, filters=(),
         corpus=Corpus(folder=str(source.parent), files=(file,), heldout_below=0),
     )  # fmt: skip
     return seconds(lambda: write_shard(work, encoder))
