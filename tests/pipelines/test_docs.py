@@ -1,4 +1,4 @@
-"""What the documentation shows can be pasted: every YAML block in docs/recipe.md is part of a recipe that plans."""
+"""What the documentation shows can be pasted: its YAML blocks are parts of recipes."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,11 @@ import yaml
 from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
 
-GUIDE = Path(__file__).parents[2] / "docs" / "recipe.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_guides_recipe_plans() -> None:
+def recipe_of(document: str) -> dict[str, Any]:
+    """All of its YAML blocks, with what they take for granted."""
     recipe: dict[str, Any] = {
         "name": "guide", "start": "new_schedule", "tokenizer": {"vocab_size": 256_000},
         "model": {
@@ -24,9 +25,20 @@ def test_the_guides_recipe_plans() -> None:
         },
         "sequence_length": 4096, "batch_size": 1152, "horizon_tokens": "300B",
     }  # fmt: skip
-    for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL):
+    for block in re.findall(r"```yaml\n(.*?)```", (DOCS / document).read_text(encoding="utf-8"), re.DOTALL):
         recipe |= yaml.safe_load(block)
+    return recipe
+
+
+def test_the_guides_recipe_plans() -> None:
+    recipe = recipe_of("recipe.md")
     recipe["sources"] = {name: source | {"folder": None} for name, source in recipe["sources"].items()}
     plan = expand(parse_recipe(recipe, "guide.yaml"), {}, "guide.yaml")
     assert len(plan.arms) == (1 + 1 + 2 * 2) * 3
     assert [phase.name for phase in plan.arms[0].phases] == ["gb", "qb", "long"]
+
+
+def test_the_data_guides_recipe_is_one() -> None:
+    blends = {"plain": {"web": {"weight": 0.5, "tier": "high"}, "books": 0.3, "exams": 0.2}}
+    recipe = recipe_of("data.md") | {"blends": blends, "gb": "plain", "qb": "plain", "arms": {"one": {}}}
+    assert parse_recipe(recipe, "guide.yaml").sources["exams"].is_decontaminated
