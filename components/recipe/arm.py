@@ -7,7 +7,7 @@ from typing import Any
 from components.recipe.blend import Resolver
 from components.recipe.clock import BatchRamp
 from components.recipe.errors import BadInput, raise_all
-from components.recipe.phase import Arm, Packing, PhaseConfig, PhasePatch, StartMode, Switch
+from components.recipe.phase import Arm, DataOrder, Packing, PhaseConfig, PhasePatch, StartMode, Switch
 from components.recipe.recipe import Recipe
 
 
@@ -29,6 +29,7 @@ class PhaseInput:
     batch: int | BatchRamp
     packing: Packing
     document_mask: bool
+    data_order: DataOrder
     field: str
 
 
@@ -166,7 +167,7 @@ def _phase(
         schedule=schedule if begins else None, schedule_field=schedule_field, horizon_tokens=horizon or 0,
         sequence_length=length or arm.sequence_length or recipe.sequence_length,
         batch=batch or arm.batch_size or recipe.batch_size, packing=packing or recipe.packing,
-        document_mask=recipe.document_mask, field=where,
+        document_mask=recipe.document_mask, data_order=recipe.data_order, field=where,
     )  # fmt: skip
 
 

@@ -183,6 +183,7 @@ class _Expansion:
         # The number of processes only changes rounding, and blends are inputs, not names: neither is in the digest.
         config = {
             "architecture": model.architecture.model_dump(exclude_none=True),
+            **({"data_order": "megatron"} if self.recipe.data_order == "megatron" else {}),
             "pretrain": pretrain.model_dump(exclude={"num_processes", "blend", "batch_size"}),
             **geometry(batch, self.recipe.sequence_length, self.recipe.packing, self.recipe.document_mask),
         }

@@ -110,6 +110,8 @@ def history(arm: ArmInput, line: Timeline, phases: list[Phase], base: Identity) 
             config = geometry(spec.batch, phase.sequence_length, spec.packing, spec.document_mask) | {
                 "seed": arm.seed, "start": phase.start if first else "continue", "start_step": start,
                 "order": phase.order,
+                # Megatron's order depends on how many samples the phase has in all.
+                **({"megatron_samples": phase.num_samples} if spec.data_order == "megatron" else {}),
                 "schedule": schedule.piece_at(line.clock.tokens_at(start)).formula(),
             }  # fmt: skip
             before: dict[str, Identity] = {"from": runs[-1].identity} if runs else {"base": base}

@@ -11,6 +11,9 @@ from components.recipe.schedule_config import ScheduleConfig
 Packing = Literal["concatenate", "best_fit"]
 """How documents become samples: one stream cut into equal parts, or whole documents, those that fit best together."""
 
+DataOrder = Literal["keyed", "megatron"]
+"""How samples are drawn from the sources of a blend."""
+
 StartMode = Literal["continue", "new_data", "new_schedule", "fresh"]
 START_MODES: dict[StartMode, str] = {
     "continue": "everything goes on",

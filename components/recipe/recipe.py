@@ -11,7 +11,7 @@ from components.recipe.clock import BatchRamp
 from components.recipe.fields import BatchSize, Config, Count, Name, Seed, SequenceLength, Tokens, one_of
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
-from components.recipe.phase import PAPER_SWITCH, Arm, Packing, PhaseConfig, Switch
+from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
 from components.recipe.schedule_config import Cosine, ScheduleConfig
 from components.recipe.source import Source
 
@@ -71,6 +71,10 @@ class Recipe(Config):
     trained on."""
     document_mask: bool = False
     """Attention stays within a document, and positions begin anew with each."""
+    data_order: DataOrder = "keyed"
+    """keyed: a function of the seed and the sample's number. megatron: what megatron-core would draw, for runs that
+    are compared with one of its own: each phase begins its sources anew, sources are in order of their names, and
+    runs of different lengths share nothing."""
     blends: Annotated[dict[Name, BlendConfig], Field(min_length=1)]
     gb: Name | None = None
     qb: Name | None = None
@@ -117,6 +121,10 @@ class Recipe(Config):
             raise ValueError("`seeds:` names a seed twice")
         if not self.arms and not self.grid:
             raise ValueError("a study has at least one arm: give `arms:` (such as `arms: {paper: {}}`) or `grid:`")
+        packings = {self.packing, *(one.packing for one in (self.phases or {}).values()),
+                    *(patch.packing for arm in self.arms.values() for patch in arm.phases.values())}  # fmt: skip
+        if self.data_order == "megatron" and "best_fit" in packings:
+            raise ValueError("`data_order: megatron` concatenates documents: `packing: best_fit` does not go with it")
         pretrain = self.model.pretrain
         if pretrain and self.model.folder is None:
             size = pretrain.batch_size or self.batch_size

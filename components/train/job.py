@@ -7,7 +7,7 @@ from pydantic import Field
 
 from components.recipe.clock import Clock, Stretch
 from components.recipe.fields import Config, Weight
-from components.recipe.phase import Packing, StartMode
+from components.recipe.phase import DataOrder, Packing, StartMode
 from components.recipe.schedule import Piece, Schedule
 
 
@@ -17,6 +17,8 @@ class JobPhase(Config):
     order: int
     sequence_length: int
     packing: Packing
+    num_samples: int
+    """In all, also beyond what the job trains."""
 
 
 class JobSource(Config):
@@ -49,6 +51,7 @@ class TrainJob(Config):
     """Of the clock."""
     vocab_size: int
     end_of_document: int
+    data_order: DataOrder
     document_mask: bool
     """Attention stays within a document, and positions begin anew with each."""
     start_step: int

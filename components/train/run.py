@@ -162,11 +162,12 @@ def _common(
             JobPhase(
                 weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
                 sequence_length=phase.sequence_length, packing=phase.packing,
+                num_samples=phase.num_samples,
             )
             for phase in phases
         ],
         "pieces": list(schedule.pieces), "stretches": list(clock.stretches),
-        "document_mask": plan.recipe.document_mask,
+        "document_mask": plan.recipe.document_mask, "data_order": plan.recipe.data_order,
         **{name: tokenizer[name] for name in ("vocab_size", "end_of_document")},
     }  # fmt: skip
 

@@ -63,3 +63,15 @@ def test_nothing_is_learned_from_what_is_empty(prepared: Planned, tmp_path: Path
     assert trainer.run() == FINISHED
     ((_, loss),) = losses(tmp_path / "a")
     assert loss == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_a_run_in_megatrons_order_goes_on_where_it_was_cut(prepared: Planned, tmp_path: Path) -> None:
+    """Other batches than the keyed order's, the same however the run is cut."""
+    whole = job(prepared, tmp_path / "whole", data_order="megatron")
+    assert Trainer(whole, 0, 1).run() == FINISHED
+    assert Trainer(job(prepared, tmp_path / "keyed"), 0, 1).run() == FINISHED
+    assert losses(tmp_path / "whole") != losses(tmp_path / "keyed")
+    fields = {"data_order": "megatron", "keep_steps": [30], "export_steps": [], "end_step": 30}
+    assert Trainer(job(prepared, tmp_path / "cut", **fields), 0, 1).run() == FINISHED
+    assert Trainer(job(prepared, tmp_path / "cut", data_order="megatron"), 0, 1).run() == FINISHED
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")

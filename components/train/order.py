@@ -1,0 +1,90 @@
+"""Which samples a run trains on, and where they are read from: the keyed order, or Megatron's."""
+
+from bisect import bisect_right
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from components.blend.megatron_order import MegatronBlend, MegatronSamples
+from components.blend.sampler import Sampler, SamplerPhase
+from components.blend.samples import Samples, open_samples
+from components.recipe.permutation import Indices
+from components.recipe.phase import Packing
+from components.train.job import TrainJob
+
+Place = tuple[str, Samples, int]
+"""A source, its samples, and which of them."""
+
+
+class Order(Protocol):
+    is_remote: bool
+    """Whether samples lie in an object store."""
+
+    def places(self, samples: Indices) -> list[Place]:
+        """Of the run's `samples`, all of one phase."""
+
+
+class KeyedOrder:
+    """The sampler's: a function of blends, seed and sample."""
+
+    def __init__(self, job: TrainJob) -> None:
+        opened: dict[tuple[str, int, Packing], Samples] = {}
+        self._samples: list[dict[str, Samples]] = []
+        for phase in job.phases:
+            geometry = phase.sequence_length, phase.packing
+            for name in phase.weights:
+                if (name, *geometry) not in opened:
+                    path = Path(job.sources[name].stream)
+                    opened[name, *geometry] = open_samples(path, Path(job.store), *geometry)
+            self._samples.append({name: opened[name, *geometry] for name in phase.weights})
+        self._sampler = Sampler(
+            [
+                SamplerPhase(
+                    weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
+                    samples_per_epoch={name: one.num_samples for name, one in samples.items()},
+                )
+                for phase, samples in zip(job.phases, self._samples, strict=True)
+            ],
+            job.seed,
+        )  # fmt: skip
+        self._phase_starts = [phase.first_sample for phase in job.phases]
+        self.is_remote = any(one.is_remote for one in opened.values())
+
+    def places(self, samples: Indices) -> list[Place]:
+        sources, positions = self._sampler.addresses(samples)
+        opened = self._samples[bisect_right(self._phase_starts, int(samples[0])) - 1]
+        names = [self._sampler.names[source] for source in sources.tolist()]
+        return [(name, opened[name], position) for name, position in zip(names, positions.tolist(), strict=True)]
+
+
+class MegatronOrder:
+    """What megatron-core would draw: each phase is a data set of its own."""
+
+    is_remote = False
+
+    def __init__(self, job: TrainJob) -> None:
+        self._job = job
+        self._phase_starts = [phase.first_sample for phase in job.phases]
+        self._phase = lru_cache(maxsize=1)(self._open)
+
+    def places(self, samples: Indices) -> list[Place]:
+        number = bisect_right(self._phase_starts, int(samples[0])) - 1
+        blend, opened = self._phase(number)
+        sources, positions = blend.addresses(samples - self._phase_starts[number])
+        names = [blend.names[source] for source in sources.tolist()]
+        return [(name, opened[name], position) for name, position in zip(names, positions.tolist(), strict=True)]
+
+    def _open(self, number: int) -> tuple[MegatronBlend, dict[str, Samples]]:
+        job, phase = self._job, self._job.phases[number]
+        blend = MegatronBlend(phase.weights, phase.num_samples)
+        opened: dict[str, Samples] = {
+            name: MegatronSamples(
+                Path(job.sources[name].stream), Path(job.store), phase.sequence_length, blend.requested[name], job.seed
+            )
+            for name in blend.names
+        }
+        return blend, opened
+
+
+def order_of(job: TrainJob) -> Order:
+    return MegatronOrder(job) if job.data_order == "megatron" else KeyedOrder(job)
