@@ -30,6 +30,9 @@ def bound_to_environment(study: dict[str, Any]) -> dict[str, Any]:
     sources, left_out = {}, list(study.get("left_out", []))
     files = part_files(set(BINDING.values()))
     for name, source in study["sources"].items():
+        if "mine" in source:
+            sources[name] = source
+            continue
         part = BINDING.get(name)
         if part is None or not has_enough(part, files[part]):
             left_out.append(name)

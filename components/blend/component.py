@@ -12,16 +12,23 @@ def prepare_text(plan: str) -> None:
     """
     from components.blend.contamination import read_evaluation_sets
     from components.blend.duplicates import find_duplicates
+    from components.blend.mining import mine
     from components.blend.shards import read_corpora
     from components.blend.text import prepare_text as prepare
     from components.launch.task import task
+    from components.recipe.source import GENERATED_ORIGINS, origin_of
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
-    for identity in planned.plan.generated_texts():
-        with task(planned.store, identity):
-            prepare(planned.plan, planned.store, identity)
     corpora = read_corpora(planned.corpora)
+    for origin, identity in planned.plan.texts.items():
+        if origin in GENERATED_ORIGINS:
+            with task(planned.store, identity):
+                prepare(planned.plan, planned.store, identity)
+    for name, source in planned.plan.sources_with_text().items():
+        if source.mine:
+            with task(planned.store, planned.plan.texts[origin_of(source)]):
+                mine(planned.plan, planned.store, corpora, name)
     if planned.plan.contamination is not None:
         with task(planned.store, planned.plan.contamination):
             read_evaluation_sets(planned.plan, planned.store, corpora)

@@ -1,9 +1,9 @@
 """Megatron's own order of samples, for runs that must see what a Megatron run saw.
 
-It is what megatron-core's GPTDataset and BlendedDataset do: documents are shuffled within all epochs but a short last one,
-the stream of them is cut into samples, samples are shuffled; of a blend's sources the one that is furthest behind its
-weight comes next. Unlike the keyed order it needs memory for every document and sample, and depends on how many samples
-are asked for, so runs of different lengths share nothing.
+It is what megatron-core's GPTDataset and BlendedDataset do: the documents of all epochs (but a short last one) are
+shuffled, the stream of them is cut into samples, samples are shuffled; of a blend's sources the one that is furthest
+behind its weight comes next. Unlike the keyed order it needs memory for every document and sample, and depends on how
+many samples are asked for, so runs of different lengths share nothing.
 """
 
 import math

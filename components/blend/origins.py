@@ -16,6 +16,7 @@ from components.blend.corpus_input import (
     read_corpus,
     token_file_digest,
 )
+from components.blend.embedder import TFIDF
 from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
 from components.blend.readers import can_be_split, kind_of
 from components.blend.remote_tokens import read_any_index
@@ -46,9 +47,7 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
     corpora: dict[str, Corpus] = {}
     read: list[CorpusInput] = []
     places: dict[tuple[str, str], str] = {}
-    with_text = {
-        name: source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out
-    }
+    with_text = recipe.sources_with_text()
     if len({origin_of(source) for source in with_text.values()} & set(GENERATED_ORIGINS)) > 1:
         raise BadInput(
             "`python:` and `environment:` both read the standard library: its text could be trained on and held out at "
@@ -63,6 +62,11 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
                 field=f"sources.{name}", given=f"the same as sources.{twin}",
                 allowed="one source; weights say how often",
             )  # fmt: skip
+        if source.mine:
+            if source.mine.embedder != TFIDF:
+                field = f"sources.{name}.mine.embedder"
+                digests[source.mine.embedder] = _checked_folder(source.mine.embedder, field, ("config.json",))
+            continue
         if origin in GENERATED_ORIGINS:
             if origin not in digests:
                 digests[origin] = origin_digest(origin, parts_of(recipe, origin))
@@ -123,7 +127,7 @@ def _check_fit(recipe: Recipe, model: Path, ids: int) -> None:
 
 def parts_of(recipe: Recipe, origin: str) -> list[str]:
     """The parts of an origin that the recipe's sources are."""
-    sources = [source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out]
+    sources = recipe.sources_with_text().values()
     return sorted({part_of(source) for source in sources if origin_of(source) == origin})
 
 

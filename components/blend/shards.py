@@ -9,7 +9,7 @@ from components.blend.readers import Piece, can_be_split
 from components.recipe.digest import Identity
 from components.recipe.identity import identity_of
 from components.recipe.plan import Plan
-from components.recipe.source import GENERATED_ORIGINS, origin_of, part_of
+from components.recipe.source import is_made, origin_of, part_of
 
 SHARD_BYTES = 256 * 2**20
 """Of input files, as they lie there. JSON lines that are not compressed are cut into shards, other files stay whole."""
@@ -46,7 +46,7 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
     if plan.contamination is not None and source.is_decontaminated:
         inputs["contamination"] = plan.contamination
     origin = origin_of(source)
-    if origin in GENERATED_ORIGINS:
+    if is_made(origin):
         config = {"part": part_of(source), "tiers": tiers}
         identity = _identity(config, inputs | {"text": plan.texts[origin]})
         return [Shard(source=name, number=0, identity=identity, pieces=(), num_bytes=0)]

@@ -78,7 +78,7 @@ def num_ids(tokenizer: Tokenizer) -> int:
 
 def _training_text(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> Iterator[str]:
     for name, source in plan.sources_with_text().items():
-        if source.token_file:
+        if source.token_file or source.mine:
             continue
         if origin_of(source) in corpora:
             yield from training_texts(corpora[origin_of(source)], name, source)

@@ -8,7 +8,7 @@ from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
-from components.recipe.source import GENERATED_ORIGINS, origin_of, part_of
+from components.recipe.source import is_made, origin_of, part_of
 from components.store.store import Store, read_json, write_json
 from components.train.run import model_folder, model_is_there
 
@@ -43,6 +43,7 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         parts={
             name: (part_of(source), [str(file) for file in _heldout(plan, store, name)])
             for name, source in plan.sources_with_text().items()
+            if not source.mine
         },
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
         bytes_per_source=recipe.evaluation.bytes_per_source,
@@ -74,6 +75,6 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
 
 def _heldout(plan: Plan, store: Store, source_name: str) -> list[Path]:
     source = plan.recipe.sources[source_name]
-    if origin_of(source) in GENERATED_ORIGINS:
+    if is_made(origin_of(source)):
         return [store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"]
     return heldout_files(plan, store, source_name)

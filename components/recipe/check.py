@@ -94,6 +94,7 @@ def check_recipe(recipe: Recipe) -> list[Problem]:
     return [
         *(problem for name in recipe.blends for problem in _check_blend(recipe, name)),
         *_check_circles(recipe),
+        *_check_mined(recipe),
         *_check_base(recipe),
         *_check_arms(recipe),
     ]
@@ -143,6 +144,18 @@ def _check_weights(recipe: Recipe, name: str, config: Explicit) -> Iterator[Prob
                 allowed="1 exactly (fractions such as 1/3 may be used)",
             ),
         )
+
+
+def _check_mined(recipe: Recipe) -> Iterator[Problem]:
+    """Sources that are mined from others need their text."""
+    for name, source in recipe.sources.items():
+        for field in ("sources", "like") if source.mine else ():
+            for number, other in enumerate(getattr(source.mine, field)):
+                place = ("sources", name, "mine", field, str(number))
+                if other not in recipe.sources:
+                    yield place, unknown("source", other, recipe.sources)
+                elif recipe.sources[other].mine or recipe.sources[other].token_file:
+                    yield place, BadInput("there is no text of it to mine", given=other, allowed="a source of text")
 
 
 def _check_circles(recipe: Recipe) -> Iterator[Problem]:

@@ -24,9 +24,10 @@ from components.recipe.recipe import Recipe, evaluation_origin
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
 from components.recipe.source import (
-    GENERATED_ORIGINS,
+    Mine,
     Source,
     SourceKey,
+    is_made,
     origin_of,
     part_of,
     reference_origin,
@@ -55,12 +56,14 @@ class _Expansion:
     def __init__(self, recipe: Recipe, input_digests: Mapping[str, str]) -> None:
         self.recipe, self.digests = recipe, input_digests
         self.resolver = Resolver(recipe.blends, recipe.sources, frozenset(recipe.left_out))
-        self.with_text = {
-            name: source for name, source in recipe.sources.items() if source.has_text and name not in recipe.left_out
-        }
-        self.texts = {origin_of(source): self._text(source) for source in self.with_text.values()}
-        self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in self.with_text.items()}
-        self.parts = {name: part_of(source) for name, source in self.with_text.items()}
+        self.with_text = recipe.sources_with_text()
+        self.texts: dict[str, Identity] = {}
+        for source in self.with_text.values():  # mined ones last
+            self.texts[origin_of(source)] = self._text(source)
+        # A mined source adds no text: neither the tokenizer nor the evaluation depends on it.
+        own = {name: source for name, source in self.with_text.items() if not source.mine}
+        self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in own.items()}
+        self.parts = {name: part_of(source) for name, source in own.items()}
         self.tokenizer = self._tokenizer()
         self.contamination = self._contamination()
         self.duplicates = {
@@ -127,8 +130,10 @@ class _Expansion:
 
     def _text(self, source: Source) -> Identity:
         """What the documents of a source's origin are, and which of them are held out."""
+        if source.mine:
+            return self._mined(source.mine)
         content, fraction = self.digests[origin_of(source)], self.recipe.heldout_fraction
-        if origin_of(source) in GENERATED_ORIGINS:
+        if is_made(origin_of(source)):
             return identity_of("text", {"content": content, "heldout_fraction": fraction})
         return identity_of(
             "text",
@@ -137,6 +142,18 @@ class _Expansion:
                 "on_error": source.on_error,
             },
         )  # fmt: skip
+
+    def _mined(self, config: Mine) -> Identity:
+        def texts(kind: str, names: list[str]) -> dict[str, Identity]:
+            with_text = [name for name in names if name in self.with_text]
+            return {f"{kind} {name}": self.texts[origin_of(self.with_text[name])] for name in with_text}
+
+        parts = {
+            name: part_of(self.with_text[name]) for name in (*config.sources, *config.like) if name in self.with_text
+        }
+        embedder = self.digests.get(config.embedder, config.embedder)
+        fields = {"nearest": config.nearest, "embedder": embedder, "parts": parts}
+        return identity_of("mined", fields, texts("from", config.sources) | texts("like", config.like))
 
     def _tokens(self, name: str, source: Source) -> Identity:
         """Of a source and its tiers: they are parts of the same token files."""

@@ -48,6 +48,9 @@ def load_study(path: Path) -> dict[str, Any]:
 
 def absolute_folders(study: dict[str, Any], folder: Path) -> None:
     for section in (*_children(study, "sources"), study.get("tokenizer"), study.get("model")):
+        mined = section.get("mine") if isinstance(section, dict) else None
+        if isinstance(mined, dict) and mined.get("embedder", "tfidf") != "tfidf":
+            mined["embedder"] = _absolute(mined["embedder"], folder)
         for field in PATH_FIELDS if isinstance(section, dict) else ():
             if field in section:
                 section[field] = _absolute(section[field], folder)

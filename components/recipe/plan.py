@@ -9,7 +9,7 @@ from components.recipe.digest import Identity
 from components.recipe.phase import Packing, StartMode
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
-from components.recipe.source import GENERATED_ORIGINS, Source, SourceKey, split_key
+from components.recipe.source import Source, SourceKey, is_made, split_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +193,7 @@ class Plan:
 
     def sources_with_text(self) -> dict[str, Source]:
         """The sources that documents are read from."""
-        sources = self.recipe.sources.items()
-        return {name: one for name, one in sources if one.has_text and name not in self.recipe.left_out}
+        return self.recipe.sources_with_text()
 
     def drawn_sources(self) -> list[SourceKey]:
         """What some blend of the study draws, in the order of the recipe's sources."""
@@ -211,8 +210,8 @@ class Plan:
         return found
 
     def generated_texts(self) -> list[Identity]:
-        """What the step `text` makes."""
-        return [text for origin, text in self.texts.items() if origin in GENERATED_ORIGINS]
+        """What the steps `text` and `mined` make."""
+        return [text for origin, text in self.texts.items() if is_made(origin)]
 
     def tokenised_sources(self) -> list[str]:
         """What token files are made of: what is drawn, and what the evaluation reads held-out text of."""

@@ -134,6 +134,16 @@ class Recipe(Config):
                 raise ValueError(f"batch_size {wrong[0]} cannot be divided over {pretrain.num_processes} num_processes")
         return self
 
+    def sources_with_text(self) -> dict[str, Source]:
+        """What there is text of, or tokens; a mined source where there is of what it is made from. Those come last."""
+        kept = {name: one for name, one in self.sources.items() if one.has_text and name not in self.left_out}
+        mined = {
+            name: one
+            for name, one in kept.items()
+            if one.mine and kept.keys() & set(one.mine.sources) and kept.keys() & set(one.mine.like)
+        }
+        return {name: one for name, one in kept.items() if not one.mine} | mined
+
     def phase_configs(self) -> dict[str, PhaseConfig]:
         if self.phases is not None:
             return self.phases

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from components.recipe.fields import Config, Epochs, Name, Tokens, at_most_one_of
 
+MINED = "mined"
 PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = GENERATED_ORIGINS = ("python", "environment")
 """Where documents come from that are made, and split, by the step `text`; others are read where they lie."""
 
@@ -22,6 +23,19 @@ class Tier(Config):
     """Which documents: a pattern over their names (the path inside the folder), as `long/*`."""
     best: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Only those that are most like the source's `reference`: this share of its tokens, by perplexity."""
+
+
+class Mine(Config):
+    """Documents of other sources that are nearest to QA documents."""
+
+    sources: Annotated[list[Name], Field(min_length=1)]
+    """What is mined: sources of text."""
+    like: Annotated[list[Name], Field(min_length=1)]
+    """The queries: sources whose documents say what is looked for."""
+    nearest: Annotated[int, Field(gt=0, le=1000)] = 3
+    """Documents that each query takes."""
+    embedder: str = "tfidf"
+    """tfidf (hashed, needs no model), or a sentence-transformers folder."""
 
 
 class Source(Config):
@@ -59,6 +73,8 @@ class Source(Config):
     reference: str | None = None
     """A folder of text of the quality that is wanted: documents are scored by their perplexity under a small n-gram
     model of it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
+    mine: Mine | None = None
+    """The source is mined from others (needs `pip install switchpoint[data]`); it has nothing held out."""
     tokens: Tokens | None = None
     """Training tokens, as far as they are known before the text is tokenised: blends by tokens or epochs, and moving
     what exceeds `max_epochs`, are worked out from this number; epochs are counted by what was tokenised, once it is."""
@@ -74,7 +90,10 @@ class Source(Config):
 
     @model_validator(mode="after")
     def _one_place(self) -> "Source":
-        if at_most_one_of(self, "python", "environment", "folder", "token_file") is None and self.tokens is None:
+        if (
+            at_most_one_of(self, "python", "environment", "folder", "token_file", "mine") is None
+            and self.tokens is None
+        ):
             raise ValueError(
                 "give `folder:` (a path), `token_file:` or `python:` (topics, docstrings, code, qa); or, for a plan "
                 "only, `tokens:`"
@@ -106,14 +125,21 @@ class Source(Config):
     @property
     def has_text(self) -> bool:
         """Whether there is something to train on: text, or tokens."""
-        return bool(self.python or self.environment or self.folder or self.token_file)
+        return bool(self.python or self.environment or self.folder or self.token_file or self.mine)
 
 
 def origin_of(source: Source) -> str:
     """Where a source's text is split into train and held-out: all parts of Python are split as one."""
     if source.python:
         return PYTHON_ORIGIN
+    if source.mine:
+        return f"{MINED} {' '.join(source.mine.sources)} like {' '.join(source.mine.like)} {source.mine.nearest}"
     return ENVIRONMENT_ORIGIN if source.environment else str(source.folder or source.token_file)
+
+
+def is_made(origin: str) -> bool:
+    """Whether a step writes the origin's documents into the store; others are read where they lie."""
+    return origin in GENERATED_ORIGINS or origin.startswith(f"{MINED} ")
 
 
 def reference_origin(source: Source) -> str:
