@@ -17,8 +17,9 @@ from components.plan.data import plan_data
 from components.recipe.errors import BadInput
 from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe, recipe_path
+from components.recipe.recipe import evaluation_origin
 from components.recipe.scale import scaled_to_cpu
-from components.recipe.source import origin_of
+from components.recipe.source import origin_of, reference_origin
 from components.store.store import Store
 
 SLOW_SECONDS = 20
@@ -57,6 +58,18 @@ def _recipes() -> list[dict[str, Any]]:
         "sized": {"by": "tokens", "sources": ["code", "qa"], "temperature": 2.0},
     }  # fmt: skip
     everything["model"]["pretrain"]["batch_size"] = 8
+    everything["sources"] |= {
+        "web": {
+            "folder": "web", "text_field": "content", "metadata_fields": ["language"], "on_error": "skip",
+            "filters": ["c4_quality"], "deduplicate": "minhash", "decontaminate": True, "reference": "good",
+            "tiers": {"high": {"tokens": 9_000, "best": 0.2}},
+        },
+        "megatron": {"token_file": "s3://bucket/corpus", "heldout": "valid"},
+        "mined": {"mine": {"sources": ["web"], "like": ["qa"], "nearest": 2, "embedder": "tfidf"}},
+    }  # fmt: skip
+    everything["blends"]["long"] = {"web": {"weight": 0.5, "tier": "high"}, "mined": 0.25, "megatron": 0.25}
+    everything["phases"]["long"] |= {"blend": "long", "packing": "best_fit"}
+    everything |= {"document_mask": True, "data_order": "keyed", "evaluation_sets": {"mmlu": "mmlu"}}
     return [*read, everything]
 
 
@@ -121,9 +134,11 @@ def _plan(study: dict[str, Any], root: Path) -> bool:
     try:
         recipe = parse_recipe(study, "recipe.yaml")
         digests = {origin_of(source): "content" for source in recipe.sources.values()}
+        digests |= {reference_origin(source): "content" for source in recipe.sources.values() if source.reference}
+        digests |= {evaluation_origin(folder): "content" for folder in recipe.evaluation_sets.values()}
         folders = [recipe.tokenizer.folder, recipe.model.folder]
         plan = expand(recipe, digests | {str(folder): "content" for folder in folders}, "recipe.yaml")
-        json.dumps(plan_data(plan, Store(root), {}, lambda _: False))
+        json.dumps(plan_data(plan, Store(root), {}, {}, lambda _: False))
     except BadInput as error:
         return _told(error, "recipe.yaml: ")
     for arm in plan.arms:
