@@ -116,7 +116,11 @@ class Watch:
 def labels(plan: Plan) -> dict[str, str]:
     """What each output is, in a few words, by its digest."""
     found = {identity.digest: identity.step for identity in plan.identities()}
-    found |= {identity.digest: f"tokens of {name}" for name, identity in plan.tokens.items()}
+    found |= {plan.tokens[name].digest: f"tokens of {name}" for name in plan.tokenised_sources()}
+    found |= {identity.digest: f"copies in {name}" for name, identity in plan.duplicates.items()}
+    found |= {identity.digest: f"scorer of {name}" for name, identity in plan.scorers.items()}
+    if plan.contamination is not None:
+        found[plan.contamination.digest] = "evaluation sets"
     found |= {digest: f"blend {phase.blend}" for digest, phase in plan.blends.items()}
     found |= {run.identity.digest: _run_label(plan, run) for run in plan.runs}
     found |= {arm.evaluation.digest: f"evaluation of {arm.run_name}" for arm in plan.arms}

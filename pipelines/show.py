@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from components.plan.data import left_out
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.report import results
@@ -75,6 +76,8 @@ def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     for failure in failures:
         console.print(f"failed: {failure['step']} {failure['digest']}", style="bold red", highlight=False)
         console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)
+    for line in left_out(plan, store):
+        console.print(f"note: {line}", style="yellow", highlight=False, markup=False)
     page = store.path(plan.report) / "report.html"
     saved = read_json(store.path(plan.report) / "report.json") or {"rows": [], "compare": []}
     if page.exists():

@@ -48,7 +48,7 @@ def plan_data(
         "left_out": list(plan.recipe.left_out),
         "bound": {name: one.environment for name, one in plan.sources_with_text().items() if one.environment},
         "over_budget": over_budget(plan),
-        "warnings": _warnings(plan, epochs, sizes, measured),
+        "warnings": _warnings(plan, store, epochs, sizes, measured),
         "cached": [identity.path for identity in identities if identity.digest in done],
         "missing": [
             {"output": identity.path, "why": store.why(identity)}
@@ -95,7 +95,11 @@ def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int], packed: Pack
 
 
 def _warnings(
-    plan: Plan, epochs: dict[str, dict[str, float]], sizes: dict[SourceKey, int], measured: dict[SourceKey, int]
+    plan: Plan,
+    store: Store,
+    epochs: dict[str, dict[str, float]],
+    sizes: dict[SourceKey, int],
+    measured: dict[SourceKey, int],
 ) -> list[str]:
     """What works and should be looked at all the same."""
     found: list[str] = []
@@ -117,6 +121,7 @@ def _warnings(
     for (run, source), tokens in moved.items():
         cap = float(plan.recipe.sources[source].max_epochs or 0)
         found.append(f"{source} reaches its max_epochs {cap:g} in {run}: {tokens:,} tokens went to the other sources")
+    found += left_out(plan, store)
     unknown = [key for key in plan.drawn_sources() if key not in sizes]
     if unknown:
         found.append(f"not tokenised yet, so epochs are unknown: {', '.join(unknown)}")
@@ -134,4 +139,17 @@ def _warnings(
         found.append(
             "the environment's text is larger than the paper's sources at this scale: it is repeated less often"
         )
+    return found
+
+
+def left_out(plan: Plan, store: Store) -> list[str]:
+    """What the tokenised sources lack, and why: nothing is silently dropped."""
+    found = []
+    for name in plan.tokenised_sources():
+        record = store.record(plan.tokens[name])
+        outputs = record["outputs"] if record else {"dropped": {}, "skipped": {}}
+        for counts, what in ((outputs["dropped"], "left out"), (outputs["skipped"], "not readable")):
+            if counts:
+                reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+                found.append(f"documents of {name} {what}: {sum(counts.values()):,} ({reasons})")
     return found

@@ -4,6 +4,7 @@ import html
 from pathlib import Path
 from string import Template
 
+from components.plan.data import left_out
 from components.recipe.plan import Plan
 from components.report import plots
 from components.report.results import HIGHER_IS_BETTER, Row, curve, score_names
@@ -22,7 +23,7 @@ def render(plan: Plan, store: Store, found: list[Row], table: Table, commands: l
         curves=plots.curves(plan, by_arm),
         blends=plots.blends(plan),
         bound=_bound(plan),
-        cards=_cards(plan),
+        cards=_cards(plan, store),
         plan=_plan_table(plan, found),
         sharing=_sharing(plan),
         commands=html.escape("\n".join(commands)),
@@ -81,12 +82,13 @@ def _bound(plan: Plan) -> str:
     return html.escape(" ".join(said))
 
 
-def _cards(plan: Plan) -> str:
-    """Links that hold while the report lies in its store."""
+def _cards(plan: Plan, store: Store) -> str:
+    """What was left out, and links that hold while the report lies in its store."""
     outputs = {name: plan.tokens[name] for name in plan.tokenised_sources()}
     outputs |= {f"blend {phase.blend}": phase.blend_identity for phase in plan.blends.values()}
     links = [f'<a href="../../{one.path}/card.html">{html.escape(name)}</a>' for name, one in outputs.items()]
-    return f"Data cards, in the store: {', '.join(links)}."
+    said = [f"{html.escape(line[0].upper() + line[1:])}." for line in left_out(plan, store)]
+    return " ".join([*said, f"Data cards, in the store: {', '.join(links)}."])
 
 
 def _plan_table(plan: Plan, found: list[Row]) -> str:

@@ -41,7 +41,10 @@ def _blends(row: Row) -> str:
 
 def _cell(row: Row, name: str) -> str:
     score = row.scores.get(name)
-    return f"{score['value']:.3f} ± {INTERVAL * score['stderr']:.3f}" if score else ""
+    if not score:
+        return ""
+    # One example tells nothing about the noise.
+    return f"{score['value']:.3f}" + (f" ± {INTERVAL * score['stderr']:.3f}" if score["n"] > 1 else "")
 
 
 def markdown(table: Table) -> str:
