@@ -53,6 +53,11 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
             "dropped": _added(outputs, "dropped"),
             "skipped": _added(outputs, "skipped"),
             "skipped_places": [place for output in outputs for place in output["skipped_places"]][:100],
+            "engine_differences": [
+                record["environment"]["engine_difference"]
+                for record in records
+                if record is not None and "engine_difference" in record["environment"]
+            ],
             "shards": [shard.identity.path for shard in shards],
         }
         tokenizer, _ = load_tokenizer(store.path(plan.tokenizer))

@@ -148,6 +148,9 @@ def left_out(plan: Plan, store: Store) -> list[str]:
     for name in plan.tokenised_sources():
         record = store.record(plan.tokens[name])
         outputs = record["outputs"] if record else {"dropped": {}, "skipped": {}}
+        differences = outputs.get("engine_differences", [])
+        if differences:
+            found.append(f"{len(differences)} shards of {name} were tokenised again by tokenizers: {differences[0]}")
         for counts, what in ((outputs["dropped"], "left out"), (outputs["skipped"], "not readable")):
             if counts:
                 reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))

@@ -17,13 +17,14 @@ from tokenizers import Tokenizer, processors
 
 from components.blend import encoder, shards
 from components.blend.blend import build_blends, source_tokens
-from components.blend.corpus import Corpus, document_hash
+from components.blend.corpus import Corpus, CorpusFile, document_hash
 from components.blend.encoder import FastEncoder, ReferenceEncoder, leading_ids, open_encoder
 from components.blend.groups import groups, tokenise_group
 from components.blend.join import heldout_files, stream_path
 from components.blend.samples import ConcatenatedSamples
 from components.blend.token_file import read_token_file
 from components.blend.tokenizer import load_tokenizer, train_tokenizer
+from components.plan.data import left_out
 from components.plan.run import check_study
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
@@ -131,6 +132,24 @@ def test_the_shards_are_the_same_whatever_the_number_of_workers_and_tasks(
     assert whole.run().tokens("prose") == alone.tokens("prose")
 
 
+def test_the_layout_depends_on_the_files_alone_and_tasks_are_at_most_a_hundred(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 100)
+    sizes = {"a.jsonl": 250, "b.txt": 40, "c.txt": 50, "d.parquet": 300, "e.jsonl.gz": 120, "f.txt": 10}
+    listed = tuple(CorpusFile(name=name, num_bytes=size, digest="", version=()) for name, size in sizes.items())
+    found = [
+        ([(piece.name, piece.start, piece.end) for piece in pieces], size)
+        for pieces, size in shards.layout(Corpus(folder="", files=listed, heldout_below=0))
+    ]
+    assert found == [
+        ([("a.jsonl", 0, 100)], 100), ([("a.jsonl", 100, 200)], 100), ([("a.jsonl", 200, 250)], 50),
+        ([("b.txt", 0, None), ("c.txt", 0, None)], 90), ([("d.parquet", 0, None)], 300),
+        ([("e.jsonl.gz", 0, None)], 120), ([("f.txt", 0, None)], 10),
+    ]  # fmt: skip
+    assert [shards.groups_of(one) for one in ([], [5], [2**30] * 3, [2**28] * 8, [2**40] * 500)] == [0, 1, 3, 2, 100]
+
+
 def test_a_lost_shard_is_written_again_and_no_other(
     study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +222,9 @@ def test_a_difference_of_the_fast_engine_is_reported_and_the_shard_done_again(
     assert record is not None
     assert record["environment"]["engine"] == "tokenizers"
     assert "fastokens differs from tokenizers" in record["environment"]["engine_difference"]
+    (note,) = [line for line in left_out(other.plan, other.store) if "prose" in line]
+    assert note.startswith("1 shards of prose were tokenised again by tokenizers: fastokens differs")
+    assert left_out(right.plan, right.store) == []
 
 
 def test_both_engines_give_the_same_ids_and_a_sample_is_compared_all_along(
