@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from components.plan.data import left_out
@@ -16,6 +17,9 @@ from components.store.store import Store, read_json
 from components.tracking.study import Logged
 from components.train.run import run_is_done
 from pipelines.progress import labels
+
+WIDEST = 100_000
+"""Characters: a table is measured without a limit."""
 
 
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
@@ -49,7 +53,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
 def print_scores(table: Table, console: Console) -> None:
     """Arms as lines; where the scores are too many for the console's width, scores as lines."""
     shown = _grid(table.header, table.lines, left=2)
-    if console.measure(shown).maximum > console.width:
+    if Measurement.get(console, console.options.update(max_width=WIDEST), shown).maximum > console.width:
         length = len(table.header)
         columns = [table.header, *([*line, *[""] * (length - len(line))] for line in table.lines)]
         header, *lines = [list(cells) for cells in zip(*columns, strict=True)]

@@ -4,36 +4,45 @@ from components.blend.card import write_blend_card
 from components.blend.join import join_shards, stream_path
 from components.blend.shards import Corpora
 from components.blend.streams import num_packed, pack_stream
+from components.launch.task import sole_task
 from components.recipe.epochs import check_sources
-from components.recipe.plan import Plan
+from components.recipe.plan import Phase, Plan
 from components.recipe.source import SourceKey, split_key
 from components.store.store import Store
 
 
 def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> None:
     """Writes the record of every blend: what the sampler draws from. Raises BadInput for a source too small."""
+    packed = plan.packed_lengths()
     for name in plan.tokenised_sources():
-        join_shards(plan, store, corpora, name)
-    for key, lengths in plan.packed_lengths().items():
-        for length in sorted(lengths):
-            pack_stream(stream_path(plan, store, key), store.root, length)
+        with sole_task(store, f"join-{plan.tokens[name].digest}"):  # another study may draw from it too
+            join_shards(plan, store, corpora, name)
+            for key in [key for key in packed if split_key(key)[0] == name]:
+                for length in sorted(packed[key]):
+                    pack_stream(stream_path(plan, store, key), store.root, length)
     num_tokens = source_tokens(plan, store)
     check_sources(plan, num_tokens, file, packed=packed_samples(plan, store))
     for phase in plan.blends.values():
         identity = phase.blend_identity
-        if store.is_done(identity):
-            continue
-        with store.output(identity) as folder:
-            sources = {
+        with sole_task(store, f"weigh-{identity.digest}"):
+            _write_blend(plan, store, phase, num_tokens)
+
+
+def _write_blend(plan: Plan, store: Store, phase: Phase, num_tokens: dict[SourceKey, int]) -> None:
+    identity = phase.blend_identity
+    if store.is_done(identity):
+        return
+    with store.output(identity) as folder:
+        sources = {
                 key: {
                     "weight": str(weight), "tokens": num_tokens[key],
                     "stream": str(stream_path(plan, store, key).relative_to(store.root)),
                 }
                 for key, weight in phase.weights.items()
             }  # fmt: skip
-            cards = {key: store.path(plan.tokens[key]) / "card.json" for key in phase.weights}
-            write_blend_card(folder, phase.blend, phase.weights, cards)
-            store.write_record(identity, folder, {"sources": sources})
+        cards = {key: store.path(plan.tokens[key]) / "card.json" for key in phase.weights}
+        write_blend_card(folder, phase.blend, phase.weights, cards)
+        store.write_record(identity, folder, {"sources": sources})
 
 
 def packed_samples(plan: Plan, store: Store) -> dict[tuple[SourceKey, int], int]:

@@ -13,6 +13,9 @@ import fsspec
 from components.blend.folder_text import text_files
 from components.recipe.errors import BadInput
 
+CHECKSUMS = ("ETag", "etag", "md5Hash", "checksum")
+TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+"""What object stores say of a file, by their different names."""
 HASH_RANGE = 2**64
 ALL_HELDOUT = HASH_RANGE
 """Of a corpus that is held out as a whole."""
@@ -93,14 +96,21 @@ def version_of(folder: str, name: str) -> tuple[Any, ...]:
 
 
 def _remote_version(info: dict[str, Any]) -> tuple[Any, ...]:
-    checksum = next((info[key] for key in ("ETag", "etag", "md5Hash", "checksum") if key in info), "")
-    return int(info["size"]), str(checksum).strip('"')
+    for keys, kind in ((CHECKSUMS, "sum"), (TIMES, "time")):
+        for key in keys:
+            if info.get(key):
+                return int(info["size"]), f"{kind} {info[key]}".replace('"', "")
+    return int(info["size"]), ""
 
 
 def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]]:
     """(name, bytes, what changes when the content does) of each file, by name. Raises BadInput."""
     if not is_remote(folder):
-        return [(name, *_local_version(path, field)) for name, path in text_files(Path(folder), field)]
+        listed = [(name, *_local_version(path, field)) for name, path in text_files(Path(folder), field)]
+        for name, *_ in listed:
+            if any("\udc80" <= letter <= "\udcff" for letter in name):  # how Python carries other bytes
+                raise BadInput("a file's name is not UTF-8", file=folder, field=field, given=ascii(name))
+        return listed
     try:
         system, root = remote(folder)
         found = system.find(root, detail=True)
@@ -112,7 +122,7 @@ def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]
         ) from None
     listed = []
     for path, info in sorted(found.items()):
-        name = path[len(root) :].lstrip("/")
+        name = path[len(root) :].removeprefix("/")
         if name and not any(part.startswith(".") for part in name.split("/")):
             listed.append((name, int(info["size"]), _remote_version(info)))
     if not listed:
@@ -137,11 +147,11 @@ class FileDigests:
 
     def of(self, folder: str, name: str, version: tuple[Any, ...]) -> str:
         """A local file is read through; an object store's own checksum is taken as it is, where it has one."""
-        if is_remote(folder) and version[-1]:
+        if str(version[-1]).startswith("sum "):
             return hashlib.sha256(repr(version).encode()).hexdigest()[:32]
         place = f"{folder}/{name}"
         kept = self.known.get(place)
-        if kept is None or kept[:-1] != list(version):
+        if kept is None or kept[:-1] != list(version) or not version[-1]:
             with open_file(folder, name) as file:
                 kept = [*version, hashlib.file_digest(file, "sha256").hexdigest()[:32]]  # type: ignore[arg-type]
             self.known[place] = kept

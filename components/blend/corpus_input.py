@@ -11,6 +11,7 @@ from components.blend.corpus import (
     Corpus,
     CorpusFile,
     FileDigests,
+    check_unchanged,
     document_hash,
     heldout_bound,
     is_remote,
@@ -54,7 +55,7 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     sizes: list[tuple[int, int]] = []
     names: dict[int, str] = {}
     taken, bound = 0, None
-    for document in corpus_documents(corpus, source, field):
+    for document in corpus_documents(corpus, source, field, planning=True):
         key, size = document_hash(document.text), len(document.text.encode())
         sizes.append((key, size))
         names.setdefault(key, document.name)
@@ -80,7 +81,7 @@ def read_aside(folder: str, source: Source, field: str, file_digests: FileDigest
     holds no document.
     """
     corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=0)
-    if next(corpus_documents(corpus, source, field, whole_row), None) is None:
+    if next(corpus_documents(corpus, source, field, whole_row, planning=True), None) is None:
         raise BadInput("the folder holds no document", file=folder, field=field)
     return corpus
 
@@ -117,8 +118,13 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
             yield document.text
 
 
-def corpus_documents(corpus: Corpus, source: Source, field: str, whole_row: bool = False) -> Iterator[CorpusDocument]:
-    """The documents of all files; what cannot be read is left out where the recipe says so."""
+def corpus_documents(
+    corpus: Corpus, source: Source, field: str, whole_row: bool = False, planning: bool = False
+) -> Iterator[CorpusDocument]:
+    """The documents of all files; what cannot be read is left out where the recipe says so.
+
+    Raises BadInput where a file is not the one that was planned, except while it is being planned.
+    """
 
     def refuse(problem: BadInput) -> None:
         if source.on_error == "refuse":
@@ -126,6 +132,8 @@ def corpus_documents(corpus: Corpus, source: Source, field: str, whole_row: bool
 
     options = TextOptions(text_field=source.text_field, whole_row=whole_row)
     for file in corpus.files:
+        if not planning:
+            check_unchanged(corpus.folder, file)
         yield from read_piece(corpus, Piece(name=file.name, digest=file.digest), options, refuse)
 
 

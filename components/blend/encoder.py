@@ -59,6 +59,8 @@ class FastEncoder:
 
         self.tokenizer, _ = load_tokenizer(folder)
         self.fast = fastokens.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.fast.no_truncation()
+        self.fast.no_padding()
         self.compared_documents = self.compared_characters = 0
 
     def encode(self, texts: Sequence[str]) -> Batch:
@@ -69,7 +71,7 @@ class FastEncoder:
 
     def _compare(self, texts: Sequence[str], batch: Batch) -> None:
         """All documents at first, then one of each batch; the beginning of one where all are long."""
-        sampled = False
+        sampled, before = False, self.compared_documents
         for number, text in enumerate(texts):
             begun = self.compared_characters >= FIRST_CHARACTERS
             if sampled:
@@ -78,8 +80,8 @@ class FastEncoder:
                 begin = int(batch.ends[number - 1]) if number else 0
                 self._compare_one(text, batch.ids[begin : batch.ends[number]])
                 sampled = begun
-        if not self.compared_documents:
-            start = texts[0][:FIRST_CHARACTERS]
+        if self.compared_documents == before:
+            start = texts[0][:SAMPLE_CHARACTERS]
             self._compare_one(start, np.array(self.fast.encode(start, add_special_tokens=False).ids, dtype=np.uint32))
 
     def _compare_one(self, text: str, ids: Ids) -> None:

@@ -23,6 +23,9 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
     """Writes a source's record and streams from its shards' records, unless the store has them. Raises BadInput."""
     identity, source = plan.tokens[name], plan.recipe.sources[name]
     if store.is_done(identity):
+        if source.token_file:  # the same tokens may lie elsewhere now
+            total = int(read_any_index(source.token_file)[1].sum(dtype=np.int64))
+            write_stream(store.path(identity) / STREAMS / WHOLE, [(source.token_file, total)])
         return
     shards = shards_of(plan, corpora, name)
     records = [store.record(shard.identity) for shard in shards]
@@ -90,14 +93,14 @@ def _check_not_empty(
         if not sum(tokens for _, tokens in entries):
             if tier != WHOLE:
                 raise BadInput(
-                    "the tier's pattern fits no training document", field=f"sources.{name}.tiers.{tier}.documents",
+                    "the tier holds no training document", field=f"sources.{name}.tiers.{tier}",
                     given=source.tiers[tier].documents, allowed="a pattern over the documents' names, as `long/*`",
                 )  # fmt: skip
             raise BadInput("no training document is left", field=f"sources.{name}", given=str(source.folder))
     if (source.folder or source.token_file) and not any(output["heldout_documents"] for output in outputs):
         raise BadInput(
             "no document is held out", field="heldout_fraction", given=plan.recipe.heldout_fraction,
-            allowed=f"a larger fraction, so that a document of sources.{name} falls to the held-out side",
+            allowed=f"a larger fraction, or rules that leave a held-out document of sources.{name}",
         )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ class NgramModel:
             longer = (1 - BACK_OFF) * np.minimum(1, seen / np.maximum(context, 1)) + BACK_OFF * probability[order:]
             probability[order:] = np.where(known, longer, probability[order:])
         logs = np.concatenate([[0.0], np.cumsum(np.log(probability))])
-        return np.exp((logs[begins] - logs[ends]) / np.maximum(1, ends - begins))
+        found = np.exp((logs[begins] - logs[ends]) / np.maximum(1, ends - begins))
+        return np.where(ends > begins, found, np.inf)
 
     def save(self, path: Path) -> None:
         np.savez(path, singles=self.singles, pairs=self.pairs, triples=self.triples)

@@ -1,25 +1,25 @@
 """The step `scorer`: a model of a reference corpus, and the perplexities that bound a source's tiers."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from components.blend.corpus import document_hash
 from components.blend.corpus_input import SAMPLE_BYTES, corpus_documents
-from components.blend.encoder import Batch, open_encoder
+from components.blend.encoder import Batch, EngineDiffers, ReferenceEncoder, open_encoder
 from components.blend.perplexity import NgramModel, bound_of_best
 from components.blend.readers import CorpusDocument
 from components.blend.shards import Corpora
 from components.blend.tokenizer import load_tokenizer, num_ids
+from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
 from components.recipe.source import origin_of, reference_origin
 from components.store.store import Store
 
 REFERENCE_BYTES = 256 * 2**20
 """Of the reference corpus are read, from its beginning."""
-BATCH_DOCUMENTS = 256
+BATCH_DOCUMENTS, BATCH_CHARACTERS = 256, 4 * 2**20
 MODEL = "ngrams.npz"
 
 
@@ -47,6 +47,8 @@ def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
     for batch in _encoded(folder, training):
         scores.append(model.perplexities(batch.ids, batch.ends))
         sizes.append(np.diff(batch.ends, prepend=0))
+    if not scores:
+        raise BadInput("no training document to score", field=f"sources.{name}.reference", given=corpus.folder)
     bounds = {
         tier: bound_of_best(np.concatenate(scores), np.concatenate(sizes), config.best)
         for tier, config in source.tiers.items()
@@ -75,6 +77,20 @@ def _first(documents: Iterable[CorpusDocument], num_bytes: int) -> Iterator[str]
 
 def _encoded(folder: Path, texts: Iterable[str]) -> Iterator[Batch]:
     encoder = open_encoder(folder)
-    texts = iter(texts)
-    while batch := list(islice(texts, BATCH_DOCUMENTS)):
-        yield encoder.encode(batch)
+    for batch in _batches(texts):
+        try:
+            yield encoder.encode(batch)
+        except EngineDiffers:
+            encoder = ReferenceEncoder(folder)
+            yield encoder.encode(batch)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == BATCH_DOCUMENTS or sum(map(len, batch)) >= BATCH_CHARACTERS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -12,7 +12,7 @@ from typing import IO, Any
 import orjson
 import zstandard
 
-from components.blend.corpus import Corpus, document_hash, open_file
+from components.blend.corpus import Corpus, document_hash, is_remote, open_file
 from components.recipe.errors import BadInput
 
 PARQUET_ROWS = 64
@@ -80,7 +80,8 @@ def read_piece(corpus: Corpus, piece: Piece, options: TextOptions, refuse: Refus
                 yield from _jsonl(file, corpus, piece, options, refuse)
             else:
                 yield from _text(file, corpus, piece, options, refuse)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+        # Other errors of reading are the machine's or the network's: they end the work, whatever `on_error` says.
         refuse(BadInput(f"the file cannot be read to its end: {error}", file=_shown(corpus, piece)))
 
 
@@ -167,6 +168,8 @@ def _jsonl(
             bad("not a JSON object", given=repr(line[:60])[1:], allowed=f'{{"{options.text_field}": ...}}')
             continue
         text = _strings(row) if options.whole_row else row.get(options.text_field)
+        if options.whole_row and not text:
+            continue
         if not isinstance(text, str) or not text:
             _bad_text(bad, text, options, list(row))
             continue
@@ -174,6 +177,14 @@ def _jsonl(
         yield CorpusDocument(name=name, text=text, metadata=tuple(row.get(key) for key in options.metadata_fields))
     if not found and by_line:
         refuse(BadInput("the file is empty", file=_shown(corpus, piece), allowed="documents; or remove the file"))
+
+
+def _cell(cell: Any) -> Any:
+    """A value of a column; what is not UTF-8 is none."""
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        return None
 
 
 def _strings(value: Any) -> str:
@@ -243,8 +254,10 @@ def _parquet(
         schema = table.schema_arrow
         if options.whole_row:
             for batch in table.iter_batches(batch_size=PARQUET_ROWS):
-                for number, values in enumerate(batch.to_pylist()):
-                    yield CorpusDocument(name=f"{piece.name}#{row + number}", text=_strings(values))
+                for number in range(batch.num_rows):
+                    whole = _strings([_cell(batch.column(name)[number]) for name in schema.names])
+                    if whole:
+                        yield CorpusDocument(name=f"{piece.name}#{row + number}", text=whole)
                 row += batch.num_rows
             return
         if options.text_field not in schema.names:
@@ -263,7 +276,7 @@ def _parquet(
             refuse(BadInput("the file is empty", file=shown, allowed="documents; or remove the file"))
         metadata = [name for name in options.metadata_fields if name in schema.names]
         for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=[options.text_field, *metadata]):
-            others = {name: batch.column(name).to_pylist() for name in metadata}
+            others = {name: [_cell(cell) for cell in batch.column(name)] for name in metadata}
             for number, cell in enumerate(batch.column(options.text_field)):
                 try:
                     text = cell.as_py()
@@ -279,5 +292,7 @@ def _parquet(
                     values = tuple(others[key][number] if key in others else None for key in options.metadata_fields)
                     yield CorpusDocument(name=f"{piece.name}#{row}", text=text, metadata=values)
                 row += 1
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or is_remote(corpus.folder)):
+            raise  # of reading; pyarrow's own, for pages that are not whole, have no number
         refuse(BadInput(f"not a whole Parquet file: {str(error).splitlines()[0]}", file=shown))

@@ -38,8 +38,9 @@ class RangeCache:
             if found is not None and not (found.done() and found.exception()):
                 self._ranges.move_to_end(key)
                 return found
+            if found is None:
+                self._room -= end - start
             found = self._ranges[key] = self._pool.submit(read_range, url, start, end)
-            self._room -= end - start
             while self._room < 0 and len(self._ranges) > 1:
                 (_, old_start, old_end), _ = self._ranges.popitem(last=False)
                 self._room += old_end - old_start

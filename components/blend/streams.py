@@ -1,6 +1,8 @@
 """The streams of a source: its token files one after another, and those of each of its tiers."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,17 @@ from components.blend.remote_tokens import read_any_index
 
 def write_stream(path: Path, entries: list[tuple[str, int]]) -> None:
     """PATH.files.npy and PATH.ends.npy: what a reader needs, without reading any index. Paths as they are given."""
-    np.save(path.with_name(path.name + ".files.npy"), np.array([prefix.encode() for prefix, _ in entries], dtype="S"))
     ends = np.cumsum([tokens for _, tokens in entries], dtype=np.int64)
-    np.save(path.with_name(path.name + ".ends.npy"), ends)
+    _save(path.with_name(path.name + ".ends.npy"), ends)
+    prefixes = np.array([prefix.encode() for prefix, _ in entries], dtype="S")
+    _save(path.with_name(path.name + ".files.npy"), prefixes)
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    """Complete or not at all."""
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    np.save(beside, array)
+    beside.replace(path)
 
 
 def pack_stream(path: Path, root: Path, sequence_length: int) -> None:
@@ -29,10 +39,7 @@ def pack_stream(path: Path, root: Path, sequence_length: int) -> None:
         )
         for prefix in map(bytes.decode, file_prefixes(path))
     ]
-    ends = np.cumsum(counts, dtype=np.int64)
-    beside = path.with_name(f".{path.name}.packed.npy")
-    np.save(beside, ends)
-    beside.replace(packed_ends(path, sequence_length))
+    _save(packed_ends(path, sequence_length), np.cumsum(counts, dtype=np.int64))
 
 
 def num_packed(path: Path, sequence_length: int) -> int | None:

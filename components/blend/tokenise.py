@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
@@ -136,7 +136,7 @@ def _begin_worker(num_threads: int) -> None:
 def _error_of(work: ShardWork) -> Exception | None:
     try:
         write_shard(work)
-    except (BadInput, OSError, RuntimeError) as error:
+    except Exception as error:  # told with its source; the other shards go on
         return error
     return None
 
@@ -174,7 +174,6 @@ class _ShardWriter:
         self.work, self.encoder, self.folder = work, encoder, folder
         tokenizer, self.end_of_document = load_tokenizer(work.tokenizer)
         self.vocab_size = num_ids(tokenizer)
-        self.options = replace(work.options, max_document_bytes=encoder.max_document_bytes)
         self.leading = np.array(leading_ids(tokenizer), dtype=np.uint32)
         self.scorer = load_scorer(work.scorer) if work.scorer else None
         self.bounds = read_json(work.scorer / RECORD)["outputs"]["bounds"] if work.scorer else {}
@@ -248,12 +247,24 @@ class _ShardWriter:
             return
         assert self.work.corpus is not None
         left_out = frozenset(np.load(self.work.duplicates).tolist()) if self.work.duplicates else frozenset()
-        documents = shard_documents(self.work.corpus, self.work.shard, self.options, self._refuse)
+        documents = shard_documents(self.work.corpus, self.work.shard, self.work.options, self._refuse)
         for ordinal, document in enumerate(documents):
+            # The limit of the engine comes after the count: copies were counted without it.
             if ordinal in left_out:
                 self._drop("duplicate")
+            elif self._is_too_long(document.text):
+                self._refuse(
+                    BadInput(
+                        "the document is too long for the tokenizer", file=f"{self.work.corpus.folder}/{document.name}",
+                        allowed=f"at most {self.encoder.max_document_bytes:,} bytes",
+                    )
+                )  # fmt: skip
             else:
                 yield document
+
+    def _is_too_long(self, text: str) -> bool:
+        limit = self.encoder.max_document_bytes
+        return 4 * len(text) > limit and len(text.encode()) > limit
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -301,6 +312,7 @@ class _ShardWriter:
         tiers = [
             tier
             for tier, config in self.work.tiers.items()
-            if fnmatchcase(name, config.documents) and (config.best is None or score <= self.bounds[tier])
+            if any(fnmatchcase(one, config.documents) for one in (name, name.partition("#")[0]))
+            and (config.best is None or score <= self.bounds[tier])
         ]
         return "+".join(sorted(tiers)) or WHOLE

@@ -59,6 +59,9 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises plain Exception
         raise BadInput(f"not a tokenizer: {error}", file=str(folder / "tokenizer.json"), field="tokenizer") from None
+    # Folders of models often say how inputs are cut and filled: documents are neither.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     config = read_json(folder / "tokenizer_config.json") or {}
     token = config.get("eos_token")
     token = token.get("content") if isinstance(token, dict) else token

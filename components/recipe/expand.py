@@ -152,7 +152,7 @@ class _Expansion:
             name: part_of(self.with_text[name]) for name in (*config.sources, *config.like) if name in self.with_text
         }
         embedder = self.digests.get(config.embedder, config.embedder)
-        fields = {"nearest": config.nearest, "embedder": embedder, "parts": parts}
+        fields = {"nearest": config.nearest, "embedder": embedder, "parts": parts, "order": config.sources}
         return identity_of("mined", fields, texts("from", config.sources) | texts("like", config.like))
 
     def _tokens(self, name: str, source: Source) -> Identity:
@@ -178,9 +178,20 @@ class _Expansion:
             "contamination", {name: self.digests[evaluation_origin(sets[name])] for name in sorted(sets)}
         )
 
+    def _left_out(self) -> dict[str, Any]:
+        """What decides, beside the text, which of its documents are held out."""
+        found: dict[str, Any] = {}
+        for name, source in self.with_text.items():
+            rules: dict[str, Any] = {"filters": source.filters, "deduplicate": source.deduplicate}
+            if self.contamination is not None and source.is_decontaminated:
+                rules["contamination"] = self.contamination.digest
+            kept = {rule: value for rule, value in rules.items() if value}
+            found |= {name: kept} if kept and not source.mine else {}
+        return found
+
     def _evaluation(self, model: Identity) -> Identity:
         config = self.recipe.evaluation.model_dump() | {
-            "sequence_length": self.recipe.sequence_length, "parts": self.parts,
+            "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
         }  # fmt: skip
         return identity_of("evaluation", config, {"model": model, "tokenizer": self.tokenizer} | self.from_sources)
 

@@ -125,6 +125,9 @@ class Recipe(Config):
                     *(patch.packing for arm in self.arms.values() for patch in arm.phases.values())}  # fmt: skip
         if self.data_order == "megatron" and "best_fit" in packings:
             raise ValueError("`data_order: megatron` concatenates documents: `packing: best_fit` does not go with it")
+        seeds = [self.seed or 0, *(self.seeds or []), *(arm.seed or 0 for arm in self.arms.values())]
+        if self.data_order == "megatron" and max(seeds) >= 2**32:
+            raise ValueError(f"`data_order: megatron` takes seeds below 2^32, not {max(seeds)}")
         pretrain = self.model.pretrain
         if pretrain and self.model.folder is None:
             size = pretrain.batch_size or self.batch_size

@@ -69,7 +69,7 @@ class Source(Config):
     (needs `pip install switchpoint[data]`). Not given: copies stay."""
     decontaminate: bool | None = None
     """Whether documents that share 13 words in a row with one of the recipe's `evaluation_sets` are left out, and
-    counted. Not given: for sources of the category `qa`."""
+    counted. Not given: for sources of the category `qa` and mined ones."""
     reference: str | None = None
     """A folder of text of the quality that is wanted: documents are scored by their perplexity under a small n-gram
     model of it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
@@ -108,6 +108,8 @@ class Source(Config):
             raise ValueError("`max_epochs:` and `excess:` (refuse or move) go together")
         if self.excess == "move" and self.tokens is None:
             raise ValueError("to move what exceeds max_epochs, the source's size must be known: give `tokens:`")
+        if "all" in self.tiers:
+            raise ValueError("a tier cannot be called `all`: that is the whole source")
         if (self.reference is None) != all(tier.best is None for tier in self.tiers.values()):
             raise ValueError("`reference:` and tiers with `best:` go together")
         if self.decontaminate and self.token_file:
@@ -120,7 +122,10 @@ class Source(Config):
 
     @property
     def is_decontaminated(self) -> bool:
-        return self.category == "qa" if self.decontaminate is None else self.decontaminate
+        if self.token_file:
+            return False
+        by_default = self.category == "qa" or self.mine is not None
+        return by_default if self.decontaminate is None else self.decontaminate
 
     @property
     def has_text(self) -> bool:
@@ -133,7 +138,8 @@ def origin_of(source: Source) -> str:
     if source.python:
         return PYTHON_ORIGIN
     if source.mine:
-        return f"{MINED} {' '.join(source.mine.sources)} like {' '.join(source.mine.like)} {source.mine.nearest}"
+        one = source.mine
+        return f"{MINED} {' '.join(one.sources)} like {' '.join(one.like)} {one.nearest} {one.embedder}"
     return ENVIRONMENT_ORIGIN if source.environment else str(source.folder or source.token_file)
 
 

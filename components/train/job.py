@@ -24,7 +24,6 @@ class JobPhase(Config):
 class JobSource(Config):
     stream: str
     """The path of its stream; token files that it names relatively lie under `store`."""
-    tokens: int
 
 
 class TrainJob(Config):

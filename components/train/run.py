@@ -154,7 +154,7 @@ def _common(
         record = store.record(phase.blend_identity)
         assert record is not None, phase.blend
         for key, facts in record["outputs"]["sources"].items():
-            sources[key] = JobSource(stream=str(store.root / facts["stream"]), tokens=facts["tokens"])
+            sources[key] = JobSource(stream=str(store.root / facts["stream"]))
     return {
         "folder": str(folder), "tokenizer": str(store.path(plan.tokenizer)), "store": str(store.root),
         "sources": sources,

@@ -58,6 +58,15 @@ def test_contaminated_documents_are_dropped_and_counted(
     assert done.record("answers")["dropped"] == {}
 
 
+def test_a_set_that_changed_after_it_was_planned_is_refused(study: dict[str, Any], tmp_path: Path) -> None:
+    study = with_sets(study, tmp_path) | {}
+    study["sources"]["prose"]["decontaminate"] = True
+    done = planned(study, tmp_path / "store")
+    (tmp_path / "facts" / "test.jsonl").write_text('{"question": "another"}')
+    with pytest.raises(BadInput, match="the text has changed since it was planned"):
+        read_sets(done.plan, done.store, done.corpora)
+
+
 def test_other_sources_are_left_as_they_are(study: dict[str, Any], tmp_path: Path) -> None:
     done = planned(with_sets(study, tmp_path), tmp_path / "store")
     assert done.plan.contamination is None

@@ -29,7 +29,7 @@ def test_the_perplexity_is_that_of_the_counts() -> None:
     ids = np.array([0, 1, 3, 0, 1, 3, 2])
     found = model.perplexities(ids, np.array([3, 6, 7]))
     assert found == pytest.approx([wanted, wanted, 1 / single[2]])
-    assert model.perplexities(np.array([], dtype=np.int64), np.array([0])).tolist() == [1.0]
+    assert model.perplexities(np.array([], dtype=np.int64), np.array([0])).tolist() == [np.inf]
 
 
 def test_the_best_hold_their_share_of_the_tokens() -> None:

@@ -1,5 +1,6 @@
 """Folders to shards of tokens: the same whatever does the work, resumed by shard, nothing lost in silence."""
 
+import io
 import json
 import os
 import pydoc_data.topics
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, processors
 
-from components.blend import encoder, shards
+from components.blend import encoder, readers, shards
 from components.blend.blend import build_blends, source_tokens
 from components.blend.corpus import Corpus, CorpusFile, document_hash
 from components.blend.encoder import FastEncoder, ReferenceEncoder, leading_ids, open_encoder
@@ -413,7 +414,102 @@ def test_tokens_of_megatron_are_used_in_place(study: dict[str, Any], tmp_path: P
     bin_file.write_bytes(bin_file.read_bytes()[:-2])
     with pytest.raises(BadInput, match=r"shorter than its \.idx says"):
         planned(study, tmp_path / "third")
+    # Tokens that moved are the same tokens, and are read where they lie now.
+    bin_file.write_bytes((shard / "all.bin").read_bytes())
+    for suffix in (".bin", ".idx"):
+        prefix.with_name(prefix.name + suffix).rename(prefix.with_name(f"moved{suffix}"))
+    study["sources"]["prose"]["token_file"] = str(prefix.with_name("moved"))
+    moved = planned(study, tmp_path / "other").run()
+    assert moved.plan.tokens["prose"] == done.plan.tokens["prose"]
+    assert moved.tokens("prose") == first.tokens("prose")
     study["sources"]["prose"]["token_file"] = str(shard / "all")
     with pytest.raises(BadInput, match="tokens of another tokenizer"):
         planned(study, tmp_path / "third")
     assert read_token_file(shard / "all").document_lengths.sum() == len(first.tokens("prose"))
+
+
+def test_documents_are_whole_whatever_the_tokenizers_folder_says_of_inputs(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    """Folders of models often carry truncation and padding."""
+    done = planned(study, tmp_path / "store").run()
+    folder = done.store.path(done.plan.tokenizer)
+    cut = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    cut.enable_truncation(8)
+    cut.enable_padding(length=50)
+    (tmp_path / "cut").mkdir()
+    cut.save(str(tmp_path / "cut" / "tokenizer.json"))
+    (tmp_path / "cut" / "tokenizer_config.json").write_bytes((folder / "tokenizer_config.json").read_bytes())
+    for made in (FastEncoder, ReferenceEncoder):
+        whole, other = made(folder).encode(TEXTS[:5]), made(tmp_path / "cut").encode(TEXTS[:5])
+        assert np.array_equal(whole.ids, other.ids)
+        assert np.array_equal(whole.ends, other.ends)
+
+
+def test_long_documents_are_compared_in_every_batch(study: dict[str, Any], tmp_path: Path) -> None:
+    done = planned(study, tmp_path / "store").run()
+    fast = FastEncoder(done.store.path(done.plan.tokenizer))
+    compared = []
+    for _ in range(5):
+        fast.encode(["".join(TEXTS[:40])])
+        compared.append(fast.compared_documents)
+    assert compared == [1, 2, 3, 4, 5]
+
+
+def test_copies_are_the_same_documents_for_an_engine_that_takes_shorter_ones(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that is too long for the engine is counted by both readings."""
+    lines = ["word " * 40_000, TEXTS[1], TEXTS[2], TEXTS[1], TEXTS[3]]
+    (tmp_path / "lines" / "b.jsonl").unlink()
+    (tmp_path / "lines" / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in lines))
+    study["sources"]["prose"] = {"folder": str(tmp_path / "lines"), "deduplicate": "exact", "on_error": "skip"}
+    monkeypatch.setattr(FastEncoder, "max_document_bytes", 100_000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    done = planned(study, tmp_path / "store")
+    from components.blend.duplicates import find_duplicates
+
+    find_duplicates(done.plan, done.store, done.corpora, "prose")
+    done.run()
+    assert sorted([*done.decoded("prose"), *done.heldout("prose")]) == sorted([TEXTS[1], TEXTS[2], TEXTS[3]])
+    assert done.record("prose")["dropped"] == {"duplicate": 1}
+    assert list(done.record("prose")["skipped"].values()) == [1]
+
+
+@pytest.mark.parametrize("rule", [{"deduplicate": "exact"}, {"filters": ["c4_quality"]}])
+def test_scores_on_other_heldout_documents_are_other_scores(
+    study: dict[str, Any], tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    before = planned(study, tmp_path / "store").plan
+    study["sources"]["prose"] |= rule
+    after = planned(study, tmp_path / "store").plan
+    assert before.base_evaluation != after.base_evaluation
+    assert before.tokens["answers"] == after.tokens["answers"]
+
+
+def test_an_error_of_reading_is_no_document_to_skip(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study["sources"]["prose"]["on_error"] = "skip"
+    begun = planned(study, tmp_path / "store")
+    train_tokenizer(begun.plan, begun.store, begun.corpora)
+    whole = readers.open_file
+
+    class Breaks(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > 50_000:
+                raise TimeoutError("the network went away")
+            return super().readline(size)
+
+    monkeypatch.setattr(readers, "open_file", lambda *place: Breaks(whole(*place).read()))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    with pytest.raises(TimeoutError):
+        tokenise_group(begun.plan, begun.store, begun.corpora, 0, 1)
+    monkeypatch.setattr(readers, "open_file", whole)
+    assert set(begun.run().decoded("prose")) | set(begun.heldout("prose")) == set(TEXTS)
+
+
+def test_a_tier_called_all_is_refused(study: dict[str, Any], tmp_path: Path) -> None:
+    study["sources"]["prose"]["tiers"] = {"all": {"tokens": 10_000}}
+    with pytest.raises(BadInput, match="a tier cannot be called `all`"):
+        planned(study, tmp_path / "store")
