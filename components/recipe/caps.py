@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from components.recipe.blend import Weights
-from components.recipe.counting import phase_counts
 from components.recipe.errors import BadInput
 from components.recipe.source import Source, SourceKey, split_key
 
@@ -48,6 +47,8 @@ def moved_excess(
     """
     if all(sources[split_key(name)[0]].excess != "move" for name in weights):
         return weights, samples, {}
+    from components.recipe.counting import phase_counts  # it needs numpy: a quarter of the time that importing takes
+
     wanted, limits, slack = samples, dict[SourceKey, int](), dict[SourceKey, int]()
     while True:
         over = _over(samples, sequence_length, sources, drawn_epochs, limits)

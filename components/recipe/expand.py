@@ -12,7 +12,6 @@ from components.recipe.arm import ArmInput, arm_inputs
 from components.recipe.blend import Resolver
 from components.recipe.caps import declared_epochs, moved_excess
 from components.recipe.clock import Clock
-from components.recipe.counting import phase_counts, phase_key
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput, raise_all
 from components.recipe.history import RunNeed, history, timeline
@@ -227,6 +226,8 @@ class _Expansion:
         first, num_samples = clock.samples_at(start_step), clock.samples_at(end_step) - clock.samples_at(start_step)
         length = clock.sequence_length(start_step)
         weights = self.resolver.weights(blend, end_tokens - start_tokens)
+        from components.recipe.counting import phase_counts, phase_key  # numpy, as in caps.py
+
         key = phase_key(seed, first)
         samples: Mapping[SourceKey, int] = phase_counts(weights, num_samples, key)
         moved: Mapping[SourceKey, int] = {}
