@@ -109,19 +109,24 @@ def _excerpts(name: str, token_files: list[str], root: Path, tokenizer: Tokenize
 
 def page(card: Mapping[str, Any]) -> str:
     """The card as one HTML file that needs no other."""
-    template = Template((Path(__file__).parent / "card.html").read_text(encoding="utf-8"))
     most = max(card["documents_by_tokens"].values(), default=1)
     bars = "".join(
         f'<tr><td>{label}</td><td>{count:,}</td><td class="bar"><i style="width:{count / most:.1%}"></i></td></tr>'
         for label, count in card["documents_by_tokens"].items()
     )
-    return template.substitute(
-        name=html.escape(card["source"]),
-        facts=_table(_facts(card)),
-        bars=f"<table>{bars}</table>",
-        left_out=_table(_left_out(card)),
-        excerpts="".join(f"<pre>{html.escape(text)}</pre>" for text in card["excerpts"]),
-    )
+    excerpts = "".join(f"<pre>{html.escape(text)}</pre>" for text in card["excerpts"])
+    return _page(
+        card["source"], "data card",
+        f"{_table(_facts(card))}<h2>Documents by their length in tokens</h2><table>{bars}</table>"
+        f"<h2>Left out, and copies</h2>{_table(_left_out(card))}<h2>Some documents, from their beginning</h2>"
+        '<p class="note">Chosen at random, the same every time; decoded from the tokens that are trained on.</p>'
+        f"{excerpts}",
+    )  # fmt: skip
+
+
+def _page(name: str, kind: str, body: str) -> str:
+    template = Template((Path(__file__).parent / "card.html").read_text(encoding="utf-8"))
+    return template.substitute(name=html.escape(name), kind=kind, body=body)
 
 
 def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -164,6 +169,6 @@ def write_blend_card(folder: Path, name: str, weights: Mapping[str, Any], cards:
         f'<td class="bar"><i style="width:{row["share"] / most:.1%}"></i></td><td>{row["tokens"]:,} tokens</td></tr>'
         for row in sorted(rows, key=lambda row: -row["share"])
     )
-    template = Template((Path(__file__).parent / "blend_card.html").read_text(encoding="utf-8"))
-    page = template.substitute(name=html.escape(name), rows=f"<table>{lines}</table>")
+    note = '<p class="note">What the blend draws from: weights, and the training tokens that there are.</p>'
+    page = _page(name, "blend", f"{note}<table>{lines}</table>")
     (folder / "card.html").write_text(page, encoding="utf-8")
