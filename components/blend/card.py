@@ -27,8 +27,8 @@ Lengths = npt.NDArray[np.integer]
 def write_card(
     folder: Path, name: str, record: Mapping[str, Any], language: str, tables: Iterable[Path],
     token_files: list[str], root: Path, tokenizer: Tokenizer,
-) -> dict[str, Any]:  # fmt: skip
-    """Writes `card.json` and `card.html`; returns the card.
+) -> None:  # fmt: skip
+    """Writes `card.json` and `card.html`.
 
     `record`: the source's outputs; `tables`: its shards' documents; `token_files`: their prefixes, for lengths where
     there is no table, and for the excerpts.
@@ -56,7 +56,6 @@ def write_card(
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     (folder / "card.html").write_text(page(card), encoding="utf-8")
-    return card
 
 
 def _place(root: Path, prefix: str) -> str:

@@ -45,6 +45,9 @@ def test_the_best_fit_is_taken() -> None:
     packed = best_fit(np.array([2, 8, 3, 7]), 10)
     assert packed.ends.tolist() == [2, 4]
     assert packed.segments["length"].tolist() == [2, 8, 3, 7]
+    packed = best_fit(np.array([6, 8, 2]), 10)  # 2 fits beside both
+    assert packed.ends.tolist() == [2, 3]
+    assert packed.segments["length"].tolist() == [8, 2, 6]
 
 
 @pytest.fixture
