@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from components.blend.remote_tokens import shared_cache
 from components.blend.samples import NO_TOKEN
+from components.blend.streams import file_prefixes, write_stream
 from components.store.plan_file import Planned
-from components.train.data import document_positions
+from components.train.data import Batches, document_positions
+from components.train.job import JobSource
 from components.train.loop import FINISHED, Trainer
 from components.train.model import build_model
 from tests.components.train.test_loop import job, losses
@@ -75,3 +78,26 @@ def test_a_run_in_megatrons_order_goes_on_where_it_was_cut(prepared: Planned, tm
     assert Trainer(job(prepared, tmp_path / "cut", **fields), 0, 1).run() == FINISHED
     assert Trainer(job(prepared, tmp_path / "cut", data_order="megatron"), 0, 1).run() == FINISHED
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_samples_of_an_object_store_are_read_ahead(prepared: Planned, tmp_path: Path) -> None:
+    """The same batches as from this machine; what the next steps need is asked for already."""
+    import fsspec
+    import numpy as np
+
+    here = job(prepared, tmp_path / "here")
+    memory, remote = fsspec.filesystem("memory"), {}
+    for name, source in here.sources.items():
+        (prefix,) = (one.decode() for one in file_prefixes(Path(source.stream)))
+        for suffix in (".bin", ".idx"):
+            memory.pipe(f"/tokens/{name}{suffix}", (Path(here.store) / f"{prefix}{suffix}").read_bytes())
+        (size,) = np.load(f"{source.stream}.ends.npy").tolist()
+        write_stream(tmp_path / name, [(f"memory://tokens/{name}", size)])
+        remote[name] = JobSource(stream=str(tmp_path / name))
+    there = Batches(job(prepared, tmp_path / "there", sources=remote), 0, 1)
+    local = Batches(here, 0, 1)
+    before = len(shared_cache()._ranges)
+    for step in (0, 1, 2, 30):
+        assert torch.equal(there.batch(step), local.batch(step))
+        if not step:  # four samples of this step, and of each of the four after it
+            assert len(shared_cache()._ranges) - before == 5 * 4
