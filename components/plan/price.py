@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from components.recipe.cost import checkpoint_bytes, gpu_hours, memory_bytes_per_gpu, model_bytes, train_flops
 from components.recipe.hardware import GPUS
-from components.recipe.model import Architecture
+from components.recipe.model import KINDS, Architecture
 from components.recipe.plan import ArmPlan, Plan, TrainingRun
 from components.recipe.recipe import Recipe
 
@@ -32,8 +32,8 @@ def model_shape(recipe: Recipe) -> Shape | None:
             return None
         num_heads = config["num_attention_heads"]
         model = Architecture(
-            kind="nemotron" if config.get("hidden_act") == "relu2" else "llama", num_layers=config["num_hidden_layers"],
-            hidden_size=config["hidden_size"], num_heads=num_heads,
+            kind=config.get("model_type") if config.get("model_type") in KINDS else "llama",
+            num_layers=config["num_hidden_layers"], hidden_size=config["hidden_size"], num_heads=num_heads,
             num_kv_heads=config.get("num_key_value_heads") or num_heads, head_size=config.get("head_dim"),
             ffn_size=config["intermediate_size"], tied_embeddings=config.get("tie_word_embeddings", False),
         )  # fmt: skip
@@ -80,8 +80,12 @@ class Price:
         """Bytes that a GPU needs at the longest sequence, beside what it has."""
         if not self.shape or not self.hardware:
             return None
+        recipe = self.plan.recipe
         length = max(phase.sequence_length for arm in self.plan.arms for phase in arm.phases)
-        needed = memory_bytes_per_gpu(self.shape.model, self.shape.vocab_size, length, self.hardware)
+        batch = max(arm.clock.batch_size(arm.horizon_steps - 1) for arm in self.plan.arms)
+        needed = memory_bytes_per_gpu(
+            self.shape.model, self.shape.vocab_size, length, batch, self.hardware, recipe.training
+        )
         return {"needed_bytes_per_gpu": needed, "gpu_bytes": int(GPUS[self.hardware.gpu].memory_bytes)}
 
     def checkpoint_bytes(self, run: TrainingRun) -> int | None:

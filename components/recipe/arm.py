@@ -1,6 +1,6 @@
 """Arms with their overrides put in: what each arm, grid point and seed comes to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,8 @@ class PhaseInput:
     packing: Packing
     document_mask: bool
     data_order: DataOrder
+    deciding: Mapping[str, Any]
+    """What of the recipe's training decides the weights."""
     field: str
 
 
@@ -167,7 +169,8 @@ def _phase(
         schedule=schedule if begins else None, schedule_field=schedule_field, horizon_tokens=horizon or 0,
         sequence_length=length or arm.sequence_length or recipe.sequence_length,
         batch=batch or arm.batch_size or recipe.batch_size, packing=packing or recipe.packing,
-        document_mask=recipe.document_mask, data_order=recipe.data_order, field=where,
+        document_mask=recipe.document_mask, data_order=recipe.data_order,
+        deciding=recipe.training.deciding(), field=where,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from components.recipe.hardware import GPUS, Hardware
 from components.recipe.model import Architecture
+from components.recipe.training import Training
 
 STATE_BYTES = 4 + 4 + 8
 """Per parameter: fp32 weight, fp32 gradient, two fp32 moments of AdamW. All are sharded (FSDP2)."""
@@ -18,6 +19,8 @@ COMPUTE_BYTES = 2
 """Of a bf16 number."""
 SAVED_PER_LAYER = 2
 """With activation checkpointing: the input of every block, and as much again for the block that is recomputed."""
+SAVED_WITHOUT = 17
+"""Without: 34 bytes per token and unit of width (arXiv 2205.05198, section 4.1, attention scores never stored)."""
 LOGITS_CHUNK = 8
 """The chunked cross entropy holds this part of a sample's logits at a time, in fp32, with its gradient."""
 
@@ -39,13 +42,14 @@ class ModelSize:
 
 
 def model_size(model: Architecture, vocab_size: int) -> ModelSize:
-    """Counted from the shape; llama's norms have one vector, nemotron's two."""
+    """Counted from the shape and what its family adds: biases, norms of queries and keys, two vectors per norm."""
     width = model.hidden_size
     queries, keys = model.num_heads * model.head_width, model.num_kv_heads * model.head_width
     attention = 2 * width * queries + 2 * width * keys
-    ffn = (3 if model.kind == "llama" else 2) * width * model.ffn_size
-    norm = width * (1 if model.kind == "llama" else 2)
-    block = attention + ffn + 2 * norm
+    ffn = (2 if model.kind == "nemotron" else 3) * width * model.ffn_size
+    norm = width * (2 if model.kind == "nemotron" else 1)
+    extra = {"qwen2": queries + 2 * keys, "qwen3": 2 * model.head_width}.get(model.kind, 0)
+    block = attention + ffn + 2 * norm + extra
     table = vocab_size * width
     return ModelSize(
         embedding=table * (1 if model.tied_embeddings else 2), blocks=model.num_layers * block + norm,
@@ -67,17 +71,21 @@ def gpu_hours(flops: int, hardware: Hardware) -> float:
     return flops / (GPUS[hardware.gpu].flops_per_second * hardware.mfu) / 3600
 
 
-def memory_bytes_per_gpu(model: Architecture, vocab_size: int, sequence_length: int, hardware: Hardware) -> int:
-    """An estimate for fully sharded training with activation checkpointing and a chunked cross entropy.
+def memory_bytes_per_gpu(
+    model: Architecture, vocab_size: int, sequence_length: int, batch_size: int, hardware: Hardware, training: Training
+) -> int:
+    """An estimate for fully sharded training with a chunked cross entropy.
 
     Sharded state, two gathered blocks and the gathered embeddings in bf16, saved activations, a chunk of logits. What
     the allocator and the communication add is not in it (allow a tenth).
     """
     size = model_size(model, vocab_size)
-    state = size.total * STATE_BYTES / hardware.num_gpus
+    state = size.total * STATE_BYTES / (hardware.num_gpus / training.replicas)
     gathered = (2 * size.largest_block + size.embedding) * COMPUTE_BYTES
-    tokens = hardware.micro_batch_size * sequence_length
-    saved = tokens * model.hidden_size * COMPUTE_BYTES * model.num_layers * SAVED_PER_LAYER
+    samples = training.micro_batch_size or -(-batch_size // training.data_processes(hardware.num_gpus))
+    tokens = samples * sequence_length
+    per_layer = SAVED_PER_LAYER if training.activation_checkpointing else SAVED_WITHOUT
+    saved = tokens * model.hidden_size * COMPUTE_BYTES * model.num_layers * per_layer
     logits = tokens * vocab_size * 4 * 2 // LOGITS_CHUNK
     return int(state + gathered + saved + logits)
 

@@ -213,6 +213,7 @@ class _Expansion:
             **({"data_order": "megatron"} if self.recipe.data_order == "megatron" else {}),
             "pretrain": pretrain.model_dump(exclude={"num_processes", "blend", "batch_size"}),
             **geometry(batch, self.recipe.sequence_length, self.recipe.packing, self.recipe.document_mask),
+            **self.recipe.training.deciding(),
         }
         inputs = {"blend": phase.blend_identity, "tokenizer": self.tokenizer}
         return BasePlan(identity=identity_of("base", config, inputs), clock=clock, schedule=schedule, phase=phase)

@@ -37,8 +37,6 @@ class Hardware(Config):
     mfu: Annotated[float, Field(gt=0, le=1)]
     """Model FLOPs utilisation: the share of the GPU's dense BF16 peak that the model's own operations reach."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0)]
-    micro_batch_size: Count = 1
-    """Samples per GPU at a time."""
 
 
 class Budget(Config):

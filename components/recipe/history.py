@@ -111,6 +111,7 @@ def history(arm: ArmInput, line: Timeline, phases: list[Phase], base: Identity) 
                 "seed": arm.seed, "start": phase.start if first else "continue", "start_step": start,
                 "order": phase.order,
                 # Megatron's order depends on how many samples the phase has in all.
+                **spec.deciding,
                 **({"megatron_samples": phase.num_samples} if spec.data_order == "megatron" else {}),
                 "schedule": schedule.piece_at(line.clock.tokens_at(start)).formula(),
             }  # fmt: skip

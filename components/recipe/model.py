@@ -1,20 +1,33 @@
 """The base: its shape, and where its weights come from."""
 
-from typing import Annotated, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from components.recipe.clock import BatchRamp
 from components.recipe.fields import BatchSize, Config, Count, LearningRate, Name, Tokens, TokensOrNone, one_of
+from components.recipe.presets import PRESETS, Preset
+from components.recipe.training import Processes
 
-Processes = Annotated[int, Field(ge=1, le=64)]
+
+def _preset_is_enough(schema: dict[str, Any]) -> None:
+    shape = schema.pop("required")
+    schema["anyOf"] = [{"required": ["preset"]}, {"required": shape}]
+
+
+Kind = Literal["llama", "mistral", "qwen2", "qwen3", "gemma", "nemotron"]
+KINDS = get_args(Kind)
 
 
 class Architecture(Config):
-    """The shape of a decoder-only transformer with grouped-query attention and no bias."""
+    """The shape of a decoder-only transformer with grouped-query attention."""
 
-    kind: Literal["llama", "nemotron"] = "llama"
-    """llama: gated SiLU, three matrices in a feed-forward block; nemotron: squared ReLU, two."""
+    model_config = ConfigDict(json_schema_extra=_preset_is_enough)
+    preset: Preset | None = Field(default=None, exclude=True)
+    """A shape by name; what is given beside it goes before it."""
+    kind: Kind = "llama"
+    """The family. nemotron: squared ReLU, two matrices in a feed-forward block; the others: gated, three. qwen2 has
+    biases in attention, qwen3 norms on queries and keys, gemma scaled embeddings."""
     num_layers: Count
     hidden_size: Count
     num_heads: Count
@@ -23,6 +36,13 @@ class Architecture(Config):
     """Not given: hidden_size / num_heads."""
     ffn_size: Count
     tied_embeddings: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, shape: Any) -> Any:
+        if isinstance(shape, dict) and isinstance(name := shape.get("preset"), str):
+            return PRESETS.get(name, {}) | shape  # type: ignore[call-overload]
+        return shape
 
     @model_validator(mode="after")
     def _consistent(self) -> "Architecture":

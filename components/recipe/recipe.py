@@ -14,6 +14,7 @@ from components.recipe.model import Model
 from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
 from components.recipe.schedule_config import Cosine, ScheduleConfig
 from components.recipe.source import Source
+from components.recipe.training import Training, check_batch, check_processes
 
 MAX_ARMS = 10_000
 
@@ -92,6 +93,7 @@ class Recipe(Config):
     arms: dict[Name, Arm] = Field(default_factory=dict)
     grid: dict[Name, dict[Name, Any]] = Field(default_factory=dict)
     """By field of an arm, named values: one more arm for every combination, called by the values' names."""
+    training: Training = Training()
     budget: Budget | None = None
     hardware: Hardware | None = None
     evaluation: Evaluation = Evaluation()
@@ -132,10 +134,22 @@ class Recipe(Config):
         if pretrain and self.model.folder is None:
             size = pretrain.batch_size or self.batch_size
             sizes = [size] if isinstance(size, int) else [batch for _, batch in size.stages()]
-            wrong = [batch for batch in sizes if batch % pretrain.num_processes]
-            if wrong:
-                raise ValueError(f"batch_size {wrong[0]} cannot be divided over {pretrain.num_processes} num_processes")
+            check_processes(pretrain.num_processes, self.training)
+            for batch in sizes:
+                check_batch(batch, pretrain.num_processes, self.training)
+        for size in self._batch_sizes():
+            for batch in [size] if isinstance(size, int) else [stage for _, stage in size.stages()]:
+                check_batch(batch, self.training.num_processes, self.training)
         return self
+
+    def _batch_sizes(self) -> list[int | BatchRamp]:
+        """Of all continued runs, as written."""
+        phases = [
+            *(self.phases or {}).values(),
+            *(patch for arm in self.arms.values() for patch in arm.phases.values()),
+        ]
+        given = [self.batch_size, *(arm.batch_size for arm in self.arms.values()), *(one.batch_size for one in phases)]
+        return [size for size in given if size is not None]
 
     def sources_with_text(self) -> dict[str, Source]:
         """What there is text of, or tokens; a mined source where there is of what it is made from. Those come last."""

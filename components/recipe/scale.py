@@ -38,9 +38,12 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
     changed = {
         field: value if field in ("blends", "model", "left_out") else _scaled(value, TOKENS)
         for field, value in study.items()
-        if field not in ("hardware", "catalogue")
+        if field not in ("hardware", "catalogue", "training")
     }
     changed = _amounts(changed, study)
+    if isinstance(study.get("training"), dict):  # processes and memory are the cluster's
+        cluster = ("num_processes", "replicas", "tensor_parallel", "micro_batch_size")
+        changed["training"] = {name: value for name, value in study["training"].items() if name not in cluster}
     if isinstance(changed.get("budget"), dict):
         changed["budget"] = {name: value for name, value in changed["budget"].items() if name == "max_tokens"}
     changed["model"] = {

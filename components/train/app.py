@@ -1,12 +1,14 @@
-"""A rank of a training job: `python -m components.train.app JOB.json`, with RANK and WORLD_SIZE set."""
+"""A process of a training job: `python -m components.train.app JOB.json`, with RANK and WORLD_SIZE set."""
 
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.store.lock import locked
+from components.train.ending import RESUME_ME, write_failure
 
 LOCK_WAIT_SECONDS = 60.0
 """A trainer whose launcher was killed writes one more checkpoint and ends; its successor waits for that."""
@@ -15,22 +17,37 @@ LOCK_WAIT_SECONDS = 60.0
 def main() -> None:
     die_with_parent(signal.SIGTERM)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    from components.train.job import TrainJob
+
+    job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text())
+    try:
+        with locked(Path(job.folder) / f".trainer-{rank}.lock", LOCK_WAIT_SECONDS):
+            finished = _train(job, rank, world_size)
+    except BaseException as error:
+        traceback.print_exc()
+        write_failure(Path(job.folder), rank, error)
+        # At once: what waits for other processes (a checkpoint on its way) may wait for ever.
+        sys.stderr.flush()
+        os._exit(1)
+    sys.exit(0 if finished else RESUME_ME)
+
+
+def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore[name-defined] # noqa: F821
+    """Whether the job is finished; otherwise it stopped and wants to be started again."""
     import torch
     import torch.distributed as dist
 
-    from components.train.job import TrainJob
     from components.train.loop import FINISHED, Trainer
+    from components.train.parallel import Ranks, join_processes
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text())
-    with locked(Path(job.folder) / f".trainer-{rank}.lock", LOCK_WAIT_SECONDS):
-        if world_size > 1:
-            meeting = f"file://{os.environ['SWITCHPOINT_RENDEZVOUS']}"
-            dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
-        end = Trainer(job, rank, world_size).run()
-        if world_size > 1:
-            dist.destroy_process_group()
-    sys.exit(0 if end == FINISHED else 75)  # EX_TEMPFAIL: run me again
+    meeting = f"file://{os.environ['SWITCHPOINT_RENDEZVOUS']}"
+    # The watchdog speaks first: it says where each process stands.
+    join_processes(Ranks(rank, world_size, job.training), meeting, 2 * job.training.hang_seconds)
+    end = Trainer(job, rank, world_size).run()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return end == FINISHED
 
 
 if __name__ == "__main__":

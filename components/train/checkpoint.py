@@ -1,13 +1,24 @@
-"""Checkpoints: model and optimizer in torch.distributed.checkpoint's format, complete or invisible."""
+"""Checkpoints: model and optimizer in torch.distributed.checkpoint's format; complete, or invisible.
 
+Files are written aside by every process and their SHA-256 with them; the state file, which holds all digests, comes
+last, then one rename. What is read is compared with them first.
+"""
+
+import hashlib
 import re
 import shutil
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_state_dict,
@@ -18,6 +29,15 @@ from torch.distributed.checkpoint.state_dict import (
 from components.store.store import read_json, write_json
 
 STATE = "state.json"
+DIGEST_SUFFIX = ".sha256"
+
+
+class DamagedCheckpoint(RuntimeError):
+    """Files of a checkpoint are missing, cut short or changed."""
+
+
+class CheckpointFailed(OSError):
+    """A checkpoint could not be written: no space, or the storage failed."""
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -44,39 +64,169 @@ def is_kept(folder: Path, step: int) -> bool:
     return state is not None and "weights_sha256" in state
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    keep: set[int],
-    state: dict[str, object],
-) -> None:
-    """Writes the checkpoint of `step` (all ranks call it), then removes older ones that need not be kept.
+class _DigestWriter(dcp.FileSystemWriter):
+    """Writes, beside every file, its SHA-256: before the coordinator learns that the file is there."""
 
-    `state`: what else the checkpoint tells (its weights' digest, say); written on rank 0.
+    def write_data(self, plan: Any, planner: Any) -> Any:
+        written = super().write_data(plan, planner)
+        for file in Path(self.path).glob(f"{plan.storage_data.prefix}*.distcp"):
+            file.with_name(file.name + DIGEST_SUFFIX).write_text(_digest_of_file(file))
+        return written
+
+
+class CheckpointWriter:
+    """Writes checkpoints beside the training: the loop waits only while the state is copied.
+
+    All processes call `save` and `wait` at the same steps. One checkpoint is on its way at a time.
     """
-    path = checkpoint_path(folder, step)
-    working = path.with_name(f".{path.name}.new")
-    alone = not dist.is_initialized()
-    rank = 0 if alone else dist.get_rank()
-    if rank == 0:
-        shutil.rmtree(working, ignore_errors=True)
-        working.mkdir(parents=True)
-    if not alone:
-        dist.barrier()
-    model_state, optimizer_state = get_state_dict(model, optimizer)
-    dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=working, no_dist=alone)
-    if rank == 0:
-        write_json(working / STATE, {"step": step, **state})
+
+    def __init__(self, folder: Path, keep: Iterable[int], keep_newest: int) -> None:
+        self._folder, self._keep, self._keep_newest = folder, set(keep), keep_newest
+        self._alone = not dist.is_initialized()
+        self._rank = 0 if self._alone else dist.get_rank()
+        # Not the loop's own: its messages must not mix with the loop's.
+        self._group = None if self._alone else dist.new_group(backend="gloo")
+        on_gpu = torch.cuda.is_available()
+        # The copies' memory is kept from one checkpoint to the next.
+        self._stager = DefaultStager(StagingOptions(on_gpu, False, False, on_gpu))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self.blocked_seconds = 0.0
+        """How long the last save kept the loop."""
+
+    @property
+    def is_busy(self) -> bool:
+        return self._pending is not None and not self._pending.done()
+
+    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
+        """Starts to write the checkpoint of `step`. `facts`: what else its state file tells (of the first process)."""
+        self.report()
+        began = time.monotonic()
+        working = _working_path(self._folder, step)
+        if self._rank == 0:
+            _remove_unfinished(self._folder)
+            working.mkdir(parents=True, exist_ok=True)
+        if not self._alone:
+            dist.barrier()
+        model_state, optimizer_state = get_state_dict(model, optimizer)
+        staged: Any = self._stager.stage({"model": model_state, "optimizer": optimizer_state})
+        self._pending = self._thread.submit(self._write, staged, step, facts)
+        self.blocked_seconds = time.monotonic() - began
+
+    def report(self) -> None:
+        """Takes note of a checkpoint that ended. One that failed is told and given up: the last good one stays."""
+        if self._pending is not None:
+            error = self._pending.exception()
+            if error is not None and self._rank == 0:
+                last = max(map(str, steps_in(self._folder)), default="none")
+                print(
+                    f"a checkpoint could not be written ({_short(error)}): training goes on, the last good one is "
+                    f"that of step {last}", file=sys.stderr, flush=True,
+                )  # fmt: skip
+            self._pending = None
+
+    def wait(self) -> None:
+        """Until the checkpoint on its way is there. Raises CheckpointFailed, on every process, where it failed."""
+        if self._pending is None:
+            return
+        error, self._pending = self._pending.exception(), None
+        failed = torch.tensor([float(error is not None)])
+        if not self._alone:
+            dist.all_reduce(failed)
+        if failed.item():
+            reason = _short(error) if error else "on another process"
+            raise CheckpointFailed(f"a checkpoint could not be written ({reason}); the last good one is intact")
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._stager.close()
+
+    def _write(self, staged: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
+        working, path = _working_path(self._folder, step), checkpoint_path(self._folder, step)
+        writer = _DigestWriter(working)
+        dcp.save(staged, storage_writer=writer, process_group=self._group, no_dist=self._alone)
+        if self._rank:
+            return
+        digests = {".metadata": _digest_of_file(working / ".metadata")}
+        for sidecar in sorted(working.glob(f"*{DIGEST_SUFFIX}")):
+            digests[sidecar.name.removesuffix(DIGEST_SUFFIX)] = sidecar.read_text()
+            sidecar.unlink()
+        files = {name: {"bytes": (working / name).stat().st_size, "sha256": one} for name, one in digests.items()}
+        write_json(working / STATE, {"step": step, **facts, "files": files})
         if path.exists():
             _remove(path)
         working.rename(path)
-        for old in steps_in(folder):
-            if old < step and old not in keep:
-                _remove(checkpoint_path(folder, old))
-    if not alone:
-        dist.barrier()
+        newest = steps_in(self._folder)
+        for old in [one for one in newest if one <= step][: -self._keep_newest]:
+            if old not in self._keep:
+                _remove(checkpoint_path(self._folder, old))
+
+
+def find_damage(path: Path, share: slice = slice(None)) -> str:
+    """What is wrong with the checkpoint's files (those of `share`), or nothing."""
+    state = read_json(path / STATE) or {}
+    for name, file in sorted(state.get("files", {}).items())[share]:
+        if not (path / name).exists():
+            return f"{name} is missing"
+        if (size := (path / name).stat().st_size) != file["bytes"]:
+            return f"{name} has {size:,} bytes, not {file['bytes']:,}"
+        if _digest_of_file(path / name) != file["sha256"]:
+            return f"{name} was changed"
+    return "" if state.get("files") else "its state file names no files"
+
+
+def newest_intact(folder: Path, steps: list[int]) -> int | None:
+    """The newest undamaged checkpoint of `steps`. A damaged one is named and set aside. All processes call it."""
+    alone = not dist.is_initialized()
+    for step in reversed(steps):
+        path = checkpoint_path(folder, step)
+        damage = find_damage_together(path)
+        if not damage:
+            return step
+        if alone or dist.get_rank() == 0:
+            aside = path.with_name(f"{path.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            print(f"the checkpoint of step {step} is damaged and set aside ({damage}): {aside}", file=sys.stderr)
+        if not alone:
+            dist.barrier()
+    return None
+
+
+def find_damage_together(path: Path) -> str:
+    """What any process found: each looks at its share of the files."""
+    if not dist.is_initialized():
+        return find_damage(path)
+    found: list[str] = [""] * dist.get_world_size()
+    dist.all_gather_object(found, find_damage(path, slice(dist.get_rank(), None, dist.get_world_size())))
+    return next((one for one in found if one), "")
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+    """Loads weights, and with `optimizer` its state, in place, at any world size; returns the state file's content.
+
+    Its files were compared with their digests before (`newest_intact`, `find_damage_together`).
+    """
+    alone = not dist.is_initialized()
+    if optimizer is None:
+        model_state = get_model_state_dict(model)
+        dcp.load({"model": model_state}, checkpoint_id=path, no_dist=alone)
+        set_model_state_dict(model, model_state)
+    else:
+        model_state, optimizer_state = get_state_dict(model, optimizer)
+        dcp.load({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=path, no_dist=alone)
+        set_state_dict(model, optimizer, model_state_dict=model_state, optim_state_dict=optimizer_state)
+    return dict(read_json(path / STATE))
+
+
+def _working_path(folder: Path, step: int) -> Path:
+    path = checkpoint_path(folder, step)
+    return path.with_name(f".{path.name}.new")
+
+
+def _remove_unfinished(folder: Path) -> None:
+    for path in (folder / "checkpoints").glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:
@@ -87,15 +237,12 @@ def _remove(path: Path) -> None:
     shutil.rmtree(hidden)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
-    """Loads weights, and with `optimizer` its state, in place, at any world size; returns the checkpoint's step."""
-    alone = not dist.is_initialized()
-    if optimizer is None:
-        model_state = get_model_state_dict(model)
-        dcp.load({"model": model_state}, checkpoint_id=path, no_dist=alone)
-        set_model_state_dict(model, model_state)
-    else:
-        model_state, optimizer_state = get_state_dict(model, optimizer)
-        dcp.load({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=path, no_dist=alone)
-        set_state_dict(model, optimizer, model_state_dict=model_state, optim_state_dict=optimizer_state)
-    return int(read_json(path / STATE)["step"])
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _short(error: BaseException) -> str:
+    """The last line that says something: DCP wraps the error of each process."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,9 +1,12 @@
 """Batches: the samples of a step, read from the token files. Shapes: B samples, L sequence length."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from components.blend.samples import NO_TOKEN
+from components.recipe.training import check_batch
 from components.train.job import TrainJob
 from components.train.order import Place, order_of
 
@@ -11,26 +14,43 @@ READ_AHEAD_STEPS = 4
 """Samples in an object store are asked for so many steps before they are trained on."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """This process's samples of a step."""
+
+    tokens: torch.Tensor
+    """Token ids, shape (B, L + 1); NO_TOKEN where there is none."""
+    sources: list[int]
+    """Of each sample, by number."""
+    num_labels: torch.Tensor
+    """Of each source, fp64: what the loss is a mean over."""
+    has_gaps: bool
+    """Whether samples may be less than full, and so differ between processes."""
+
+
 class Batches:
     """Batch = f(job, step): nothing to save, nothing to skip on resume."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
-        """Raises ValueError where a batch cannot be divided over the ranks."""
-        sizes = {stretch.batch_size for stretch in job.stretches}
-        wrong = [size for size in sorted(sizes) if size % world_size]
-        if wrong:
-            raise ValueError(f"batch_size {wrong[0]} cannot be divided over {world_size} processes")
+        """Raises ValueError where a batch cannot be divided over the processes."""
+        for stretch in job.stretches:
+            check_batch(stretch.batch_size, world_size * job.training.tensor_parallel, job.training)
         self._clock, self._rank, self._world_size = job.clock, rank, world_size
         self._order = order_of(job)
         self._end_step, self._vocab_size = job.end_step, job.vocab_size
+        self._has_gaps = any(phase.packing == "best_fit" for phase in job.phases)
+        self.names = sorted({name for phase in job.phases for name in phase.weights})
+        """Of all sources, by number."""
+        self._numbers = {name: number for number, name in enumerate(self.names)}
 
-    def batch(self, step: int) -> torch.Tensor:
-        """This rank's samples of `step`: token ids, shape (B / world size, L + 1); NO_TOKEN where there is none.
+    def batch(self, step: int) -> Batch:
+        """This process's samples of `step`.
 
         Raises ValueError for an id beyond the vocabulary, with the source and the sample.
         """
-        tokens = np.empty((self._per_rank(step), self._clock.sequence_length(step) + 1), dtype=np.int64)
-        placed = self._places(step)
+        size = self._clock.batch_size(step) // self._world_size
+        placed = self._places(step, self._rank * size, size)
+        tokens = np.empty((size, self._clock.sequence_length(step) + 1), dtype=np.int64)
         for row, (_, samples, position) in zip(tokens, placed, strict=True):
             samples.read(position, row)
         if tokens.max() >= self._vocab_size:
@@ -42,18 +62,25 @@ class Batches:
             )
         for ahead in range(step + 1, step + 1 + READ_AHEAD_STEPS if self._order.is_remote else 0):
             if ahead < self._end_step:
-                for _, samples, position in self._places(ahead):
+                size_ahead = self._clock.batch_size(ahead) // self._world_size
+                for _, samples, position in self._places(ahead, self._rank * size_ahead, size_ahead):
                     samples.prefetch(position)
-        return torch.from_numpy(tokens)
+        sources = [self._numbers[name] for name, _, _ in placed]
+        labels = (tokens[:, 1:] != NO_TOKEN).sum(1) if self._has_gaps else np.full(size, tokens.shape[1] - 1)
+        num_labels = np.bincount(sources, weights=labels, minlength=len(self.names))
+        return Batch(torch.from_numpy(tokens), sources, torch.from_numpy(num_labels), self._has_gaps)
 
-    def _per_rank(self, step: int) -> int:
-        return self._clock.batch_size(step) // self._world_size
+    def samples_of(self, step: int) -> dict[str, list[int]]:
+        """The samples of `step` on all processes, by source."""
+        found: dict[str, list[int]] = {}
+        for name, _, position in self._places(step, 0, self._clock.batch_size(step)):
+            found.setdefault(name, []).append(position)
+        return found
 
-    def _places(self, step: int) -> list[Place]:
-        """Of each of this rank's samples of `step`."""
-        per_rank = self._per_rank(step)
-        first = self._clock.samples_at(step) + self._rank * per_rank
-        return self._order.places(np.arange(first, first + per_rank, dtype=np.int64))
+    def _places(self, step: int, first: int, number: int) -> list[Place]:
+        """Of `number` samples of `step`, from its `first` on."""
+        begin = self._clock.samples_at(step) + first
+        return self._order.places(np.arange(begin, begin + number, dtype=np.int64))
 
 
 def document_positions(tokens_BL: torch.Tensor, end_of_document: int) -> torch.Tensor:
@@ -66,6 +93,3 @@ def document_positions(tokens_BL: torch.Tensor, end_of_document: int) -> torch.T
     begins_BL = torch.zeros_like(tokens_BL)
     begins_BL[:, 1:] = (tokens_BL[:, :-1] == end_of_document) * places_L[1:]
     return places_L - begins_BL.cummax(dim=1).values
-
-
-__all__ = ["NO_TOKEN", "Batches", "document_positions"]

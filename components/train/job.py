@@ -9,6 +9,7 @@ from components.recipe.clock import Clock, Stretch
 from components.recipe.fields import Config, Weight
 from components.recipe.phase import DataOrder, Packing, StartMode
 from components.recipe.schedule import Piece, Schedule
+from components.recipe.training import Training
 
 
 class JobPhase(Config):
@@ -59,7 +60,9 @@ class TrainJob(Config):
     """Checkpoints that stay: switch points and ends."""
     export_steps: list[int]
     """Where the model is written as a Hugging Face folder."""
-    checkpoint_every_seconds: float = 20.0
+    training: Training = Training()
+    flops_per_token: float | None = None
+    """Forward and backward, in the convention of MFU; None where the model's shape is not one that we count."""
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -1,49 +1,63 @@
-"""The training loop. Shapes: B this rank's samples, L sequence length, V vocabulary."""
+"""The training loop: one job on one process."""
 
 import math
 import signal
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
+from torch.distributed.tensor import DTensor
 
 from components.store.store import write_json
 from components.train.checkpoint import (
+    CheckpointWriter,
+    DamagedCheckpoint,
     checkpoint_path,
+    find_damage_together,
     is_kept,
     load_checkpoint,
     model_path,
-    save_checkpoint,
+    newest_intact,
     steps_in,
 )
-from components.train.data import NO_TOKEN, Batches, document_positions
+from components.train.data import Batch, Batches, document_positions
+from components.train.ending import write_status
+from components.train.guard import BadBatch, Guard
 from components.train.job import TrainJob
-from components.train.metrics import open_metrics
-from components.train.model import build_model, export, full_state, weights_digest
+from components.train.loss import summed_losses
+from components.train.metrics import MetricsFile
+from components.train.model import build_model
 from components.train.optimizer import MAX_GRAD_NORM, build_optimizer, set_learning_rate
+from components.train.parallel import Ranks
+from components.train.throughput import Throughput
+from components.train.watchdog import Watchdog
+from components.train.weights import export, full_state, weights_digest
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
+MAX_SAVING_SHARE = 0.05
+"""Of the time, at most, that periodic checkpoints may keep the loop."""
 
 
 class Trainer:
-    """One job on one rank: everything that a step needs, and where the job stands."""
+    """Everything that a step needs, and where the job stands."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
-        self.job, self.rank, self.world_size = job, rank, world_size
+        self.job = job
+        self.ranks = ranks = Ranks(rank, world_size, job.training)
         self.folder = Path(job.folder)
-        self.batches = Batches(job, rank, world_size)
-        self.model: PreTrainedModel = build_model(job, world_size)
+        self.batches = Batches(job, ranks.data_rank, ranks.data_size)
+        self.model = build_model(job, ranks)
         self.optimizer = build_optimizer(self.model)
+        self.guard = Guard(job.training)
+        self.skipped_steps = 0
         self.keep = set(job.keep_steps) | set(job.export_steps)
         missing = sorted(step for step in self.keep if not self._is_kept(step))
         self.end_step = missing[-1] if missing else job.end_step
         self.step = self._load(missing[0] if missing else job.end_step)
-        self._stop = False
+        self.writer = CheckpointWriter(self.folder, self.keep, job.training.keep_checkpoints)
+        self._stop_wanted = False
         self._saved_at = time.monotonic()
 
     def _is_kept(self, step: int) -> bool:
@@ -55,81 +69,154 @@ class Trainer:
 
         A GB run that was trained to its end may lack a checkpoint in the middle: a new arm switches there.
         """
-        own = [step for step in steps_in(self.folder) if step <= wanted_step]
-        if own:
-            return load_checkpoint(checkpoint_path(self.folder, own[-1]), self.model, self.optimizer)
+        own = newest_intact(self.folder, [step for step in steps_in(self.folder) if step <= wanted_step])
+        if own is not None:
+            state = load_checkpoint(checkpoint_path(self.folder, own), self.model, self.optimizer)
+            self.guard.load(state.get("guard", {}))
+            self.skipped_steps = state.get("skipped_steps", 0)
+            return own
         if self.job.start_checkpoint:
-            with_optimizer = self.job.start != "fresh"
-            load_checkpoint(Path(self.job.start_checkpoint), self.model, self.optimizer if with_optimizer else None)
+            start = Path(self.job.start_checkpoint)
+            if damage := find_damage_together(start):
+                raise DamagedCheckpoint(f"what the run starts from is damaged: {damage}, in {start}")
+            load_checkpoint(start, self.model, None if self.job.start == "fresh" else self.optimizer)
         return self.job.start_step
 
     def run(self) -> str:
-        """Trains to the job's end (`finished`), or to the next whole step after SIGTERM (`stopped`)."""
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop", True))
-        covered = max([*steps_in(self.folder), self.step])
-        metrics = open_metrics(self.folder, covered) if self.rank == 0 else None
-        self._status(RUNNING)
-        job = self.job
-        began, first = time.monotonic(), self.step
-        self._export_missing()
-        while self.step < self.end_step:
-            loss, grad_norm, learning_rate, stop, save = self._train_step()
-            if not math.isfinite(loss) or not math.isfinite(grad_norm):
-                raise FloatingPointError(f"step {self.step}: loss {loss}, gradient norm {grad_norm}")
-            if metrics and self.step > covered:
-                trained = job.clock.tokens_at(self.step) - job.clock.tokens_at(first)
-                self._write_row(metrics, loss, grad_norm, learning_rate, trained / (time.monotonic() - began))
-            if self.step in self.keep or stop or save:
-                self._save()
-            if stop and self.step < self.end_step:
-                self._status(STOPPED)
-                return STOPPED
-        self._status(FINISHED)
-        return FINISHED
+        """Trains to the job's end (`finished`), or to the next whole step after SIGTERM (`stopped`).
 
-    def _train_step(self) -> tuple[float, float, float, bool, bool]:
+        Raises BadBatch where a step must not be taken, CheckpointFailed where a checkpoint that must be there cannot
+        be written.
+        """
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop_wanted", True))
         job = self.job
+        covered = max([*steps_in(self.folder), self.step])
+        self.metrics = MetricsFile(self.folder, covered) if self.ranks.rank == 0 else None
+        self.throughput = Throughput(self.ranks.device, self.ranks.world_size, job.flops_per_token)
+        self._status(RUNNING)
+        self._export_missing()
+        with Watchdog(self.folder, self.ranks.rank, job.training.hang_seconds, self._tell_hang) as watchdog:
+            batch = self.batches.batch(self.step) if self.step < self.end_step else None
+            while batch is not None:
+                row, batch, stop, save = self._train_step(batch)
+                watchdog.alive()
+                if self.metrics and self.step > covered:
+                    self.metrics.write(row)
+                if self.step in self.keep or stop or save:
+                    self._save()
+                if stop:
+                    break
+            self.writer.wait()
+        self.writer.close()
+        if self.metrics:
+            self.metrics.close()
+        end = FINISHED if self.step >= self.end_step else STOPPED
+        self._status(end, "SIGTERM" if end == STOPPED else "")
+        return end
+
+    def _train_step(self, batch: Batch) -> tuple[dict[str, Any], Batch | None, bool, bool]:
+        """One step: its row of metrics, the next batch, and whether all stop, or save, after it."""
+        job, ranks = self.job, self.ranks
         learning_rate = job.schedule.learning_rate(job.clock.tokens_at(self.step))
         set_learning_rate(self.optimizer, learning_rate)
-        tokens_BL1 = self.batches.batch(self.step)
-        inputs_BL = tokens_BL1[:, :-1].clamp(min=0)
-        positions_BL = document_positions(inputs_BL, job.end_of_document) if job.document_mask else None
-        logits_BLV = self.model(input_ids=inputs_BL, position_ids=positions_BL, use_cache=False).logits
-        labels_N = tokens_BL1[:, 1:].flatten()
-        num_labels = (labels_N != NO_TOKEN).sum()
-        if self.world_size > 1:
-            dist.all_reduce(num_labels)  # packed samples are not equally full: the mean is over all ranks' labels
-        scale = self.world_size / num_labels.clamp(min=1)
-        loss = F.cross_entropy(logits_BLV.flatten(0, 1), labels_N, ignore_index=NO_TOKEN, reduction="sum") * scale
-        loss.backward()
-        grad_norm = _clip(self.model)
-        self.optimizer.step()
+        # What is random in a model (dropout) follows from the step: there is no state to keep.
+        torch.manual_seed((job.seed * 1_000_003 + self.step) * 65_537 + ranks.data_rank)
+        num_labels = batch.num_labels.sum()
+        total = ranks.sum(num_labels) if batch.has_gaps else num_labels * ranks.data_size
+        # FSDP divides gradients by the number of processes; the mean is over the labels of all of them.
+        sums = self._backward(batch, ranks.data_size / max(1.0, total.item()))
+        following = self.batches.batch(self.step + 1) if self.step + 1 < self.end_step else None
+        grad_norm = total_norm(self.model)
+        due = ranks.rank == 0 and self._is_save_due()
+        flags = torch.tensor([float(self._stop_wanted), float(due), grad_norm / ranks.data_size], dtype=torch.float64)
+        agreed = ranks.sum(torch.cat([flags, sums, batch.num_labels]))
+        stop, save, grad_norm = agreed[:3].tolist()
+        sums, counts = agreed[3:].chunk(2)
+        loss = float(sums.sum() / counts.sum().clamp(min=1))
+        problem = self.guard.judge(loss, grad_norm)
+        if problem:
+            self._bad_batch(problem, loss, grad_norm)
+        else:
+            clip(self.model, grad_norm)
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        tokens_before = job.clock.tokens_at(self.step)
         self.step += 1
-        due = self.rank == 0 and time.monotonic() - self._saved_at >= job.checkpoint_every_seconds
-        agreed = torch.tensor([loss.item() / self.world_size, float(self._stop), float(due)], dtype=torch.float64)
-        if self.world_size > 1:
-            dist.all_reduce(agreed)  # all ranks stop, and save, at one step
-        mean_loss, stop, save = agreed.tolist()
-        return mean_loss, grad_norm, learning_rate, stop > 0, save > 0
+        self.throughput.step(job.clock.tokens_at(self.step) - tokens_before)
+        by_source = {
+            name: value / count
+            for name, value, count in zip(self.batches.names, sums.tolist(), counts.tolist(), strict=True)
+            if count
+        }
+        return self._row(loss, by_source, grad_norm, learning_rate, bool(problem)), following, stop > 0, save > 0
 
-    def _write_row(self, metrics: TextIO, loss: float, grad_norm: float, learning_rate: float, rate: float) -> None:
-        """`rate`: tokens per second since the job began."""
-        row = (
-            f'{{"step": {self.step}, "tokens": {self.job.clock.tokens_at(self.step)}, "loss": {loss!r}, '
-            f'"learning_rate": {learning_rate!r}, "grad_norm": {grad_norm!r}, '
-            f'"tokens_per_second": {rate:.1f}, "time": {time.time():.3f}}}\n'
+    def _backward(self, batch: Batch, scale: float) -> torch.Tensor:
+        """Gradients of `scale` x the summed loss, micro-batch by micro-batch. Returns the sums by source, fp64."""
+        job = self.job
+        size = job.training.micro_batch_size or len(batch.tokens)
+        sums = torch.zeros(len(self.batches.names), dtype=torch.float64)
+        for first in range(0, len(batch.tokens), size):
+            tokens = batch.tokens[first : first + size].to(self.ranks.device, non_blocking=True)
+            sources = batch.sources[first : first + size]
+            inputs = tokens[:, :-1].clamp(min=0)
+            positions = document_positions(inputs, job.end_of_document) if job.document_mask else None
+            loss, by_source = summed_losses(self.model, tokens, sources, positions)
+            (loss * scale).backward()
+            sums[: len(by_source)] += by_source.double().cpu()
+        return sums
+
+    def _row(
+        self, loss: float, by_source: dict[str, float], grad_norm: float, learning_rate: float, skipped: bool
+    ) -> dict[str, Any]:
+        """What a step leaves in the metrics file. Numbers that are not finite become null: JSON has no others."""
+        tokens, rate = self.job.clock.tokens_at(self.step), self.throughput.tokens_per_second
+        left = self.job.clock.tokens_at(self.end_step) - tokens
+        mfu = self.throughput.mfu()
+        return {
+            "step": self.step, "tokens": tokens, "loss": _finite(loss), "learning_rate": learning_rate,
+            "grad_norm": _finite(grad_norm), "losses": {name: _finite(one) for name, one in by_source.items()},
+            "tokens_per_second": round(rate, 1), "mfu": mfu and round(mfu, 4),
+            "memory_bytes": self.throughput.memory_bytes(), "eta_seconds": round(left / max(rate, 1e-9), 1),
+            "skipped_steps": self.skipped_steps, **({"skipped": True} if skipped else {}),
+            "time": round(time.time(), 3),
+        }  # fmt: skip
+
+    def _bad_batch(self, problem: str, loss: float, grad_norm: float) -> None:
+        """Names the batch; raises BadBatch unless the recipe lets it be skipped."""
+        samples = self.batches.samples_of(self.step)
+        shown = "; ".join(
+            f"{name} {', '.join(map(str, numbers[:8]))}" + (f" and {len(numbers) - 8} more" if numbers[8:] else "")
+            for name, numbers in samples.items()
         )
-        metrics.write(row)
+        message = f"step {self.step + 1}: {problem}; samples: {shown}"
+        if self.ranks.rank == 0:
+            file = self.folder / f"bad-batch-{self.step + 1:08d}.json"
+            write_json(file, {"step": self.step + 1, "problem": problem, "samples": samples})
+            message += f" (all in {file})"
+        if self.job.training.bad_batch == "stop":
+            raise BadBatch(message)
+        self.skipped_steps += 1
+        if self.ranks.rank == 0:
+            print(f"{message}: skipped, {self.skipped_steps} so far", flush=True)
+
+    def _is_save_due(self) -> bool:
+        pause = max(self.job.training.checkpoint_every_seconds, self.writer.blocked_seconds / MAX_SAVING_SHARE)
+        return time.monotonic() - self._saved_at >= pause and not self.writer.is_busy
 
     def _save(self) -> None:
         if is_kept(self.folder, self.step):  # trained again for the sake of an earlier step: the same bits
             return
+        facts: dict[str, Any] = {
+            "guard": self.guard.state(), "skipped_steps": self.skipped_steps, "world_size": self.ranks.world_size,
+        }  # fmt: skip
         # The weights' digest costs a gather: it is taken where somebody compares or exports them.
         state = full_state(self.model) if self.step in self.keep else {}
-        facts: dict[str, object] = {"weights_sha256": weights_digest(state)} if state else {}
-        save_checkpoint(self.folder, self.step, self.model, self.optimizer, self.keep, facts)
-        if self.step in self.job.export_steps and self.rank == 0:
+        if state:
+            facts["weights_sha256"] = weights_digest(state)
+        if self.metrics:
+            self.metrics.flush_to_disk()
+        self.writer.save(self.step, self.model, self.optimizer, facts)
+        if self.step in self.job.export_steps and self.ranks.rank == 0:
             self._export(state)
         self._saved_at = time.monotonic()
 
@@ -137,19 +224,44 @@ class Trainer:
         """A stop between checkpoint and export leaves a step without its model: it is made up for here."""
         if self.step in self.job.export_steps and not model_path(self.folder, self.step).exists():
             state = full_state(self.model)
-            if self.rank == 0:
+            if self.ranks.rank == 0:
                 self._export(state)
 
     def _export(self, state: dict[str, torch.Tensor]) -> None:
         export(self.model, state, model_path(self.folder, self.step), Path(self.job.tokenizer))
 
-    def _status(self, state: str) -> None:
-        if self.rank == 0:
-            write_json(self.folder / "status.json", {"state": state, "step": self.step})
+    def _status(self, state: str, reason: str = "") -> None:
+        if self.ranks.rank == 0:
+            write_status(self.folder, state, reason, self.step, resume=state == STOPPED)
+
+    def _tell_hang(self) -> None:
+        reason = f"no step for {self.job.training.hang_seconds:g} s after step {self.step}"
+        write_status(self.folder, STOPPED, reason, self.step, resume=True)
 
 
-def _clip(model: nn.Module) -> float:
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
-    if hasattr(norm, "full_tensor"):
-        norm = norm.full_tensor()
-    return float(norm)
+def total_norm(model: nn.Module) -> float:
+    """Of all gradients. Those of different meshes (sharded, and split by tensor parallel) are added up in squares."""
+    norms = [torch.nn.utils.get_total_norm(grads) for grads in _grads_by_mesh(model)]
+    whole = [float(norm.full_tensor() if isinstance(norm, DTensor) else norm) for norm in norms]
+    return whole[0] if len(whole) == 1 else math.sqrt(math.fsum(norm**2 for norm in whole))
+
+
+def clip(model: nn.Module, grad_norm: float) -> None:
+    """Scales all gradients so that their norm is at most 1."""
+    factor = MAX_GRAD_NORM / (grad_norm + 1e-6)
+    if factor < 1:
+        for grads in _grads_by_mesh(model):
+            torch._foreach_mul_(grads, factor)
+
+
+def _grads_by_mesh(model: nn.Module) -> list[list[torch.Tensor]]:
+    """Operations on many tensors take those of one mesh only."""
+    found: dict[Any, list[torch.Tensor]] = {}
+    for parameter in model.parameters():
+        if (grad := parameter.grad) is not None:
+            found.setdefault(grad.device_mesh if isinstance(grad, DTensor) else None, []).append(grad)
+    return list(found.values())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

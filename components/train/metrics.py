@@ -1,9 +1,10 @@
 """The metrics file: one JSON line per step, the truth that MLflow, the report and the terminal read from."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 METRICS = "metrics.jsonl"
 
@@ -22,12 +23,24 @@ def read_metrics(folder: Path, last_step: int | None = None) -> Iterator[dict[st
                 yield row
 
 
-def open_metrics(folder: Path, step: int) -> TextIO:
-    """The file, holding the rows up to `step` only: what lies beyond is trained, and written, again."""
-    rows = list(read_metrics(folder, step))
-    path = folder / METRICS
-    beside = path.with_name(f".{METRICS}")
-    with beside.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-    beside.replace(path)
-    return path.open("a", encoding="utf-8", buffering=1)
+class MetricsFile:
+    """Appends rows after `step`: what lies beyond it is trained, and written, again."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        path = folder / METRICS
+        beside = path.with_name(f".{METRICS}")
+        with beside.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in read_metrics(folder, step))
+        beside.replace(path)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Raises ValueError for a number that is not finite: JSON has none."""
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def flush_to_disk(self) -> None:
+        """Before a checkpoint is complete, the rows up to its step are."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()

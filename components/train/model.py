@@ -1,38 +1,62 @@
-"""Models: built from a configuration or a Hugging Face folder, exported as one. Parameters are always fp32."""
+"""Models: built from a configuration or a Hugging Face folder. Parameters are always fp32."""
 
-import hashlib
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.fsdp import fully_shard
+from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from components.train.job import TrainJob
+from components.train.loss import install_loss
+from components.train.parallel import Ranks, parallelise
+from components.train.weights import load_folder, spread
 
 
-def build_model(job: TrainJob, world_size: int) -> PreTrainedModel:
-    """The job's model, its weights as `start` says (for a checkpoint they are loaded later), sharded over ranks."""
-    if job.start == "scratch":
-        torch.manual_seed(job.seed)
-        model = AutoModelForCausalLM.from_config(model_config(job.architecture), dtype=torch.float32)
-    elif job.start_model:
-        model = AutoModelForCausalLM.from_pretrained(job.start_model, dtype=torch.float32, local_files_only=True)
-    else:
-        config = AutoConfig.from_pretrained(job.model_config_folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    # With a cache, attention would leak across documents wherever positions restart; training never needs one.
-    model.config.use_cache = False
+def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
+    """The job's model on its processes, its weights as `start` says (for a checkpoint they are loaded later).
+
+    Shapes first, then shards, then weights: no process ever holds a whole copy, except the first for random weights
+    and for formats that cannot be read in slices.
+    """
+    scratch = job.start == "scratch"
+    config = model_config(job.architecture) if scratch else _folder_config(job)
     longest = max(phase.sequence_length for phase in job.phases)
-    if job.start == "scratch" or longest > model.config.max_position_embeddings:
-        model.config.max_position_embeddings = longest  # what the exported folder tells; rotary embeddings know no end
+    if scratch or longest > config.max_position_embeddings:
+        config.max_position_embeddings = longest  # what the exported folder tells; rotary embeddings know no end
+    with init_empty_weights(include_buffers=False):
+        model = _from_config(config)
+    model.tie_weights()
     model.train()
-    if world_size > 1:
-        shard(model)
+    if job.document_mask and ranks.device.type == "cuda":
+        model.set_attn_implementation("flex_attention")
+    install_loss(model, tensor_parallel=ranks.training.tensor_parallel > 1)
+    parallelise(model, ranks)
+    _allocate(model, ranks.device)
+    if scratch and not job.start_checkpoint:
+        torch.manual_seed(job.seed)
+        spread(model, _from_config(config).state_dict() if ranks.rank == 0 else {})
+    elif job.start_model:
+        load_folder(model, Path(job.start_model))
     return model
+
+
+def _from_config(config: PretrainedConfig) -> PreTrainedModel:
+    return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config, dtype=torch.float32))
+
+
+def _folder_config(job: TrainJob) -> PretrainedConfig:
+    folder = job.start_model or job.model_config_folder
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
+def _allocate(model: PreTrainedModel, device: torch.device) -> None:
+    """Memory for the parameters, which had shapes only. Buffers (rotary frequencies) keep what they were made with."""
+    buffers = dict(model.named_buffers())
+    model.to_empty(device=device)
+    for name, buffer in buffers.items():
+        model.get_buffer(name).copy_(buffer)
+    model.tie_weights()
 
 
 def model_config(architecture: dict[str, Any]) -> PretrainedConfig:
@@ -49,50 +73,6 @@ def model_config(architecture: dict[str, Any]) -> PretrainedConfig:
         tie_word_embeddings=architecture["tied_embeddings"],
         bos_token_id=architecture["end_of_document"],
         eos_token_id=architecture["end_of_document"],
+        pad_token_id=None,
+        sliding_window=None,
     )
-
-
-SMALL_MODEL_PARAMETERS = 50_000_000
-
-
-def shard(model: PreTrainedModel) -> None:
-    """FSDP2: one unit per decoder block, the rest (embeddings, head, final norm) in the root's.
-
-    A small model is a single unit that stays gathered: there, messages cost more than memory (2.4 M parameters on
-    two processes of a CPU: 4,950 tokens/s against 3,830).
-    """
-    if sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL_PARAMETERS:
-        fully_shard(model, reshard_after_forward=False)
-        return
-    blocks = next(module for module in model.modules() if isinstance(module, nn.ModuleList))
-    for block in blocks:
-        fully_shard(block)
-    fully_shard(model)
-
-
-def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """All weights, unsharded, on rank 0 (empty on the others); of tied ones only the one that is kept."""
-    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    tied = set(model.all_tied_weights_keys)
-    return cast(dict[str, torch.Tensor], {name: value for name, value in state.items() if name not in tied})
-
-
-def weights_digest(state: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of names and bytes of all weights: equal where and only where the bits are."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path, tokenizer: Path) -> None:
-    """A folder that `from_pretrained` loads, tokenizer included; complete or not there. Rank 0 only."""
-    working = folder.with_name(f".{folder.name}")
-    shutil.rmtree(working, ignore_errors=True)
-    model.save_pretrained(working, state_dict=state)
-    for path in tokenizer.iterdir():
-        if path.name != "record.json" and path.suffix in {".json", ".txt", ".jinja"} and path.name != "config.json":
-            shutil.copy(path, working)
-    shutil.rmtree(folder, ignore_errors=True)
-    working.rename(folder)

@@ -4,23 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from components.blend.origins import folder_digest
-from components.launch.local import run_job, tail
+from components.plan.price import model_shape
 from components.recipe.clock import Clock
+from components.recipe.cost import train_flops
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, Phase, Plan, TrainingRun
 from components.recipe.schedule import Schedule
-from components.store.store import Store, read_json, write_json
+from components.store.store import Store, read_json
 from components.train.checkpoint import checkpoint_path, is_kept, model_path
 from components.train.job import JobPhase, JobSource, TrainJob
-from components.train.metrics import read_metrics
+from components.train.supervise import TrainingFailed, train_to_end
 
 BASE_SEED = 0
 """A recipe's seed never changes its base."""
-
-
-class TrainingFailed(RuntimeError):
-    """A training job ended without its output."""
 
 
 def train_base(plan: Plan, store: Store) -> None:
@@ -47,10 +44,10 @@ def train_base(plan: Plan, store: Store) -> None:
         keep_steps=[end_step], export_steps=[end_step],
         **_common(plan, store, folder, (base.phase,), base.schedule, base.clock),
     )  # fmt: skip
-    _run(store, plan.base, job, num_processes=pretrain.num_processes)
+    _run(store, plan.base, job, pretrain.num_processes)
     checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
     outputs = {"checkpoint": checkpoint, "model": model, **_facts(folder / checkpoint)}
-    store.write_record(plan.base, folder, outputs, {"num_processes": pretrain.num_processes, "num_threads": 1})
+    store.write_record(plan.base, folder, outputs, _environment(job, pretrain.num_processes))
 
 
 def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
@@ -74,14 +71,15 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
         end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
         **begin, **_common(plan, store, folder, run.phases, run.schedule, run.clock),
     )  # fmt: skip
-    _run(store, run.identity, job)
+    num_processes = plan.recipe.training.num_processes
+    _run(store, run.identity, job, num_processes)
     outputs = {
         "keep_steps": job.keep_steps,
         "weights_sha256": {
             str(step): _facts(checkpoint_path(folder, step))["weights_sha256"] for step in job.keep_steps
         },
     }
-    store.write_record(run.identity, folder, outputs, {"num_processes": 1, "num_threads": 1})
+    store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
 
 
 def run_is_done(run: TrainingRun, store: Store) -> bool:
@@ -168,21 +166,30 @@ def _common(
         ],
         "pieces": list(schedule.pieces), "stretches": list(clock.stretches),
         "document_mask": plan.recipe.document_mask, "data_order": plan.recipe.data_order,
+        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, phases[-1].sequence_length),
         **{name: tokenizer[name] for name in ("vocab_size", "end_of_document")},
     }  # fmt: skip
+
+
+def _flops_per_token(plan: Plan, sequence_length: int) -> float | None:
+    shape = model_shape(plan.recipe)
+    return train_flops(shape.model, shape.vocab_size, 1, sequence_length) if shape else None
+
+
+def _environment(job: TrainJob, num_processes: int) -> dict[str, Any]:
+    """What changes rounding only, and so is told beside the output, not in its address."""
+    training = job.training.model_dump(include={"replicas", "tensor_parallel", "micro_batch_size"})
+    return {"num_processes": num_processes, "num_threads": 1, **training}
 
 
 def _facts(checkpoint: Path) -> dict[str, str]:
     return {"weights_sha256": read_json(checkpoint / "state.json")["weights_sha256"]}
 
 
-def _run(store: Store, identity: Identity, job: TrainJob, num_processes: int = 1) -> None:
-    file = Path(job.folder) / "job.json"
-    write_json(file, job.model_dump(mode="json"))
+def _run(store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
     name = f"{identity.step}-{identity.digest}"
-    end = run_job(name, "components.train.app", [str(file)], store.log_folder(identity), num_processes=num_processes)
-    if not end.succeeded:
-        step = max((row["step"] for row in read_metrics(Path(job.folder))), default=job.start_step)
-        reason = tail(end.log) or end.reason
-        store.write_failure(identity, f"{reason} (step {step} of {job.end_step})", str(end.log))
-        raise TrainingFailed(f"{reason}; log: {end.log}")
+    try:
+        train_to_end(name, job, store.log_folder(identity), num_processes)
+    except TrainingFailed as failure:
+        store.write_failure(identity, str(failure), str(failure.log))
+        raise TrainingFailed(f"{failure}; log: {failure.log}", failure.log) from None

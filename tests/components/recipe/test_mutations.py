@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from components.plan.data import plan_data
+from components.recipe.epochs import check_sources, known_tokens
 from components.recipe.errors import BadInput
 from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe, recipe_path
@@ -138,6 +139,7 @@ def _plan(study: dict[str, Any], root: Path) -> bool:
         digests |= {evaluation_origin(folder): "content" for folder in recipe.evaluation_sets.values()}
         folders = [recipe.tokenizer.folder, recipe.model.folder]
         plan = expand(recipe, digests | {str(folder): "content" for folder in folders}, "recipe.yaml")
+        check_sources(plan, known_tokens(plan, {}), "recipe.yaml")  # as the command does first
         json.dumps(plan_data(plan, Store(root), {}, {}, lambda _: False))
     except BadInput as error:
         return _told(error, "recipe.yaml: ")

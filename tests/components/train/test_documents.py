@@ -1,5 +1,6 @@
 """Document masks and packed samples in training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from components.blend.remote_tokens import shared_cache
 from components.blend.samples import NO_TOKEN
 from components.blend.streams import file_prefixes, write_stream
 from components.store.plan_file import Planned
-from components.train.data import Batches, document_positions
+from components.train.data import Batch, Batches, document_positions
 from components.train.job import JobSource
 from components.train.loop import FINISHED, Trainer
 from components.train.model import build_model
+from components.train.parallel import Ranks
 from tests.components.train.test_loop import job, losses
 
 END = 0
@@ -27,7 +29,8 @@ def test_positions_begin_anew_after_the_end_of_a_document() -> None:
 @pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
 def test_a_document_sees_nothing_of_the_others(prepared: Planned, tmp_path: Path, attention: str) -> None:
     """Its logits in a sample with others are those that it has alone, with plain SDPA."""
-    model = build_model(job(prepared, tmp_path), 1)
+    one = job(prepared, tmp_path)
+    model = build_model(one, Ranks(0, 1, one.training))
     tokens = torch.randint(1, 500, (2, 32), generator=torch.Generator().manual_seed(0))
     tokens[0, 11] = tokens[0, 20] = tokens[1, 7] = END
     model.set_attn_implementation(attention)
@@ -47,16 +50,21 @@ class Filled:
     def __init__(self, whole: Any, empty: int) -> None:
         self.whole, self.empty = whole, empty
 
-    def batch(self, step: int) -> torch.Tensor:
-        tokens: torch.Tensor = self.whole.batch(step)
-        tokens[::2, self.empty :] = NO_TOKEN
-        return tokens
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def batch(self, step: int) -> Batch:
+        batch: Batch = self.whole.batch(step)
+        batch.tokens[::2, self.empty :] = NO_TOKEN
+        labels = (batch.tokens[:, 1:] != NO_TOKEN).sum(1)
+        counts = torch.zeros(len(self.whole.names), dtype=torch.float64)
+        return replace(batch, num_labels=counts.index_add(0, torch.tensor(batch.sources), labels.double()))
 
 
 def test_nothing_is_learned_from_what_is_empty(prepared: Planned, tmp_path: Path) -> None:
     """The mean is over the labels that there are: the same as of those samples without the rest."""
     trainer = Trainer(job(prepared, tmp_path / "a", end_step=1, keep_steps=[1], export_steps=[1]), 0, 1)
-    tokens = Filled(trainer.batches, 9).batch(0)
+    tokens = Filled(trainer.batches, 9).batch(0).tokens
     trainer.batches = Filled(trainer.batches, 9)  # type: ignore[assignment]
     with torch.no_grad():
         logits = torch.log_softmax(trainer.model(input_ids=tokens[:, :-1].clamp(min=0)).logits, -1)
@@ -98,6 +106,6 @@ def test_samples_of_an_object_store_are_read_ahead(prepared: Planned, tmp_path: 
     local = Batches(here, 0, 1)
     before = len(shared_cache()._ranges)
     for step in (0, 1, 2, 30):
-        assert torch.equal(there.batch(step), local.batch(step))
+        assert torch.equal(there.batch(step).tokens, local.batch(step).tokens)
         if not step:  # four samples of this step, and of each of the four after it
             assert len(shared_cache()._ranges) - before == 5 * 4

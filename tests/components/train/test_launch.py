@@ -78,7 +78,7 @@ def test_a_failure_names_its_reason(prepared: Planned, tmp_path: Path) -> None:
     path.write_text(json.dumps(written))
     end = run_job("run", "components.train.app", [str(path)], tmp_path / "log", num_processes=2)
     assert not end.succeeded
-    assert "batch_size 3 cannot be divided over 2 processes" in end.log.read_text()
+    assert "batch_size 3 cannot be divided over 2 num_processes" in end.log.read_text()
 
 
 def _wait_until(condition: object, seconds: float = 90) -> None:

@@ -1,0 +1,71 @@
+"""How a job of one or more processes ended, from what they left in its folder; no exit code tells that alone."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.store.store import read_json, write_json
+
+RESUME_ME = 75
+"""EX_TEMPFAIL: the exit code of a trainer that wants to be started again."""
+STATUS = "status.json"
+LOST_PEER = re.compile(
+    r"closed by peer|connection reset|connection refused|broken pipe|connection was (likely )?closed|"
+    r"NCCL (remote|watchdog|operation)|timed out waiting", re.IGNORECASE,
+)  # fmt: skip
+"""What communication says in the processes that are left when another one ends."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a job ended before its end, and whether starting it again may help."""
+
+    reason: str
+    resume: bool
+
+
+def write_status(folder: Path, state: str, reason: str, step: int | None, *, resume: bool) -> None:
+    """How the run stands. `resume`: it wants to be started again."""
+    write_json(folder / STATUS, {"state": state, "reason": reason, "step": step, "resume": resume})
+
+
+def write_failure(folder: Path, rank: int, error: BaseException) -> None:
+    """Why this process failed. A full disk keeps that from being written; the log has it too."""
+    reason = str(error) if type(error).__name__ in ("BadInput", "BadBatch") else f"{type(error).__name__}: {error}"
+    try:
+        write_json(
+            failure_file(folder, rank),
+            {"reason": reason, "lost_peer": bool(LOST_PEER.search(str(error))), "resume": isinstance(error, OSError)},
+        )
+    except OSError:
+        return
+
+
+def failure_file(folder: Path, rank: int) -> Path:
+    return folder / f"failure-{rank}.json"
+
+
+def forget_ending(folder: Path) -> None:
+    """Before a start: what an earlier one left is history."""
+    for path in [*folder.glob("failure-*.json"), *folder.glob("stacks-*.txt")]:
+        path.unlink(missing_ok=True)
+
+
+def ending(folder: Path, log_reason: str) -> Ending:
+    """Of a job that did not finish: the cause goes before what followed from it in other processes.
+
+    `log_reason`: what a process said last, for one that could write no file.
+    """
+    hang = next((path for path in sorted(folder.glob("stacks-*.txt")) if path.stat().st_size), None)
+    status = read_json(folder / STATUS) or {}
+    if hang is not None:
+        return Ending(f"{status.get('reason') or 'no step for too long'}; stacks of its processes: {hang.parent}", True)
+    failures = [read_json(path) for path in sorted(folder.glob("failure-*.json"))]
+    causes = [failure for failure in failures if not failure["lost_peer"]]
+    if causes:
+        return Ending(causes[0]["reason"], causes[0]["resume"])
+    if status.get("resume"):
+        return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
+    if not failures and log_reason:
+        return Ending(log_reason, "No space left" in log_reason)
+    return Ending("a training process was killed (not by us; often for want of memory)", True)

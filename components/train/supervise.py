@@ -1,0 +1,53 @@
+"""Runs a training job to its end: what stopped, was killed or hung is started again from its newest checkpoint."""
+
+from pathlib import Path
+
+from components.launch.local import JobEnd, run_job, tail
+from components.store.store import write_json
+from components.train.checkpoint import steps_in
+from components.train.ending import Ending, ending, forget_ending
+from components.train.job import TrainJob
+from components.train.metrics import read_metrics
+
+
+class TrainingFailed(RuntimeError):
+    """A training job ended without its output."""
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+def train_to_end(name: str, job: TrainJob, log_folder: Path, num_processes: int) -> None:
+    """Raises TrainingFailed, with the cause and the step, where that does not help or too often came no further."""
+    folder = Path(job.folder)
+    file = folder / "job.json"
+    write_json(file, job.model_dump(mode="json"))
+    reached, without_progress = _reached(folder), 0
+    while True:
+        forget_ending(folder)
+        end = run_job(name, "components.train.app", [str(file)], log_folder, num_processes=num_processes)
+        if end.succeeded:
+            return
+        found = ending(folder, _traceback(end))
+        without_progress = 0 if _reached(folder) > reached else without_progress + 1
+        reached = max(reached, _reached(folder))
+        if not found.resume or without_progress > job.training.max_restarts:
+            raise TrainingFailed(_failure(job, found, without_progress), end.log)
+        print(f"{name}: {found.reason}; started again from step {max(reached, job.start_step)}", flush=True)
+
+
+def _reached(folder: Path) -> int:
+    """The newest checkpoint: what a restart goes on from."""
+    return max(steps_in(folder), default=-1)
+
+
+def _traceback(end: JobEnd) -> str:
+    text = end.log.read_text(errors="replace") if end.log.exists() else ""
+    return tail(end.log) if "Traceback" in text else ""
+
+
+def _failure(job: TrainJob, found: Ending, without_progress: int) -> str:
+    step = max((row["step"] for row in read_metrics(Path(job.folder))), default=job.start_step)
+    tried = f"; {job.training.max_restarts} restarts came no further" if found.resume and without_progress else ""
+    return f"{found.reason} (step {step} of {job.end_step}){tried}"
