@@ -1,7 +1,6 @@
 """How a model lies on the processes: FSDP2 in one or two dimensions (HSDP), tensor parallel by the model's own plan."""
 
 import os
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -122,17 +121,11 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh, on_gpu: bool) -> None:
 
 
 def _split_matrices(model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """By transformers' plan for the family. A head that is tied to the embeddings stays whole, as they do."""
+    """By transformers' plan for the family."""
     from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 
-    tied = {name.rpartition(".")[0] for name in model.all_tied_weights_keys}
-    patterns = {name.replace(".", r"\.").replace("*", r"\d+"): style for name, style in model.tp_plan.items()}
-    plan = {
-        name: style
-        for name, _ in model.named_modules()
-        for pattern, style in patterns.items()
-        if re.fullmatch(pattern, name) and name not in tied
-    }
+    plan = model._expand_parallel_plan(dict(model.tp_plan))
     if not plan:
         raise ValueError(f"tensor_parallel: {type(model).__name__} has no plan for it")
     apply_tensor_parallelism(model, mesh, plan)
+    model.tie_weights()

@@ -68,7 +68,7 @@ def _read_whole(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]
     if not gguf and not list(folder.glob("*.safetensors")):
         raise BadInput("the folder has no weights", file=str(folder), field="model.folder", allowed="safetensors, GGUF")
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, config=None if gguf else model.config, gguf_file=gguf, dtype=torch.float32, local_files_only=True,
+        folder, config=model.config, gguf_file=gguf, dtype=torch.float32, local_files_only=True,
         output_loading_info=True, use_safetensors=None if gguf else True,
     )  # fmt: skip
     read, info = loaded
