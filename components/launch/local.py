@@ -1,15 +1,22 @@
 """Jobs on this machine: one TorchX application, its replicas as processes of TorchX's local scheduler."""
 
+import os
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from torchx import specs
 from torchx.runner import get_runner
 
 from components.launch.process import die_with_parent
+
+LEFT_SECONDS = 5.0
+"""For the processes that are left when one of a job failed: to find out by themselves, and to say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +27,8 @@ class JobEnd:
     reason: str
     log: Path
     """What the first failed replica (or replica 0) wrote to its standard error."""
+    killed_by: str = ""
+    """The signal that ended one of its processes before this one ended any."""
 
 
 def app_definition(
@@ -76,15 +85,42 @@ def run_job(
             name, module, arguments, num_processes=num_processes, num_threads=num_threads,
             rendezvous=f"{meeting}/rendezvous",
         )  # fmt: skip
+        before = _children()
         handle = runner.schedule(runner.dryrun(app, "local_cwd", {"log_dir": str(log_folder)}))
+        killed_by = _wait_for_all_or_one_failure(_children() - before)
+        runner.cancel(handle)  # what is left: SIGTERM, and ten seconds later SIGKILL
         status = runner.wait(handle, wait_interval=0.1)
     assert status is not None, handle
     logs = log_folder / "torchx" / handle.rsplit("/", 1)[-1] / app.roles[0].name
     return JobEnd(
         succeeded=status.state == specs.AppState.SUCCEEDED,
+        killed_by=killed_by,
         reason=f"{name} ended as {status.state.name}",
         log=_telling_log(logs, num_processes),
     )
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def _wait_for_all_or_one_failure(pids: set[int]) -> str:
+    """Until all processes ended, or one of them failed: TorchX would wait for the others, which wait for it.
+
+    They get a few seconds to end by themselves. Returns the signal that killed the first one, if one did. Exit codes
+    are looked at, not collected: that is TorchX's.
+    """
+    left, killed_by, deadline = set(pids), "", float("inf")
+    while left and time.monotonic() < deadline:
+        time.sleep(0.1)
+        ended = [one for pid in left if (one := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))]
+        left -= {one.si_pid for one in ended}
+        failed = [one for one in ended if one.si_code != os.CLD_EXITED or one.si_status]
+        if failed and deadline == float("inf"):
+            deadline = time.monotonic() + LEFT_SECONDS
+            killed = [signal.Signals(one.si_status).name for one in failed if one.si_code != os.CLD_EXITED]
+            killed_by = killed[0] if killed else ""
+    return killed_by
 
 
 def _telling_log(logs: Path, num_processes: int) -> Path:

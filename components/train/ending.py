@@ -51,10 +51,11 @@ def forget_ending(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def ending(folder: Path, log_reason: str) -> Ending:
+def ending(folder: Path, log_reason: str, killed_by: str) -> Ending:
     """Of a job that did not finish: the cause goes before what followed from it in other processes.
 
-    `log_reason`: what a process said last, for one that could write no file.
+    `log_reason`: what a process said last, for one that could write no file. `killed_by`: the signal that ended the
+    first one.
     """
     hang = next((path for path in sorted(folder.glob("stacks-*.txt")) if path.stat().st_size), None)
     status = read_json(folder / STATUS) or {}
@@ -68,4 +69,5 @@ def ending(folder: Path, log_reason: str) -> Ending:
         return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
     if not failures and log_reason:
         return Ending(log_reason, "No space left" in log_reason)
-    return Ending("a training process was killed (not by us; often for want of memory)", True)
+    hint = ", often for want of memory" if killed_by == "SIGKILL" else ""
+    return Ending(f"a training process was killed ({killed_by or 'by whom is not known'}{hint})", True)

@@ -29,7 +29,7 @@ def train_to_end(name: str, job: TrainJob, log_folder: Path, num_processes: int)
         end = run_job(name, "components.train.app", [str(file)], log_folder, num_processes=num_processes)
         if end.succeeded:
             return
-        found = ending(folder, _traceback(end))
+        found = ending(folder, _traceback(end), end.killed_by)
         without_progress = 0 if _reached(folder) > reached else without_progress + 1
         reached = max(reached, _reached(folder))
         if not found.resume or without_progress > job.training.max_restarts:

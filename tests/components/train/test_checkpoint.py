@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, cannot be written, or are not wanted any more."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -142,17 +143,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
 def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_space(
     prepared: Planned, alone: Path, tmp_path: Path, small_disk: Path
 ) -> None:
     run = small_disk / "run"
     trained_to(prepared, run, 10)
     filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(b"x" * 4096)
+    _fill(filler)
     os.truncate(filler, filler.stat().st_size - 65_536)  # room for a line, not for a checkpoint
-    with pytest.raises(CheckpointFailed, match="a checkpoint could not be written .*the last good one is intact"):
+    with pytest.raises(CheckpointFailed, match=r"a checkpoint could not be written .*the last good one is intact"):
         Trainer(job(prepared, run, keep_steps=[10, 20], export_steps=[], end_step=20), 0, 1).run()
     assert steps_in(run) == [10]
     assert not find_damage(checkpoint_path(run, 10))
