@@ -32,7 +32,6 @@ class Watched:
     inode: int = 0
     last: dict[str, Any] = field(default_factory=dict)
     shown_at: float = 0.0
-    first: tuple[int, float] | None = None
 
     def read(self) -> bool:
         """Takes in new rows; whether there were any. A file that was written anew (a resume) is read anew."""
@@ -52,19 +51,27 @@ class Watched:
         if row == self.last or row["step"] <= self.known_step:
             return False
         self.last = row
-        if self.first is None:
-            self.first = (self.last["step"], self.last["time"])
         return True
 
     def line(self) -> str:
-        """`step a/b | tokens | loss | lr | tok/s | eta`."""
+        """`step a/b | tokens | loss | lr | tok/s | mfu | eta`."""
         row = self.last
-        done, time_passed = row["step"] - (self.first or (0, 0))[0], row["time"] - (self.first or (0, 0.0))[1]
-        eta = f"{(self.end_step - row['step']) * time_passed / done:.0f} s" if done > 0 else "-"
+        loss = "none" if row["loss"] is None else f"{row['loss']:.3f}"
+        skipped = f" | {row['skipped_steps']} skipped" if row["skipped_steps"] else ""
+        mfu = f" | mfu {row['mfu']:.1%}" if row["mfu"] else ""
         return (
-            f"step {row['step']}/{self.end_step} | {row['tokens']:,} tokens | loss {row['loss']:.3f} | "
-            f"lr {row['learning_rate']:.2e} | {row['tokens_per_second']:,.0f} tok/s | eta {eta}"
+            f"step {row['step']}/{self.end_step} | {row['tokens']:,} tokens | loss {loss} | "
+            f"lr {row['learning_rate']:.2e} | {row['tokens_per_second']:,.0f} tok/s{mfu} | "
+            f"{row['memory_bytes'] / 2**30:.1f} GiB{skipped} | eta {duration(row['eta_seconds'])}"
         )
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units: 50 s, 3 min 20 s, 2 h 5 min, 6 d 3 h."""
+    for unit, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} {int(seconds % unit // below)} {below_name}"
+    return f"{seconds:.0f} s"
 
 
 class Watch:
@@ -144,5 +151,5 @@ def _training_runs(plan: Plan, store: Store) -> list[Watched]:
         runs.append(Watched(_run_label(plan, run), file, run.start_step, run.end_step))
     for watched in runs:
         watched.read()
-        watched.known_step, watched.first = watched.last.get("step", 0), None
+        watched.known_step = watched.last.get("step", 0)
     return runs

@@ -42,7 +42,8 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
         elif failure:
             state = f"failed: {failure['reason']}"
         elif progress:
-            state = f"{progress['state']} from step {progress['step']}"
+            reason = f" ({progress['reason']})" if progress["reason"] else ""
+            state = f"{progress['state']} from step {progress['step']}{reason}"
         else:
             state = "missing"
         listed.append({"output": identity.path, "state": state, "why": store.why(identity)})
@@ -86,6 +87,8 @@ def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     saved = read_json(store.path(plan.report) / "report.json") or {"rows": [], "compare": []}
     if page.exists():
         console.print(f"report:  {page}", highlight=False, soft_wrap=True)
+        if saved.get("mlflow_away"):
+            console.print(f"note: {saved['mlflow_away']}", style="yellow", highlight=False, markup=False)
         for line in saved["compare"]:
             console.print(f"compare: {line}", highlight=False, soft_wrap=True, markup=False)
     logged = Logged("", {row["arm"]: row["mlflow_run"] for row in saved["rows"]})

@@ -34,9 +34,10 @@ def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
             steps, colour = by_arm[arm.run_name], ARM_COLOURS[number % len(ARM_COLOURS)]
             if steps:
                 tokens = [step["tokens"] / 1e3 for step in steps]
-                losses = _running_mean([step["loss"] for step in steps], window)
+                finite = [step["tokens"] / 1e3 for step in steps if step["loss"] is not None]
+                losses = _running_mean([step["loss"] for step in steps if step["loss"] is not None], window)
                 rates = [step["learning_rate"] for step in steps]
-                loss.plot(*_thinned(tokens, losses), color=colour, label=arm.run_name, linewidth=1.6, alpha=0.9)
+                loss.plot(*_thinned(finite, losses), color=colour, label=arm.run_name, linewidth=1.6, alpha=0.9)
                 rate.plot(*_thinned(tokens, rates), color=colour, linewidth=1.6, alpha=0.9)
             if arm.switch_tokens is not None:
                 at = arm.switch_tokens / 1e3

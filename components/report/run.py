@@ -1,11 +1,13 @@
 """The step `report`: MLflow, the HTML file and the table, whatever failed."""
 
+import sys
 from pathlib import Path
 
 from components.recipe.plan import Plan
 from components.report import results, table
 from components.report.results import Row
 from components.store.store import Store, write_json
+from components.tracking.client import MLflowAway
 from components.tracking.study import Logged, compare_commands, log_study, tracked_in
 
 
@@ -17,16 +19,21 @@ def write_report(plan: Plan, store: Store, recipe_file: str) -> Path:
         return page
     folder.mkdir(parents=True, exist_ok=True)
     found = results.rows(plan, store)
-    logged = log_study(plan, store, found)
+    away = ""
+    try:
+        logged = log_study(plan, store, found)
+    except MLflowAway as error:  # the report does not wait for it, and is not recorded as done
+        logged, away = Logged("", {}), f"MLflow did not take the study ({error}): the same command delivers it"
+        print(away, file=sys.stderr)
     from components.report.html import render
 
     built = table.build_table(plan, found)
-    compare = compare_commands(store, logged)
+    compare = [] if away else compare_commands(store, logged)
     commands = [*compare, f"switchpoint run {recipe_file} --store {store.root}"]
     page.write_text(render(plan, store, found, built, commands), encoding="utf-8")
     (folder / "report.md").write_text(table.markdown(built), encoding="utf-8")
-    write_json(folder / "report.json", as_data(plan, found, logged) | {"compare": compare})
-    if not built.failures:
+    write_json(folder / "report.json", as_data(plan, found, logged) | {"compare": compare, "mlflow_away": away})
+    if not built.failures and not away:
         outputs = {"report": "report.html", "tracked_in": tracked_in(store), "mlflow_runs": logged.run_ids}
         store.write_record(plan.report, folder, outputs)
     return page

@@ -3,31 +3,28 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from components.launch.task import sole_task
 from components.recipe.digest import digest_of
 from components.recipe.plan import ArmPlan, Plan
 from components.report.results import Row, curve
 from components.store.store import Store
+from components.tracking.client import (
+    BATCH_METRICS,
+    DATABASE,
+    MLflowAway,
+    experiment,
+    find_or_create,
+    log_rows,
+    open_client,
+    tracking_uri,
+)
 from components.train.metrics import read_metrics
 
-DATABASE = "mlflow.db"
-BATCH_METRICS = 1000
-"""The most that MLflow takes in one call."""
-CURVE_KEYS = {"loss": "train.loss", "learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm"}
 UI_PORT = 5000
-RUN_TAG = "switchpoint.run"
-"""Names a run by what it shows, so that it is found again."""
-
-
-def tracking_uri(store: Store) -> str:
-    """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / DATABASE).resolve()}"
 
 
 def tracked_in(store: Store) -> str:
@@ -45,36 +42,17 @@ class Logged:
 
 
 def log_study(plan: Plan, store: Store, found: list[Row]) -> Logged:
-    """Logs the base and every arm."""
-    from mlflow import MlflowClient
+    """Logs the base and every arm. Raises MLflowAway where it cannot."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
 
-    with sole_task(store, "mlflow"):
-        _make_database(store)
-    client = MlflowClient(tracking_uri(store))
-    experiment_id = _experiment(client, plan.recipe.name, store)
-    run_ids = {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
+    try:
+        client = open_client(store)
+        experiment_id = experiment(client, plan.recipe.name, store)
+        run_ids = {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
+    except (MlflowException, RequestException, OSError) as error:
+        raise MLflowAway(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
     return Logged(experiment_id, run_ids)
-
-
-def _make_database(store: Store) -> None:
-    """MLflow makes its tables in many steps, and cannot go on where it was cut off: so aside, then one rename."""
-    from mlflow import MlflowClient
-
-    database = store.root / DATABASE
-    if os.environ.get("MLFLOW_TRACKING_URI") or database.exists():
-        return
-    beside = store.root / f".{DATABASE}"
-    beside.unlink(missing_ok=True)
-    MlflowClient(f"sqlite:///{beside.resolve()}").search_experiments()
-    beside.rename(database)
-
-
-def _experiment(client: Any, name: str, store: Store) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store.root / "mlartifacts" / name).resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row) -> str:
@@ -86,18 +64,12 @@ def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row
     params = {name: _short(value) for name, value in flat_recipe(plan, row.arm).items()}
     # MLflow's params never change: another value (a renamed blend, say) is another run.
     digest = digest_of({"evaluation": identity.digest, "params": params})
-    run_id = _find_or_create(client, experiment_id, row.name, digest, began_ms)
+    run_id = find_or_create(client, experiment_id, row.name, digest, began_ms)
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     client.log_dict(run_id, resolved_recipe(plan, row.arm), "recipe.json")
     tokens = steps[-1]["tokens"] if steps else 0
-    # A run that failed and was resumed has some steps anew, at another time but with the same values.
-    logged = max((metric.step for metric in client.get_metric_history(run_id, CURVE_KEYS["loss"])), default=0)
-    metrics = [
-        Metric(key, step[name], int(step["time"] * 1000), step["tokens"])
-        for step in steps
-        if step["tokens"] > logged
-        for name, key in CURVE_KEYS.items()
-    ]
+    log_rows(client, run_id, steps)
+    metrics = []
     for name, score in row.scores.items():
         metrics.append(Metric(f"score.{name}", score["value"], ended_ms, tokens))
         metrics.append(Metric(f"score.{name}.stderr", score["stderr"], ended_ms, tokens))
@@ -109,16 +81,6 @@ def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     client.set_terminated(run_id, "FAILED" if row.failure else "FINISHED", ended_ms or None)
     return run_id
-
-
-def _find_or_create(client: Any, experiment_id: str, name: str, digest: str, began_ms: int) -> str:
-    """The run of this row: found by what it is made of, so an arm with another history is another run."""
-    found: Iterable[Any] = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{name}/{digest}'")
-    for run in found:
-        return str(run.info.run_id)
-    tags = {RUN_TAG: f"{name}/{digest}"}
-    run = client.create_run(experiment_id, start_time=began_ms or None, run_name=name, tags=tags)
-    return str(run.info.run_id)
 
 
 def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:

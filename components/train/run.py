@@ -1,5 +1,6 @@
 """The launcher of training: builds the job of a step, runs it through TorchX, records what came out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, Phase, Plan, TrainingRun
 from components.recipe.schedule import Schedule
 from components.store.store import Store, read_json
+from components.tracking.delivery import Delivery
 from components.train.checkpoint import checkpoint_path, is_kept, model_path
 from components.train.job import JobPhase, JobSource, TrainJob
+from components.train.metrics import read_metrics
 from components.train.supervise import TrainingFailed, train_to_end
 
 BASE_SEED = 0
@@ -44,7 +47,7 @@ def train_base(plan: Plan, store: Store) -> None:
         keep_steps=[end_step], export_steps=[end_step],
         **_common(plan, store, folder, (base.phase,), base.schedule, base.clock),
     )  # fmt: skip
-    _run(store, plan.base, job, pretrain.num_processes)
+    _run(plan, store, plan.base, job, pretrain.num_processes)
     checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
     outputs = {"checkpoint": checkpoint, "model": model, **_facts(folder / checkpoint)}
     store.write_record(plan.base, folder, outputs, _environment(job, pretrain.num_processes))
@@ -72,7 +75,7 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
         **begin, **_common(plan, store, folder, run.phases, run.schedule, run.clock),
     )  # fmt: skip
     num_processes = plan.recipe.training.num_processes
-    _run(store, run.identity, job, num_processes)
+    _run(plan, store, run.identity, job, num_processes)
     outputs = {
         "keep_steps": job.keep_steps,
         "weights_sha256": {
@@ -186,10 +189,12 @@ def _facts(checkpoint: Path) -> dict[str, str]:
     return {"weights_sha256": read_json(checkpoint / "state.json")["weights_sha256"]}
 
 
-def _run(store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
+def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
     name = f"{identity.step}-{identity.digest}"
+    rows = partial(read_metrics, Path(job.folder))
     try:
-        train_to_end(name, job, store.log_folder(identity), num_processes)
+        with Delivery(store, plan.recipe.name, identity, rows):
+            train_to_end(name, job, store.log_folder(identity), num_processes)
     except TrainingFailed as failure:
         store.write_failure(identity, str(failure), str(failure.log))
         raise TrainingFailed(f"{failure}; log: {failure.log}", failure.log) from None
