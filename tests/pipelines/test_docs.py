@@ -26,7 +26,8 @@ def recipe_of(document: str) -> dict[str, Any]:
         "sequence_length": 4096, "batch_size": 1152, "horizon_tokens": "300B",
     }  # fmt: skip
     for block in re.findall(r"```yaml\n(.*?)```", (DOCS / document).read_text(encoding="utf-8"), re.DOTALL):
-        recipe |= yaml.safe_load(block)
+        for field, value in yaml.safe_load(block).items():
+            recipe[field] = recipe[field] | value if field == "model" else value
     return recipe
 
 
@@ -42,3 +43,12 @@ def test_the_data_guides_recipe_is_one() -> None:
     blends = {"plain": {"web": {"weight": 0.5, "tier": "high"}, "books": 0.3, "exams": 0.2}}
     recipe = recipe_of("data.md") | {"blends": blends, "gb": "plain", "qb": "plain", "arms": {"one": {}}}
     assert parse_recipe(recipe, "guide.yaml").sources["exams"].is_decontaminated
+
+
+def test_the_training_guides_recipe_is_one() -> None:
+    recipe = recipe_of("training.md")
+    recipe |= {"sources": {"web": {"folder": "web"}}, "blends": {"plain": {"web": 1}}, "gb": "plain", "qb": "plain"}
+    made = parse_recipe(recipe | {"arms": {"one": {}}}, "guide.yaml")
+    assert made.model.architecture is not None
+    assert (made.model.architecture.kind, made.model.architecture.num_layers) == ("qwen3", 16)
+    assert made.training.replicas == 8
