@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.store.lock import locked
-from components.train.ending import RESUME_ME, write_failure
+from components.train.ending import RESUME_ME, write_failure, write_status
 
 LOCK_WAIT_SECONDS = 60.0
 """A trainer whose launcher was killed writes one more checkpoint and ends; its successor waits for that."""
@@ -37,14 +37,23 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
     import torch
     import torch.distributed as dist
 
-    from components.train.loop import FINISHED, Trainer
+    from components.train.loop import FINISHED, STOPPED, Trainer
+    from components.train.metrics import last_step
     from components.train.parallel import Ranks, join_processes
+    from components.train.watchdog import Watchdog
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     meeting = f"file://{os.environ['SWITCHPOINT_RENDEZVOUS']}"
-    # The watchdog speaks first: it says where each process stands.
-    join_processes(Ranks(rank, world_size, job.training), meeting, 2 * job.training.hang_seconds)
-    end = Trainer(job, rank, world_size).run()
+    folder, seconds = Path(job.folder), job.training.hang_seconds
+
+    def tell_hang() -> None:
+        step = last_step(folder, job.start_step)
+        write_status(folder, STOPPED, f"no step for {seconds:g} s after step {step}", step, resume=True)
+
+    with Watchdog(folder, rank, seconds, tell_hang) as watchdog:
+        # The watchdog speaks before communication gives up: it says where each process stands.
+        join_processes(Ranks(rank, world_size, job.training), meeting, 2 * seconds)
+        end = Trainer(job, rank, world_size).run(watchdog.alive)
     if dist.is_initialized():
         dist.destroy_process_group()
     return end == FINISHED

@@ -1,6 +1,8 @@
 """How a job of one or more processes ended, from what they left in its folder; no exit code tells that alone."""
 
 import re
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +53,28 @@ def forget_ending(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def ending(folder: Path, log_reason: str, killed_by: str) -> Ending:
+def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
+    """Moves the stacks that a hang left to a folder of their own beside the logs; None where there was none."""
+    written = [path for path in sorted(folder.glob("stacks-*.txt")) if path.stat().st_size]
+    if not written:
+        return None
+    kept = log_folder / time.strftime("hang-%Y%m%d-%H%M%S")
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in written:
+        shutil.move(path, kept / path.name)
+    return kept
+
+
+def ending(folder: Path, stacks: Path | None, log_reason: str, killed_by: str) -> Ending:
     """Of a job that did not finish: the cause goes before what followed from it in other processes.
 
-    `log_reason`: what a process said last, for one that could write no file. `killed_by`: the signal that ended the
-    first one.
+    `stacks`: where a hang's are. `log_reason`: what a process said last, for one that could write no file.
+    `killed_by`: the signal that ended the first one.
     """
-    hang = next((path for path in sorted(folder.glob("stacks-*.txt")) if path.stat().st_size), None)
     status = read_json(folder / STATUS) or {}
-    if hang is not None:
-        return Ending(f"{status.get('reason') or 'no step for too long'}; stacks of its processes: {hang.parent}", True)
+    if stacks is not None:
+        reason = status["reason"] if status.get("resume") else "no step for too long"
+        return Ending(f"{reason}; stacks of its processes: {stacks}", True)
     failures = [read_json(path) for path in sorted(folder.glob("failure-*.json"))]
     causes = [failure for failure in failures if not failure["lost_peer"]]
     if causes:

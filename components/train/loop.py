@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from components.train.model import build_model
 from components.train.optimizer import MAX_GRAD_NORM, build_optimizer, set_learning_rate
 from components.train.parallel import Ranks
 from components.train.throughput import Throughput
-from components.train.watchdog import Watchdog
 from components.train.weights import export, full_state, weights_digest
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
@@ -82,11 +82,11 @@ class Trainer:
             load_checkpoint(start, self.model, None if self.job.start == "fresh" else self.optimizer)
         return self.job.start_step
 
-    def run(self) -> str:
+    def run(self, alive: Callable[[], None] = lambda: None) -> str:
         """Trains to the job's end (`finished`), or to the next whole step after SIGTERM (`stopped`).
 
-        Raises BadBatch where a step must not be taken, CheckpointFailed where a checkpoint that must be there cannot
-        be written.
+        `alive` is called after every step. Raises BadBatch where a step must not be taken, CheckpointFailed where a
+        checkpoint that must be there cannot be written.
         """
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop_wanted", True))
         job = self.job
@@ -95,18 +95,17 @@ class Trainer:
         self.throughput = Throughput(self.ranks.device, self.ranks.world_size, job.flops_per_token)
         self._status(RUNNING)
         self._export_missing()
-        with Watchdog(self.folder, self.ranks.rank, job.training.hang_seconds, self._tell_hang) as watchdog:
-            batch = self.batches.batch(self.step) if self.step < self.end_step else None
-            while batch is not None:
-                row, batch, stop, save = self._train_step(batch)
-                watchdog.alive()
-                if self.metrics and self.step > covered:
-                    self.metrics.write(row)
-                if self.step in self.keep or stop or save:
-                    self._save()
-                if stop:
-                    break
-            self.writer.wait()
+        batch = self.batches.batch(self.step) if self.step < self.end_step else None
+        while batch is not None:
+            row, batch, stop, save = self._train_step(batch)
+            alive()
+            if self.metrics and self.step > covered:
+                self.metrics.write(row)
+            if self.step in self.keep or stop or save:
+                self._save()
+            if stop:
+                break
+        self.writer.wait()
         self.writer.close()
         if self.metrics:
             self.metrics.close()
@@ -233,10 +232,6 @@ class Trainer:
     def _status(self, state: str, reason: str = "") -> None:
         if self.ranks.rank == 0:
             write_status(self.folder, state, reason, self.step, resume=state == STOPPED)
-
-    def _tell_hang(self) -> None:
-        reason = f"no step for {self.job.training.hang_seconds:g} s after step {self.step}"
-        write_status(self.folder, STOPPED, reason, self.step, resume=True)
 
 
 def total_norm(model: nn.Module) -> float:

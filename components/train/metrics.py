@@ -23,6 +23,11 @@ def read_metrics(folder: Path, last_step: int | None = None) -> Iterator[dict[st
                 yield row
 
 
+def last_step(folder: Path, start_step: int) -> int:
+    """How far the run has come, whether a checkpoint holds it or not."""
+    return max((row["step"] for row in read_metrics(folder)), default=start_step)
+
+
 class MetricsFile:
     """Appends rows after `step`: what lies beyond it is trained, and written, again."""
 

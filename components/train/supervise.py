@@ -5,9 +5,9 @@ from pathlib import Path
 from components.launch.local import JobEnd, run_job, tail
 from components.store.store import write_json
 from components.train.checkpoint import steps_in
-from components.train.ending import Ending, ending, forget_ending
+from components.train.ending import Ending, ending, forget_ending, keep_stacks
 from components.train.job import TrainJob
-from components.train.metrics import read_metrics
+from components.train.metrics import last_step
 
 
 class TrainingFailed(RuntimeError):
@@ -29,7 +29,7 @@ def train_to_end(name: str, job: TrainJob, log_folder: Path, num_processes: int)
         end = run_job(name, "components.train.app", [str(file)], log_folder, num_processes=num_processes)
         if end.succeeded:
             return
-        found = ending(folder, _traceback(end), end.killed_by)
+        found = ending(folder, keep_stacks(folder, log_folder), _traceback(end), end.killed_by)
         without_progress = 0 if _reached(folder) > reached else without_progress + 1
         reached = max(reached, _reached(folder))
         if not found.resume or without_progress > job.training.max_restarts:
@@ -48,6 +48,6 @@ def _traceback(end: JobEnd) -> str:
 
 
 def _failure(job: TrainJob, found: Ending, without_progress: int) -> str:
-    step = max((row["step"] for row in read_metrics(Path(job.folder))), default=job.start_step)
+    step = last_step(Path(job.folder), job.start_step)
     tried = f"; {job.training.max_restarts} restarts came no further" if found.resume and without_progress else ""
     return f"{found.reason} (step {step} of {job.end_step}){tried}"
