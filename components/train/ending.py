@@ -37,10 +37,16 @@ def write_failure(folder: Path, rank: int, error: BaseException) -> None:
     try:
         write_json(
             failure_file(folder, rank),
-            {"reason": reason, "lost_peer": bool(LOST_PEER.search(str(error))), "resume": isinstance(error, OSError)},
+            {"reason": reason, "lost_peer": bool(LOST_PEER.search(str(error))), "resume": _may_pass(error)},
         )
     except OSError:
         return
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same may go well the next time: a full disk, a storage that does not answer. Not: a wrong path."""
+    wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+    return isinstance(error, OSError) and not isinstance(error, wrong)
 
 
 def failure_file(folder: Path, rank: int) -> Path:

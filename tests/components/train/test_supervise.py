@@ -1,5 +1,6 @@
 """Real processes that are killed, stopped, hung or started twice; the run ends as if nothing had happened."""
 
+import errno
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ from components.recipe.training import Training
 from components.store.plan_file import Planned
 from components.store.store import read_json, write_json
 from components.train.checkpoint import checkpoint_path, model_path, steps_in
-from components.train.ending import ending, failure_file
+from components.train.ending import ending, failure_file, write_failure
 from components.train.job import TrainJob
 from components.train.loop import FINISHED, Trainer
 from components.train.metrics import read_metrics
@@ -165,6 +166,7 @@ def test_one_of_two_is_killed_and_the_other_ends_too(prepared: Planned, tmp_path
     assert [row["step"] for row in read_metrics(Path(gb.folder))] == list(range(1, GB_END + 1))
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_is_started_again(prepared: Planned, tmp_path: Path) -> None:
     """SIGSTOP of the one: the other sees no step, writes its stacks and asks to be started again."""
     training = Training(checkpoint_every_seconds=0.3, hang_seconds=8, num_processes=2)
@@ -213,6 +215,21 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
     write_json(failure_file(tmp_path, 1), {"reason": "step 7: the loss is nan", "lost_peer": False, "resume": False})
     assert ending(tmp_path, None, "", "SIGKILL").reason == "step 7: the loss is nan"
     assert not ending(tmp_path, None, "", "SIGKILL").resume
+
+
+@pytest.mark.parametrize(
+    ("error", "resume"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True), (TimeoutError("no answer"), True),
+        (FileNotFoundError("tokens"), False), (PermissionError("tokens"), False), (ValueError("a bug"), False),
+        (RuntimeError("Connection closed by peer"), False),
+    ],
+)  # fmt: skip
+def test_only_what_may_pass_is_tried_again(tmp_path: Path, error: Exception, resume: bool) -> None:
+    write_failure(tmp_path, 0, error)
+    failure = read_json(failure_file(tmp_path, 0))
+    assert failure["resume"] == resume
+    assert failure["lost_peer"] == ("peer" in str(error))
 
 
 def test_a_second_trainer_on_a_run_is_refused(prepared: Planned, tmp_path: Path) -> None:
