@@ -13,6 +13,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
 from components.recipe.training import Training, check_processes
+from components.train.allocator import keep_freed_memory
 
 SMALL_MODEL_PARAMETERS = 50_000_000
 
@@ -64,11 +65,13 @@ class Ranks:
 
 
 def join_processes(ranks: Ranks, meeting: str, timeout_seconds: float) -> None:
-    """Starts communication, where there is any, and fixes what would make a GPU's results vary."""
+    """Starts communication, where there is any. Fixes what would make a GPU's results vary, and a CPU's memory slow."""
     if ranks.device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(ranks.device)
         torch.use_deterministic_algorithms(True)
+    else:
+        keep_freed_memory()
     if ranks.is_sharded:
         backend = "cpu:gloo,cuda:nccl" if ranks.device.type == "cuda" else "gloo"
         dist.init_process_group(

@@ -143,8 +143,11 @@ def switchpoint(folder: Path, rounds: Rounds) -> None:
     """All of our loop: batches read by the sampler, losses by source, guard, watchdog, metrics file."""
     from components.train import loop
     from components.train.job import TrainJob
+    from components.train.parallel import Ranks, join_processes
 
-    trainer = loop.Trainer(TrainJob.model_validate_json((folder / "job.json").read_text()), 0, 1)
+    job = TrainJob.model_validate_json((folder / "job.json").read_text())
+    join_processes(Ranks(0, 1, job.training), "", 60)
+    trainer = loop.Trainer(job, 0, 1)
     whole_step = trainer._train_step
 
     def step(batch: Any) -> Any:
