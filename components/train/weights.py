@@ -94,7 +94,6 @@ def spread(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
         )
     else:
         model.load_state_dict(state)
-    model.tie_weights()
 
 
 def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -105,3 +105,11 @@ def test_what_was_seen_is_in_the_checkpoint() -> None:
     resumed.load(json.loads(json.dumps(guard.state())))
     assert resumed.state() == guard.state()
     assert max(resumed.state()["loss"]) < 4
+
+
+def test_a_resumed_trainer_knows_the_steps_before(prepared: Planned, tmp_path: Path) -> None:
+    training = Training(spike_sigmas=6)
+    first = Trainer(job(prepared, tmp_path, training=training, end_step=9, keep_steps=[9], export_steps=[]), 0, 1)
+    assert first.run() == FINISHED
+    assert len(first.guard.state()["loss"]) == 9
+    assert Trainer(job(prepared, tmp_path, training=training), 0, 1).guard.state() == first.guard.state()
