@@ -248,6 +248,7 @@ def test_a_renamed_blend_trains_nothing_and_is_shown(copied: Callable[[], Finish
     assert weights(study.root) == trained
 
 
+@pytest.mark.slow
 def test_another_sequence_length_in_the_same_store(copied: Callable[[], Finished]) -> None:
     """Tokens and blends stay; what is drawn from them does not."""
     study = copied()
