@@ -1,7 +1,8 @@
 """The DAG: one pipeline for every study, on one machine and on a cluster.
 
-plan -> prepare_text -> train_tokenizer -> tokenise (loop) -> build_blend -> train_base -> train_gb (loop over GB runs)
--> join -> train_qb (loop over arms) -> evaluate -> report (exit handler: written whatever failed)
+plan -> prepare_text -> train_tokenizer -> tokenise (loop) -> build_blend -> prepare_evaluation -> train_base
+-> train_gb (loop over GB runs) -> join -> train_qb (loop over arms) -> evaluate
+-> report (exit handler: written whatever failed)
 
 Three rules keep the compiled file running as it reads (docs/decisions.md, "The DAG"): a loop runs over an output named
 `Output`; inside a loop a task takes the whole item and nothing from outside; a task after a loop reads what the loop
@@ -13,7 +14,7 @@ from pathlib import Path
 from kfp import dsl
 
 from components.blend.component import build_blend, prepare_text, tokenise, train_tokenizer
-from components.evaluate.component import evaluate
+from components.evaluate.component import evaluate, prepare_evaluation
 from components.plan.component import plan
 from components.recipe.load import load_study
 from components.report.component import report
@@ -36,7 +37,8 @@ def study_pipeline(
         with dsl.ParallelFor(planned.outputs["Output"], name="shards") as group:
             tokens = tokenise(item=group).after(tokenizer)
         blend = build_blend(plan=reference).after(tokens)
-        base = train_base(plan=reference).after(blend)
+        ready = prepare_evaluation(plan=reference).after(blend)
+        base = train_base(plan=reference).after(ready)
         with dsl.ParallelFor(base.output, name="gb-runs") as gb_run:
             trained_gb = train_gb(item=gb_run)
         # A GB run's failure must not keep the other arms from going on.

@@ -1,6 +1,19 @@
-"""KFP component: evaluate."""
+"""KFP components: prepare_evaluation, evaluate."""
 
 from components.launch.component import component
+
+
+@component
+def prepare_evaluation(plan: str) -> None:
+    """What runs are evaluated on while they train."""
+    from components.evaluate.make_probes import make_probes
+    from components.launch.task import task
+    from components.store.plan_file import load_plan
+
+    planned = load_plan(plan)
+    if planned.plan.probes is not None:
+        with task(planned.store, planned.plan.probes):
+            make_probes(planned.plan, planned.store)
 
 
 @component

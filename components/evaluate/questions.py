@@ -8,6 +8,8 @@ from components.blend.documents import Document
 from components.blend.python_text import prompt_of
 
 NUM_CHOICES = 4
+QUESTION_PARTS = ("qa", "qa_world_knowledge")
+"""What questions are made from: the first of these that the recipe has."""
 SEED = 20240707
 """Questions are the same in every study on the same text: arms are compared on equal terms."""
 

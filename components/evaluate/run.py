@@ -3,12 +3,11 @@
 import shutil
 from pathlib import Path
 
-from components.blend.join import heldout_files
 from components.evaluate.app import EvaluatedModel, EvaluateJob
+from components.evaluate.heldout import heldout_parts
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
-from components.recipe.source import is_made, origin_of, part_of
 from components.store.store import Store, read_json, write_json
 from components.train.run import model_folder, model_is_there
 
@@ -20,11 +19,10 @@ class EvaluationFailed(RuntimeError):
 
 
 def evaluate_models(plan: Plan, store: Store) -> None:
-    """Evaluates the base and every arm whose model is there and whose scores are not."""
+    """Evaluates the base and every arm (and its chosen checkpoints) whose model is there and whose scores are not."""
     wanted = {
-        evaluation.digest: evaluation
-        for model, evaluation in [(plan.base, plan.base_evaluation)]
-        + [(arm.model, arm.evaluation) for arm in plan.arms]
+        digest: evaluation
+        for digest, (model, evaluation) in plan.evaluations().items()
         if not store.is_done(evaluation) and model_is_there(store, model)
     }
     if not wanted:
@@ -41,9 +39,7 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         ],
         tokenizer=str(store.path(plan.tokenizer)),
         parts={
-            name: (part_of(source), [str(file) for file in _heldout(plan, store, name)])
-            for name, source in plan.sources_with_text().items()
-            if not source.mine
+            name: (part, [str(file) for file in files]) for name, (part, files) in heldout_parts(plan, store).items()
         },
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
         bytes_per_source=recipe.evaluation.bytes_per_source,
@@ -71,10 +67,3 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
         store.write_record(evaluation, folder, outputs, {"num_threads": NUM_THREADS})
     store.forget_failure(evaluation)
     return True
-
-
-def _heldout(plan: Plan, store: Store, source_name: str) -> list[Path]:
-    source = plan.recipe.sources[source_name]
-    if is_made(origin_of(source)):
-        return [store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"]
-    return heldout_files(plan, store, source_name)

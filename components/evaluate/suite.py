@@ -8,11 +8,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from components.blend.documents import Document, read_documents
-from components.evaluate.questions import multiple_choice
+from components.evaluate.questions import QUESTION_PARTS, multiple_choice
 
 QUESTIONS_TASK = "questions"
-QUESTION_PARTS = ("qa", "qa_world_knowledge")
-"""What questions are made from: the first of these that the recipe has."""
 MAX_DOCUMENT_CHARACTERS = 6_000
 """Bits per byte are measured on the beginning of each document, so that many documents fit into the budget."""
 

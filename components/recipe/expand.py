@@ -4,6 +4,7 @@ Pure: the same recipe and the same input digests give the same plan, so every ta
 instead of handing it on. An arm's plan does not depend on the other arms: sharing is found by comparing digests.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from components.recipe.identity import geometry, identity_of
 from components.recipe.model import Pretrain
 from components.recipe.phase import Packing
 from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
-from components.recipe.recipe import Recipe, evaluation_origin
+from components.recipe.recipe import Evaluation, Recipe, evaluation_origin
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
 from components.recipe.source import (
@@ -106,18 +107,24 @@ class _Expansion:
         raise_all(problems)
         base_evaluation = self._evaluation(self.base.identity)
         evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
+        for one in arms:
+            for step, evaluation in one.checkpoint_evaluations.items():
+                evaluations[f"arm {one.run_name} at step {step}"] = evaluation
+        probes = self._probes()
         return Plan(
             recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer,
             duplicates=self.duplicates, contamination=self.contamination, scorers=self.scorers,
             tokens=self.tokens, base_plan=self.base,
-            base_evaluation=base_evaluation, runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
+            base_evaluation=base_evaluation, probes=probes,
+            runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
             report=identity_of(
                 "report",
                 {
                     "name": self.recipe.name, "question": self.recipe.question, "left_out": self.recipe.left_out,
                     "arms": [[arm.run_name, *(phase.blend for phase in arm.phases)] for arm in arms],
+                    "evaluation_steps": [list(arm.evaluation_steps) for arm in arms],
                 },
-                {"base": base_evaluation, **evaluations},
+                {"base": base_evaluation, **evaluations, **({"probes": probes} if probes else {})},
             ),
         )  # fmt: skip
 
@@ -188,8 +195,19 @@ class _Expansion:
             found |= {name: kept} if kept and not source.mine else {}
         return found
 
+    def _probes(self) -> Identity | None:
+        """What is read at every step is decided here; at which steps, is not."""
+        continual = self.recipe.evaluation.continual
+        if continual is None:
+            return None
+        config = {
+            "bytes_per_source": continual.bytes_per_source, "questions": continual.questions,
+            "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
+        }  # fmt: skip
+        return identity_of("probes", config, {"tokenizer": self.tokenizer} | self.from_sources)
+
     def _evaluation(self, model: Identity) -> Identity:
-        config = self.recipe.evaluation.model_dump() | {
+        config = self.recipe.evaluation.model_dump(exclude={"checkpoints", "continual"}) | {
             "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
         }  # fmt: skip
         return identity_of("evaluation", config, {"model": model, "tokenizer": self.tokenizer} | self.from_sources)
@@ -259,12 +277,25 @@ class _Expansion:
             )  # fmt: skip
         runs = history(arm, line, phases, self.base.identity)
         last, end_step = runs[-1].identity, phases[-1].end_step
+        config = self.recipe.evaluation
+        switches = [phase.end_step for phase in phases[:-1]]
+        steps = config.continual.steps(switches, end_step) if config.continual else ()
+        checkpoints = {}
+        for step in _checkpoint_steps(config, switches, line.clock, end_step):
+            run = next(run for run in runs if run.start_step < step <= run.end_step)
+            run.keeps.add(step)
+            run.exports.add(step)
+            checkpoints[step] = self._evaluation(identity_of("model", {"step": step}, {"run": run.identity}))
+        for run in runs:
+            run.evaluations |= {step for step in steps if run.start_step < step <= run.end_step}
+            run.evaluations |= {0} & {*steps} if run.start_step == 0 else set()
         planned = ArmPlan(
             arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, schedule=runs[-1].schedule, clock=line.clock,
             phases=tuple(phases), runs=tuple(run.identity for run in runs),
             switch_step=line.phases[0][2] if len(line.phases) > 1 else None,
             horizon_steps=end_step, horizon_tokens=line.clock.tokens_at(end_step),
             evaluation=self._evaluation(identity_of("model", {"step": end_step}, {"run": last})),
+            checkpoint_evaluations=checkpoints, evaluation_steps=steps,
         )  # fmt: skip
         runs[-1].exports.add(end_step)
         return _PlannedArm(planned, runs)
@@ -288,6 +319,17 @@ class _Drawn:
 class _PlannedArm:
     arm: ArmPlan
     runs: list[RunNeed]
+
+
+def _checkpoint_steps(config: Evaluation, switches: list[int], clock: Clock, end_step: int) -> list[int]:
+    """Where an arm is evaluated before its end. At step 0 it is the base."""
+    found: set[int] = set()
+    for point in config.checkpoints:
+        if isinstance(point, str):
+            found |= set(switches)
+        else:
+            found.add(clock.step_at(math.ceil(point * clock.tokens_at(end_step))))
+    return sorted(step for step in found if 0 < step < end_step)
 
 
 def _pretrain_schedule(pretrain: Pretrain, horizon_tokens: int) -> Schedule:

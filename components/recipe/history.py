@@ -40,11 +40,13 @@ class RunNeed:
     clock: Clock
     keeps: set[int]
     exports: set[int] = field(default_factory=set)
+    evaluations: set[int] = field(default_factory=set)
 
     def joined(self, other: "RunNeed") -> None:
         """Takes in what another arm needs of the same history."""
         self.keeps |= other.keeps
         self.exports |= other.exports
+        self.evaluations |= other.evaluations
         if other.end_step > self.end_step:
             self.end_step, self.phases = other.end_step, other.phases
             self.schedule, self.clock = other.schedule, other.clock
@@ -53,7 +55,8 @@ class RunNeed:
         return TrainingRun(
             identity=self.identity, parent=self.parent, start=self.start, start_step=self.start_step,
             end_step=self.end_step, keep_steps=tuple(sorted(self.keeps)), export_steps=tuple(sorted(self.exports)),
-            seed=self.seed, phases=self.phases, schedule=self.schedule, clock=self.clock,
+            evaluation_steps=tuple(sorted(self.evaluations)), seed=self.seed, phases=self.phases,
+            schedule=self.schedule, clock=self.clock,
         )  # fmt: skip
 
 

@@ -59,7 +59,9 @@ class TrainingRun:
     end_step: int
     keep_steps: tuple[int, ...]
     export_steps: tuple[int, ...]
-    """Where an arm ends: the model is exported there."""
+    """Where an arm ends, or is evaluated: the model is exported there."""
+    evaluation_steps: tuple[int, ...]
+    """Where its arms want it evaluated while it trains."""
     seed: int
     phases: tuple[Phase, ...]
     """All up to this run's own, which is the last."""
@@ -93,6 +95,10 @@ class ArmPlan:
     horizon_steps: int
     horizon_tokens: int
     evaluation: Identity
+    checkpoint_evaluations: Mapping[int, Identity] = field(default_factory=dict)
+    """Of its models before the end, by step."""
+    evaluation_steps: tuple[int, ...] = ()
+    """Where it is evaluated while it trains."""
 
     @property
     def gb_run(self) -> Identity:
@@ -146,6 +152,8 @@ class Plan:
     tokens: Mapping[SourceKey, Identity]
     base_plan: BasePlan
     base_evaluation: Identity
+    probes: Identity | None
+    """What runs are evaluated on while they train."""
     runs: tuple[TrainingRun, ...]
     """Every run after the one that it goes on from."""
     arms: tuple[ArmPlan, ...]
@@ -218,12 +226,20 @@ class Plan:
         drawn = {split_key(key)[0] for key in self.drawn_sources()}
         return [name for name in self.recipe.sources if name in drawn or name in self.sources_with_text()]
 
+    def evaluations(self) -> dict[str, tuple[Identity, Identity]]:
+        """Every (model, evaluation) of the study by the evaluation's digest: the base's, then the arms'."""
+        found = [(self.base, self.base_evaluation)]
+        for arm in self.arms:
+            found += [(one.inputs["model"], one) for one in (*arm.checkpoint_evaluations.values(), arm.evaluation)]
+        return {evaluation.digest: (model, evaluation) for model, evaluation in found}
+
     def identities(self) -> list[Identity]:
         """Every output of the study, in the order of the DAG, each once."""
         aside = [*self.duplicates.values(), *filter(None, [self.contamination]), *self.scorers.values()]
         listed = [*self.generated_texts(), self.tokenizer, *aside]
         listed += [self.tokens[name] for name in self.tokenised_sources()]
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
-        listed += [self.base, *(run.identity for run in (*self.gb_runs, *self.qb_runs))]
-        listed += [self.base_evaluation, *(arm.evaluation for arm in self.arms), self.report]
+        listed += [*filter(None, [self.probes]), self.base]
+        listed += [run.identity for run in (*self.gb_runs, *self.qb_runs)]
+        listed += [*(evaluation for _, evaluation in self.evaluations().values()), self.report]
         return list({identity.digest: identity for identity in listed}.values())

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from components.recipe.blend import BlendConfig
 from components.recipe.catalogue import with_catalogue
 from components.recipe.clock import BatchRamp
-from components.recipe.fields import BatchSize, Config, Count, Name, Seed, SequenceLength, Tokens, one_of
+from components.recipe.continual import Continual
+from components.recipe.fields import BatchSize, Config, Count, Fraction01, Name, Seed, SequenceLength, Tokens, one_of
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
 from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
@@ -38,6 +39,11 @@ class Evaluation(Config):
     """Multiple-choice questions made from held-out docstrings (all there are, if fewer)."""
     bytes_per_source: Count = 48_000
     """Held-out bytes of each source that bits per byte are measured on (whole documents)."""
+    checkpoints: Annotated[list[Literal["switch"] | Fraction01], Field(max_length=100)] = Field(default_factory=list)
+    """Where arms are evaluated beside their end: at the switch, or at the first step at or after a fraction of the
+    horizon. Those checkpoints, and their models, are kept."""
+    continual: Continual | None = None
+    """Evaluation while the runs train. Not given: none."""
 
 
 def evaluation_origin(folder: str) -> str:

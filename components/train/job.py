@@ -60,6 +60,10 @@ class TrainJob(Config):
     """Checkpoints that stay: switch points and ends."""
     export_steps: list[int]
     """Where the model is written as a Hugging Face folder."""
+    probes: str = ""
+    """The file that the run is evaluated on while it trains, named by its digest's folder. Empty: none."""
+    evaluation_steps: list[int] = Field(default_factory=list)
+    """At which steps."""
     training: Training = Training()
     flops_per_token: float | None = None
     """Forward and backward, in the convention of MFU; None where the model's shape is not one that we count."""

@@ -28,10 +28,11 @@ from components.train.ending import write_status
 from components.train.guard import BadBatch, Guard
 from components.train.job import TrainJob
 from components.train.loss import summed_losses
-from components.train.metrics import MetricsFile
+from components.train.metrics import MetricsFile, append_to_series, read_series
 from components.train.model import build_model
 from components.train.optimizer import MAX_GRAD_NORM, build_optimizer, set_learning_rate
 from components.train.parallel import Ranks
+from components.train.probes import Probes
 from components.train.throughput import Throughput
 from components.train.weights import export, full_state, weights_digest
 
@@ -51,6 +52,9 @@ class Trainer:
         self.model = build_model(job, ranks)
         self.optimizer = build_optimizer(self.model)
         self.guard = Guard(job.training)
+        self.probes: Probes | None = None
+        evaluated = ranks.agree(list(read_series(self.folder, Path(job.probes).parent.name)))
+        self.evaluation_steps = set(job.evaluation_steps) - set(evaluated)
         self.skipped_steps = 0
         self.keep = set(job.keep_steps) | set(job.export_steps)
         missing = sorted(step for step in self.keep if not self._is_kept(step))
@@ -95,12 +99,14 @@ class Trainer:
         self.throughput = Throughput(self.ranks.device, self.ranks.world_size, job.flops_per_token)
         self._status(RUNNING)
         self._export_missing()
+        self._evaluate(alive)
         batch = self.batches.batch(self.step) if self.step < self.end_step else None
         while batch is not None:
             row, batch, stop, save = self._train_step(batch)
             alive()
             if self.metrics and self.step > covered:
                 self.metrics.write(row)
+            self._evaluate(alive)
             if self.step in self.keep or stop or save:
                 self._save()
             if stop:
@@ -112,6 +118,22 @@ class Trainer:
         end = FINISHED if self.step >= self.end_step else STOPPED
         self._status(end, "SIGTERM" if end == STOPPED else "")
         return end
+
+    def _evaluate(self, alive: Callable[[], None]) -> None:
+        """Where the recipe wants it at this step, unless the series has it: a step trained again has the same."""
+        job = self.job
+        if self.step not in self.evaluation_steps:
+            return
+        began = time.monotonic()
+        if self.probes is None:
+            self.probes = Probes(Path(job.probes), self.ranks, job.vocab_size)
+        scores = self.probes.evaluate(self.model)
+        if self.ranks.rank == 0:
+            tokens = job.clock.tokens_at(self.step)
+            row = {"step": self.step, "tokens": tokens, "probes": Path(job.probes).parent.name, "scores": scores}
+            append_to_series(self.folder, row | {"time": round(time.time(), 3)})
+        self.throughput.pause(time.monotonic() - began)
+        alive()
 
     def _train_step(self, batch: Batch) -> tuple[dict[str, Any], Batch | None, bool, bool]:
         """One step: its row of metrics, the next batch, and whether all stop, or save, after it."""

@@ -1,4 +1,7 @@
-"""The metrics file: one JSON line per step, the truth that MLflow, the report and the terminal read from."""
+"""The metrics file: one JSON line per step, the truth that MLflow, the report and the terminal read from.
+
+Beside it the series of evaluations while the run trained: one line per evaluated step.
+"""
 
 import json
 import os
@@ -7,11 +10,21 @@ from pathlib import Path
 from typing import Any
 
 METRICS = "metrics.jsonl"
+SERIES = "evaluation.jsonl"
 
 
 def read_metrics(folder: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:
     """Rows up to `last_step`, in order. A line that a crash cut short ends the reading."""
-    path = folder / METRICS
+    yield from _rows(folder / METRICS, last_step)
+
+
+def read_series(folder: Path, probes: str) -> dict[int, dict[str, Any]]:
+    """Rows of the run's evaluations on `probes` (a digest), by step, ascending: step, tokens, scores, time."""
+    rows = {row["step"]: row for row in _rows(folder / SERIES) if row["probes"] == probes}
+    return dict(sorted(rows.items()))
+
+
+def _rows(path: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
@@ -26,6 +39,18 @@ def read_metrics(folder: Path, last_step: int | None = None) -> Iterator[dict[st
 def last_step(folder: Path, start_step: int) -> int:
     """How far the run has come, whether a checkpoint holds it or not."""
     return max((row["step"] for row in read_metrics(folder)), default=start_step)
+
+
+def append_to_series(folder: Path, row: dict[str, Any]) -> None:
+    """Adds a row. A line that a crash cut short is taken away first: what came after it would be lost."""
+    path = folder / SERIES
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        kept = list(_rows(path))
+        beside = path.with_name(f".{SERIES}")
+        beside.write_text("".join(json.dumps(one) + "\n" for one in kept), encoding="utf-8")
+        beside.replace(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 class MetricsFile:

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -62,6 +63,13 @@ class Ranks:
             dist.all_reduce(values)
             values /= self.training.tensor_parallel
         return values
+
+    def agree(self, value: Any) -> Any:
+        """The first process's value, on every one."""
+        values = [value]
+        if dist.is_initialized():
+            dist.broadcast_object_list(values)
+        return values[0]
 
 
 def join_processes(ranks: Ranks, meeting: str, timeout_seconds: float) -> None:

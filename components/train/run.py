@@ -17,6 +17,7 @@ from components.tracking.delivery import Delivery
 from components.train.checkpoint import checkpoint_path, is_kept, model_path
 from components.train.job import JobPhase, JobSource, TrainJob
 from components.train.metrics import read_metrics
+from components.train.probe_file import PROBES
 from components.train.supervise import TrainingFailed, train_to_end
 
 BASE_SEED = 0
@@ -72,6 +73,8 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
     job = TrainJob(
         start=run.start, model_config_folder=str(base_model), seed=run.seed, start_step=run.start_step,
         end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
+        probes=str(store.path(plan.probes) / PROBES) if plan.probes else "",
+        evaluation_steps=list(run.evaluation_steps),
         **begin, **_common(plan, store, folder, run.phases, run.schedule, run.clock),
     )  # fmt: skip
     num_processes = plan.recipe.training.num_processes

@@ -24,6 +24,10 @@ class Throughput:
     def step(self, num_tokens: int) -> None:
         self._times.append((time.monotonic(), self._times[-1][1] + num_tokens))
 
+    def pause(self, seconds: float) -> None:
+        """Takes out of account what was not training."""
+        self._times = deque(((at + seconds, tokens) for at, tokens in self._times), maxlen=self._times.maxlen)
+
     @property
     def tokens_per_second(self) -> float:
         (began, first), (ended, last) = self._times[0], self._times[-1]

@@ -50,6 +50,7 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
         # Small sources are one group of shards; that the loop takes several is asserted in tests of the groups.
         ("tokenise", {"item": {"plan": plan_file, "group": 0, "groups": 1}}),
         ("build_blend", {"plan": plan_file}),
+        ("prepare_evaluation", {"plan": plan_file}),
         ("train_base", {"plan": plan_file}),
         *(("train_gb", {"item": {"plan": plan_file, "gb_run": run.identity.digest}}) for run in plan.gb_runs),
         ("join", {"plan": plan_file}),

@@ -14,8 +14,10 @@ from components.recipe.training import Training
 from components.store.plan_file import Planned
 from components.train.job import TrainJob
 from components.train.loop import Trainer
+from components.train.metrics import read_series
 from tests.components.train.test_loop import END, job, losses, weights
 from tests.components.train.test_loss import small_model
+from tests.components.train.test_probes import write_probes
 
 CUT = 15
 
@@ -68,21 +70,33 @@ def trained(prepared: Planned, tmp_path_factory: pytest.TempPathFactory) -> Path
         "micro_batches": ({"micro_batch_size": 1}, False),
     }
     jobs: dict[str, tuple[TrainJob, bool]] = {}
+    evaluated = {"probes": str(write_probes(root / "probes")), "evaluation_steps": [0, 5, END]}
     for name, (fields, small) in arrangements.items():
         training = Training(num_processes=2, **fields)
         jobs[name] = one(name, training=training), small
-        jobs[f"{name} cut"] = one(f"{name}-cut", CUT, training=training), small
-        jobs[f"{name} resumed"] = one(f"{name}-cut", training=training), small
+        # Evaluated while they train, unlike the one that is not cut: that changes no bit either.
+        jobs[f"{name} cut"] = one(f"{name}-cut", CUT, training=training, **evaluated), small
+        jobs[f"{name} resumed"] = one(f"{name}-cut", training=training, **evaluated), small
     folder = {"start": "fresh", "start_model": str(root / "base"), "model_config_folder": str(root / "base")}
     jobs["folder"] = one("folder", 5, architecture={}, **folder), False
     run_on_two(jobs, root)
-    Trainer(one("alone"), 0, 1).run()
+    Trainer(one("alone", **evaluated), 0, 1).run()
     Trainer(one("folder-alone", 5, architecture={}, **folder), 0, 1).run()
     Trainer(one("micro-alone", training=Training(micro_batch_size=2)), 0, 1).run()
     return root
 
 
 ARRANGEMENTS = ["one_unit", "blocks", "replicas", "tensor_parallel", "micro_batches"]
+
+
+@pytest.mark.parametrize("name", ARRANGEMENTS)
+def test_the_evaluations_are_those_of_one_process(trained: Path, name: str) -> None:
+    expected = read_series(trained / "alone", "probes")
+    found = read_series(trained / f"{name}-cut", "probes")
+    assert list(found) == [0, 5, END]
+    for step, row in found.items():
+        for score, value in row["scores"].items():
+            assert value == pytest.approx(expected[step]["scores"][score], rel=1e-4), (step, score)
 
 
 @pytest.mark.parametrize("name", ARRANGEMENTS)

@@ -1,0 +1,24 @@
+"""The held-out text that a study is evaluated on."""
+
+from pathlib import Path
+
+from components.blend.join import heldout_files
+from components.recipe.plan import Plan
+from components.recipe.source import is_made, origin_of, part_of
+from components.store.store import Store
+
+
+def heldout_parts(plan: Plan, store: Store) -> dict[str, tuple[str, list[Path]]]:
+    """For each source with held-out text its part, and the files of its held-out documents."""
+    return {
+        name: (part_of(source), _files(plan, store, name))
+        for name, source in plan.sources_with_text().items()
+        if not source.mine
+    }
+
+
+def _files(plan: Plan, store: Store, source_name: str) -> list[Path]:
+    source = plan.recipe.sources[source_name]
+    if is_made(origin_of(source)):
+        return [store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"]
+    return heldout_files(plan, store, source_name)

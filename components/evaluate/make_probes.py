@@ -1,0 +1,73 @@
+"""Makes the probes: the beginnings of held-out documents, and some of the suite's questions, as token ids."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from components.blend.documents import read_documents
+from components.blend.tokenizer import load_tokenizer
+from components.evaluate.heldout import heldout_parts
+from components.evaluate.questions import QUESTION_PARTS, multiple_choice
+from components.recipe.plan import Plan
+from components.store.store import Store, write_json
+from components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
+
+MAX_TOKENS = 1024
+"""Of a text: longer ones cost memory (their logits) and tell little more."""
+
+
+def make_probes(plan: Plan, store: Store) -> None:
+    """Writes the probes' file into the store, where the study evaluates while it trains."""
+    continual = plan.recipe.evaluation.continual
+    if plan.probes is None or continual is None or store.is_done(plan.probes):
+        return
+    tokenizer, end_of_document = load_tokenizer(store.path(plan.tokenizer))
+    length = min(plan.recipe.sequence_length, MAX_TOKENS)
+    texts: list[ProbeText] = []
+    questions: list[ProbeQuestion] = []
+    for source, (part, paths) in heldout_parts(plan, store).items():
+        texts += _texts(source, paths, continual.bytes_per_source, tokenizer, end_of_document, length)
+        if part in QUESTION_PARTS and continual.questions and not questions:
+            questions = _questions(paths, continual.questions, tokenizer, length)
+    with store.output(plan.probes) as folder:
+        write_json(folder / PROBES, ProbeFile(texts=texts, questions=questions).model_dump())
+        outputs = {
+            "texts": len(texts), "questions": len(questions), "tokens": sum(len(text.tokens) for text in texts),
+        }  # fmt: skip
+        store.write_record(plan.probes, folder, outputs)
+
+
+def _texts(
+    source: str, paths: list[Path], num_bytes: int, tokenizer: Tokenizer, end_of_document: int, length: int
+) -> list[ProbeText]:
+    """Beginnings of `length` tokens, in order, until together they hold `num_bytes`."""
+    found: list[ProbeText] = []
+    left = num_bytes
+    for document in (document for path in paths for document in read_documents(path)):
+        if left <= 0:
+            break
+        encoded = tokenizer.encode(document.text)
+        ids, offsets = encoded.ids[:length], encoded.offsets[:length]
+        if not ids:
+            continue
+        held = len(document.text[: offsets[-1][1]].encode())
+        found.append(ProbeText(source=source, tokens=[end_of_document, *ids], num_bytes=held))
+        left -= held
+    return found
+
+
+def _questions(paths: list[Path], number: int, tokenizer: Tokenizer, length: int) -> list[ProbeQuestion]:
+    """As lm-eval asks them: the answer follows the prompt after a blank."""
+
+    def fits(text: str) -> bool:
+        return len(tokenizer.encode(text).ids) <= length
+
+    documents = [document for path in paths for document in read_documents(path)]
+    asked, _ = multiple_choice(documents, number, fits)
+    found = []
+    for question in asked:
+        context = tokenizer.encode(question["prompt"]).ids
+        whole = [tokenizer.encode(f"{question['prompt']} {choice}").ids for choice in question["choices"]]
+        choices = [ids[len(context) :] for ids in whole]
+        found.append(ProbeQuestion(task="accuracy", context=context, choices=choices, gold=question["gold"]))
+    return found

@@ -1,0 +1,31 @@
+"""Evaluation while a run trains: at which steps, and on how much (arXiv 2205.13452)."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+from components.recipe.fields import Config, Count
+
+
+class Continual(Config):
+    """Held-out loss of every source, and some questions, every few steps of every run. In no digest of training: it
+    changes no weight, and a run that was trained without it is not trained again for it."""
+
+    every_steps: Count
+    dense_steps: Annotated[int, Field(ge=0)] = 0
+    """After the start and after every switch, so many steps are looked at more closely: the stability gap is short."""
+    dense_every_steps: Count = 1
+    """How closely."""
+    bytes_per_source: Count = 8_000
+    """Held-out bytes of each source: the beginnings of whole documents, as long as a sample."""
+    questions: Annotated[int, Field(ge=0)] = 64
+    """Of the multiple-choice questions."""
+
+    def steps(self, switches: Iterable[int], end_step: int) -> tuple[int, ...]:
+        """Where an arm is evaluated: the start (step 0), its switches and its end included."""
+        found = {*range(0, end_step, self.every_steps), end_step}
+        for switch in (0, *switches):
+            found |= set(range(switch, min(end_step, switch + self.dense_steps) + 1, self.dense_every_steps))
+            found.add(switch)
+        return tuple(sorted(found))

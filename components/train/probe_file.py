@@ -1,0 +1,29 @@
+"""Probes: texts and questions that a model is evaluated on while it trains, as token ids in one file.
+
+Made once, before training (`components/evaluate/make_probes.py`); the trainer reads it and needs nothing else.
+"""
+
+from components.recipe.fields import Config
+
+PROBES = "probes.json"
+
+
+class ProbeText(Config):
+    source: str
+    tokens: list[int]
+    """What goes before the first token, and the beginning of a document."""
+    num_bytes: int
+    """That the tokens after the first stand for."""
+
+
+class ProbeQuestion(Config):
+    task: str
+    context: list[int]
+    choices: list[list[int]]
+    gold: int
+    """Which choice is right."""
+
+
+class ProbeFile(Config):
+    texts: list[ProbeText]
+    questions: list[ProbeQuestion]
