@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from components.blend.corpus_input import corpus_documents
 from components.blend.shards import Corpora
+from components.recipe.evaluation import evaluation_origin
 from components.recipe.plan import Plan
-from components.recipe.recipe import evaluation_origin
 from components.recipe.source import Source
 from components.store.store import RECORD, Store, read_json
 

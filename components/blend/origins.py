@@ -20,9 +20,11 @@ from components.blend.embedder import TFIDF
 from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
 from components.blend.readers import can_be_split, kind_of
 from components.blend.remote_tokens import read_any_index
+from components.blend.suite_input import read_suites
 from components.blend.tokenizer import load_tokenizer, num_ids
 from components.recipe.errors import BadInput
-from components.recipe.recipe import Recipe, evaluation_origin
+from components.recipe.evaluation import evaluation_origin
+from components.recipe.recipe import Recipe
 from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, Source, origin_of, part_of, reference_origin
 from components.store.store import read_json
 
@@ -89,6 +91,7 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         origin, field = evaluation_origin(folder), f"evaluation_sets.{task}"
         corpora[origin] = read_aside(folder, Source(folder=folder), field, file_digests, whole_row=True)
         digests[origin] = corpora[origin].digest
+    digests |= read_suites(recipe.evaluation, file_digests)
     if recipe.tokenizer.folder:
         needed = ("tokenizer.json", "tokenizer_config.json")
         digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)

@@ -32,9 +32,9 @@ def _split_multilingual(weights: dict[str, Any], sources: dict[str, Any]) -> Non
 
 
 def catalogue(name: str) -> dict[str, Any]:
-    """Setup (the published base and its geometry), sources, blends and their titles, as plain data of the caller's own.
+    """Setup (the published base, its geometry and evaluation), sources, blends and their titles.
 
-    Raises KeyError.
+    Plain data of the caller's own. Raises KeyError.
     """
     if name not in CATALOGUES:
         raise KeyError(name)

@@ -1,5 +1,6 @@
 """What must fit together across a recipe: names that are known, weights that sum to 1, what a base requires."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,8 +15,14 @@ from components.recipe.blend import (
 )
 from components.recipe.catalogue import CATALOGUES, catalogue
 from components.recipe.errors import BadInput
+from components.recipe.evaluation import is_folder, suite_name
 from components.recipe.problems import did_you_mean
 from components.recipe.recipe import MAX_ARMS, Recipe
+from components.recipe.suites import QUICKSTART, SUITES, runs_code, suite_scores
+
+LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
+"""Of the suite that always runs; bits per byte also by source and by category."""
+SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
 
 Place = tuple[str, ...]
 Problem = tuple[Place, BadInput]
@@ -97,6 +104,7 @@ def check_recipe(recipe: Recipe) -> list[Problem]:
         *_check_mined(recipe),
         *_check_base(recipe),
         *_check_arms(recipe),
+        *_check_evaluation(recipe),
     ]
 
 
@@ -231,3 +239,42 @@ def _check_arms(recipe: Recipe) -> Iterator[Problem]:
         clash = sorted(set(names) & set(arms_of(recipe)))
         if clash:
             yield ("arms", clash[0]), BadInput("the name is that of another arm with its seed")
+
+
+def _check_evaluation(recipe: Recipe) -> Iterator[Problem]:
+    evaluation = recipe.evaluation
+    for number, suite in enumerate(evaluation.suites):
+        place = ("evaluation", "suites", str(number))
+        if is_folder(suite):
+            if not SUITE_NAME.fullmatch(suite_name(suite)) or suite_name(suite) in LOCAL_SCORES:
+                yield (
+                    place,
+                    BadInput(
+                        "the names of its scores begin with the folder's name", given=suite,
+                        allowed=f"letters, digits, `-` and `_`, and not {', '.join(LOCAL_SCORES)}",
+                    ),
+                )  # fmt: skip
+        elif suite not in (QUICKSTART, *SUITES):
+            close = did_you_mean(suite, [QUICKSTART, *SUITES])
+            allowed = f"{', '.join([QUICKSTART, *SUITES])}, or a folder of lm-eval task files"
+            yield place, BadInput(f"no such suite{close}", given=suite, allowed=allowed)
+        elif suite in SUITES and runs_code(suite) and not evaluation.run_generated_code:
+            yield (
+                ("evaluation", "run_generated_code"),
+                BadInput(
+                    f"the suite `{suite}` has HumanEval, which executes generated code (in a sandbox: "
+                    "docs/evaluation.md); the recipe must allow it", given="false", allowed="true",
+                ),
+            )  # fmt: skip
+    if evaluation.metric is not None:
+        yield from _check_metric(recipe, evaluation.metric)
+
+
+def _check_metric(recipe: Recipe, metric: str) -> Iterator[Problem]:
+    categories = sorted({source.category for source in recipe.sources.values() if source.category})
+    known = [*LOCAL_SCORES, *(f"bits_per_byte.{source}" for source in recipe.sources)]
+    known += [f"bits_per_byte.category.{category}" for category in categories]
+    known += [score for suite in recipe.evaluation.named_suites for score in suite_scores(suite)]
+    folders = [f"{suite_name(folder)}." for folder in recipe.evaluation.suite_folders]
+    if metric not in known and not metric.startswith(tuple(folders)):
+        yield ("evaluation", "metric"), unknown("score", metric, [*known, *(f"{name}TASK" for name in folders)])

@@ -15,12 +15,13 @@ from components.recipe.caps import declared_epochs, moved_excess
 from components.recipe.clock import Clock
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput, raise_all
+from components.recipe.evaluation import Evaluation, data_origin, evaluation_origin, suite_name, suite_origin
 from components.recipe.history import RunNeed, history, timeline
 from components.recipe.identity import geometry, identity_of
 from components.recipe.model import Pretrain
 from components.recipe.phase import Packing
 from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
-from components.recipe.recipe import Evaluation, Recipe, evaluation_origin
+from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
 from components.recipe.source import (
@@ -34,6 +35,7 @@ from components.recipe.source import (
     source_key,
     split_key,
 )
+from components.recipe.suites import definition, harness_settings
 
 
 def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> Plan:
@@ -64,6 +66,7 @@ class _Expansion:
         own = {name: source for name, source in self.with_text.items() if not source.mine}
         self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in own.items()}
         self.parts = {name: part_of(source) for name, source in own.items()}
+        self.categories = {name: source.category for name, source in own.items() if source.category}
         self.tokenizer = self._tokenizer()
         self.contamination = self._contamination()
         self.duplicates = {
@@ -207,10 +210,25 @@ class _Expansion:
         return identity_of("probes", config, {"tokenizer": self.tokenizer} | self.from_sources)
 
     def _evaluation(self, model: Identity) -> Identity:
-        config = self.recipe.evaluation.model_dump(exclude={"checkpoints", "continual"}) | {
+        evaluation = self.recipe.evaluation
+        config = {
+            "questions": evaluation.questions, "bytes_per_source": evaluation.bytes_per_source,
             "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
         }  # fmt: skip
+        config |= {"categories": self.categories} if self.categories else {}
+        config |= {"suites": self._suites()} if evaluation.beyond_local else {}
         return identity_of("evaluation", config, {"model": model, "tokenizer": self.tokenizer} | self.from_sources)
+
+    def _suites(self) -> dict[str, Any]:
+        """What decides the scores of the suites with data of their own; the hub's data sets are taken as unchanging."""
+        evaluation = self.recipe.evaluation
+        found: dict[str, Any] = {name: definition(name) for name in evaluation.named_suites}
+        for folder in evaluation.suite_folders:
+            content = self.digests.get(suite_origin(folder), "unread")
+            found[suite_name(folder)] = {"content": content} | harness_settings()
+        if evaluation.data_folder is not None:
+            found["data"] = self.digests.get(data_origin(evaluation.data_folder), "unread")
+        return found
 
     def _base(self) -> BasePlan:
         model = self.recipe.model

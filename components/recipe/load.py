@@ -1,5 +1,6 @@
 """A recipe from its YAML file, or a message that says what is wrong with it: all that is wrong, each with its line."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ from pydantic import ValidationError
 
 from components.recipe.check import check_names, check_recipe
 from components.recipe.errors import BadInput, raise_all
+from components.recipe.evaluation import is_folder
 from components.recipe.phase import Arm
 from components.recipe.problems import did_you_mean, problems_of
 from components.recipe.recipe import MAX_ARMS, Recipe
+from components.recipe.suites import QUICKSTART, SUITES
 from components.recipe.yaml_file import Lines, read_yaml
 
 ORDERED_FIELDS = ("sources", "arms", "phases", "grid")
@@ -57,6 +60,19 @@ def absolute_folders(study: dict[str, Any], folder: Path) -> None:
     sets = study.get("evaluation_sets")
     if isinstance(sets, dict):
         study["evaluation_sets"] = {name: _absolute(path, folder) for name, path in sets.items()}
+    evaluation = study.get("evaluation")
+    if isinstance(evaluation, dict):
+        if "data_folder" in evaluation:
+            evaluation["data_folder"] = _absolute(evaluation["data_folder"], folder)
+        if isinstance(evaluation.get("suites"), list):
+            evaluation["suites"] = [_suite(suite, folder) for suite in evaluation["suites"]]
+
+
+def _suite(suite: Any, folder: Path) -> Any:
+    """A suite's name as it is, a folder of tasks by its path."""
+    if not isinstance(suite, str) or "\0" in suite or suite in (QUICKSTART, *SUITES):
+        return suite
+    return _absolute(suite, folder) if is_folder(suite) or os.path.isdir(folder / suite) else suite  # noqa: PTH112
 
 
 def _absolute(path: Any, folder: Path) -> Any:

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from components.recipe.blend import BlendConfig
 from components.recipe.catalogue import with_catalogue
 from components.recipe.clock import BatchRamp
-from components.recipe.continual import Continual
-from components.recipe.fields import BatchSize, Config, Count, Fraction01, Name, Seed, SequenceLength, Tokens, one_of
+from components.recipe.evaluation import Evaluation
+from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLength, Tokens, one_of
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
 from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
@@ -32,25 +32,6 @@ class Tokenizer(Config):
         return self
 
 
-class Evaluation(Config):
-    """lm-eval on tasks made from the held-out text."""
-
-    questions: Count = 300
-    """Multiple-choice questions made from held-out docstrings (all there are, if fewer)."""
-    bytes_per_source: Count = 48_000
-    """Held-out bytes of each source that bits per byte are measured on (whole documents)."""
-    checkpoints: Annotated[list[Literal["switch"] | Fraction01], Field(max_length=100)] = Field(default_factory=list)
-    """Where arms are evaluated beside their end: at the switch, or at the first step at or after a fraction of the
-    horizon. Those checkpoints, and their models, are kept."""
-    continual: Continual | None = None
-    """Evaluation while the runs train. Not given: none."""
-
-
-def evaluation_origin(folder: str) -> str:
-    """Under which an evaluation set is known among the inputs."""
-    return f"evaluation {folder}"
-
-
 class Recipe(Config):
     """A study: a recipe and the arms that are compared. Tokens are the clock."""
 
@@ -58,7 +39,7 @@ class Recipe(Config):
     question: str = ""
     catalogue: Literal["paper"] | None = None
     """What is known by name: `paper` has the sources and blends of arXiv 2407.07263 (Tables 1 and 2, Figures 1 and 2)
-    and, where the recipe gives none of its own, its base, start, geometry and horizon."""
+    and, where the recipe gives none of its own, its base, start, geometry, horizon and evaluation."""
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     """With a catalogue: what is added to it, or changed in it (as `scale` and `--sources` do)."""
     left_out: list[Name] = Field(default_factory=list)

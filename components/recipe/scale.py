@@ -22,6 +22,8 @@ VOCAB_SIZE = 4096
 LEARNING_RATE = Fraction(10, 3)
 """Small models learn at higher rates: 4.5e-5 becomes 1.5e-4."""
 NUM_PROCESSES = 2
+BENCHMARKS = ("suites", "data_folder", "run_generated_code", "metric")
+"""Fields of the evaluation that are left out: what remains is local."""
 
 
 def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +53,8 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
         "pretrain": _scaled(model["published"], BASE_TOKENS) | {"num_processes": NUM_PROCESSES},
     }
     changed["tokenizer"] = {"vocab_size": VOCAB_SIZE}
+    if isinstance(study.get("evaluation"), dict):  # benchmarks tell nothing of a model of this size
+        changed["evaluation"] = {name: one for name, one in study["evaluation"].items() if name not in BENCHMARKS}
     changed["name"] = f"{study.get('name', 'study')}-cpu"
     return changed
 

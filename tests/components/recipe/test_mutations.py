@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from components.plan.data import plan_data
 from components.recipe.epochs import check_sources, known_tokens
 from components.recipe.errors import BadInput
+from components.recipe.evaluation import evaluation_origin
 from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe, recipe_path
-from components.recipe.recipe import evaluation_origin
 from components.recipe.scale import scaled_to_cpu
 from components.recipe.source import origin_of, reference_origin
 from components.store.store import Store
