@@ -47,9 +47,10 @@ def run(
 ) -> None:  # fmt: skip
     """Run the study: what is done is not done again, what was interrupted goes on."""
     from pipelines.run import run_study
-    from pipelines.study_file import read_study
+    from pipelines.study_file import options_given, read_study
 
-    code, outcome = run_study(*read_study(recipe, scale, sources), store, _console(as_json))
+    study, file = read_study(recipe, scale, sources)
+    code, outcome = run_study(study, file, options_given(scale, sources), store, _console(as_json))
     _finish(code, outcome, as_json)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from components.recipe.plan import Plan, TrainingRun
+from components.report.cost import duration
 from components.store.store import Store
 
 LINE_SECONDS = 10.0
@@ -64,14 +65,6 @@ class Watched:
             f"lr {row['learning_rate']:.2e} | {row['tokens_per_second']:,.0f} tok/s{mfu} | "
             f"{row['memory_bytes'] / 2**30:.1f} GiB{skipped} | eta {duration(row['eta_seconds'])}"
         )
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units: 50 s, 3 min 20 s, 2 h 5 min, 6 d 3 h."""
-    for unit, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)} {name} {int(seconds % unit // below)} {below_name}"
-    return f"{seconds:.0f} s"
 
 
 class Watch:
@@ -130,7 +123,10 @@ def labels(plan: Plan) -> dict[str, str]:
         found[plan.contamination.digest] = "evaluation sets"
     found |= {digest: f"blend {phase.blend}" for digest, phase in plan.blends.items()}
     found |= {run.identity.digest: _run_label(plan, run) for run in plan.runs}
-    found |= {arm.evaluation.digest: f"evaluation of {arm.run_name}" for arm in plan.arms}
+    for arm in plan.arms:
+        for step, evaluation in arm.checkpoint_evaluations.items():
+            found[evaluation.digest] = f"evaluation of {arm.run_name} at step {step}"
+        found[arm.evaluation.digest] = f"evaluation of {arm.run_name}"
     return found | {plan.base_evaluation.digest: "evaluation of the base"}
 
 

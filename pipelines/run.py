@@ -25,7 +25,9 @@ from pipelines.show import print_outcome
 INTERRUPTED = 130
 
 
-def run_study(study: dict[str, Any], recipe_file: str, root: Path, console: Console) -> tuple[int, dict[str, Any]]:
+def run_study(
+    study: dict[str, Any], recipe_file: str, options: str, root: Path, console: Console
+) -> tuple[int, dict[str, Any]]:
     """Runs the study to its end; returns the exit code and the outcome for `--json`.
 
     Raises BadInput, with nothing written, for what cannot work.
@@ -43,7 +45,7 @@ def run_study(study: dict[str, Any], recipe_file: str, root: Path, console: Cons
     log = store.root / "logs" / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        ended_well = _run_pipeline(study, recipe_file, plan, store, log, console)
+        ended_well = _run_pipeline(study, recipe_file, options, plan, store, log, console)
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}
@@ -59,9 +61,9 @@ def run_study(study: dict[str, Any], recipe_file: str, root: Path, console: Cons
 
 
 def _run_pipeline(
-    study: dict[str, Any], recipe_file: str, plan: Plan, store: Store, log: Path, console: Console
+    study: dict[str, Any], recipe_file: str, options: str, plan: Plan, store: Store, log: Path, console: Console
 ) -> bool:
-    arguments = {"study": study, "store": str(store.root), "recipe_file": recipe_file}
+    arguments = {"study": study, "store": str(store.root), "recipe_file": recipe_file, "options": options}
     environment = os.environ | {
         DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",

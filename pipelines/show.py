@@ -11,10 +11,10 @@ from components.plan.data import left_out
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.report import results
-from components.report.run import as_data, report_is_there
-from components.report.table import Table, build_table
+from components.report.content import as_data, gather
+from components.report.run import report_is_there
+from components.report.table import Table
 from components.store.store import Store, read_json
-from components.tracking.study import Logged
 from components.train.run import run_is_done
 from pipelines.progress import labels
 
@@ -72,11 +72,11 @@ def _grid(header: list[str], lines: list[list[str]], left: int) -> RichTable:
 
 
 def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """The table of arms, what failed and why, and where to look next."""
-    found = results.rows(plan, store)
-    table = build_table(plan, found)
+    """The table of arms, the verdict, what failed and why, and where to look next."""
+    content = gather(plan, store, results.rows(plan, store), "", "")
     console.print()
-    print_scores(table, console)
+    print_scores(content.table, console)
+    console.print(f"[bold]{escape(content.verdict)}[/bold]", highlight=False)
     failures = [failure for one in plan.identities() if (failure := store.failure(one)) is not None]
     for failure in failures:
         console.print(f"failed: {failure['step']} {failure['digest']}", style="bold red", highlight=False)
@@ -91,5 +91,5 @@ def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
             console.print(f"note: {saved['mlflow_away']}", style="yellow", highlight=False, markup=False)
         for line in saved["compare"]:
             console.print(f"compare: {line}", highlight=False, soft_wrap=True, markup=False)
-    logged = Logged("", {row["arm"]: row["mlflow_run"] for row in saved["rows"]})
-    return as_data(plan, found, logged) | {"failures": failures, "report": str(page) if page.exists() else ""}
+    mlflow_runs = {row["name"]: row["mlflow_run"] for row in saved["rows"]}
+    return as_data(plan, content, mlflow_runs) | {"failures": failures, "report": str(page) if page.exists() else ""}

@@ -28,9 +28,10 @@ def study_pipeline(
     study: dict = load_study(QUICKSTART),  # noqa: B008
     store: str = ".switchpoint",
     recipe_file: str = "pipelines/recipes/quickstart.yaml",
+    options: str = "",
 ) -> None:
     with dsl.ExitHandler(report(study=study, store=store), name="study"):
-        planned = plan(study=study, store=store, recipe_file=recipe_file)
+        planned = plan(study=study, store=store, recipe_file=recipe_file, options=options)
         reference = planned.outputs["plan"]
         text = prepare_text(plan=reference)
         tokenizer = train_tokenizer(plan=reference).after(text)

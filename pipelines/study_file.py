@@ -1,5 +1,6 @@
 """The study that a command is about: a file or the name of one that ships, at a scale, with its sources bound."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ def read_study(recipe: str, scale: str | None = None, sources: Path | None = Non
         return as_lists(_bound(as_mappings(study), scale, sources)), str(path)
     except BadInput as error:
         raise error if error.file else error.at(str(path)) from None
+
+
+def options_given(scale: str | None, sources: Path | None) -> str:
+    """As they are written after the recipe's name."""
+    given = [("--scale", scale), ("--sources", sources and shlex.quote(str(sources)))]
+    return " ".join(f"{name} {value}" for name, value in given if value)
 
 
 def _bound(study: dict[str, Any], scale: str | None, sources: Path | None) -> dict[str, Any]:

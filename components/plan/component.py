@@ -6,7 +6,12 @@ from components.launch.component import component
 
 
 @component
-def plan(study: Dict, store: str, recipe_file: str) -> NamedTuple("Planned", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
+def plan(
+    study: Dict,
+    store: str,
+    recipe_file: str,
+    options: str = "",
+) -> NamedTuple("Planned", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
     """Checks the study and works out what will run. `Output`: the groups of shards to tokenise.
 
     It has that name because KFP's local runner finds a loop's items only there.
@@ -18,6 +23,6 @@ def plan(study: Dict, store: str, recipe_file: str) -> NamedTuple("Planned", [("
     from components.plan.run import write_plan
 
     die_with_parent()
-    path, groups = write_plan(study, Path(store), recipe_file)
+    path, groups = write_plan(study, Path(store), recipe_file, options)
     items = [{"plan": str(path), "group": group, "groups": groups} for group in range(groups)]
     return namedtuple("Planned", ["Output", "plan"])(items, str(path))  # type: ignore[call-arg]

@@ -70,7 +70,7 @@ def check_runnable(plan: Plan, recipe_file: str) -> None:
     raise_all(problems)
 
 
-def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Path, int]:
+def write_plan(study: dict[str, Any], root: Path, recipe_file: str, options: str = "") -> tuple[Path, int]:
     """Writes the plan's file; returns it and into how many tasks the missing shards are divided.
 
     Failures of an earlier run are forgotten: what failed is tried again.
@@ -82,5 +82,5 @@ def write_plan(study: dict[str, Any], root: Path, recipe_file: str) -> tuple[Pat
         store.forget_failure(identity)
     keep_digests(store, inputs.file_digests)
     corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
-    path = save_plan(study, store, recipe_file, inputs.digests, corpora)
+    path = save_plan(study, store, recipe_file, options, inputs.digests, corpora)
     return path, groups(plan, store, inputs.corpora)

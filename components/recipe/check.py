@@ -223,6 +223,9 @@ def _check_arms(recipe: Recipe) -> Iterator[Problem]:
     for arm_id in points:
         if len(arm_id) > 61 or arm_id == "base":
             yield ("grid",), BadInput("not the name of an arm", given=arm_id, allowed="61 characters, and not `base`")
+    for arm_id in recipe.published.arms if recipe.published else ():
+        if arm_id not in arms_of(recipe):
+            yield ("published", "arms", arm_id), unknown("arm", arm_id, arms_of(recipe))
     for arm_id, (field, arm) in arms_of(recipe).items():
         if arm.seed is not None and recipe.seeds is not None:
             yield (

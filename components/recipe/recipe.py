@@ -13,6 +13,7 @@ from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLeng
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
 from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
+from components.recipe.published import Published
 from components.recipe.schedule_config import Cosine, ScheduleConfig
 from components.recipe.source import Source
 from components.recipe.training import Training, check_batch, check_processes
@@ -80,6 +81,8 @@ class Recipe(Config):
     arms: dict[Name, Arm] = Field(default_factory=dict)
     grid: dict[Name, dict[Name, Any]] = Field(default_factory=dict)
     """By field of an arm, named values: one more arm for every combination, called by the values' names."""
+    published: Published | None = None
+    """What a paper found for these arms: a column beside ours in the report."""
     training: Training = Training()
     budget: Budget | None = None
     hardware: Hardware | None = None

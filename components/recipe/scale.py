@@ -22,6 +22,12 @@ VOCAB_SIZE = 4096
 LEARNING_RATE = Fraction(10, 3)
 """Small models learn at higher rates: 4.5e-5 becomes 1.5e-4."""
 NUM_PROCESSES = 2
+SEEDS = [0, 1, 2]
+"""Where the study gives none: single runs of small models tell little, and are cheap."""
+CONTINUAL = {
+    "every_steps": 40, "dense_steps": 10, "dense_every_steps": 2, "bytes_per_source": 2_000, "questions": 16,
+}  # fmt: skip
+"""Where the study gives none."""
 BENCHMARKS = ("suites", "data_folder", "run_generated_code", "metric")
 """Fields of the evaluation that are left out: what remains is local."""
 
@@ -52,11 +58,19 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
         "architecture": _shape(model.get("architecture", {})),
         "pretrain": _scaled(model["published"], BASE_TOKENS) | {"num_processes": NUM_PROCESSES},
     }
+    if not {"seed", "seeds"} & study.keys() and not _any_seed(study.get("arms")):
+        changed["seeds"] = SEEDS
     changed["tokenizer"] = {"vocab_size": VOCAB_SIZE}
     if isinstance(study.get("evaluation"), dict):  # benchmarks tell nothing of a model of this size
         changed["evaluation"] = {name: one for name, one in study["evaluation"].items() if name not in BENCHMARKS}
+    if isinstance(evaluation := changed.get("evaluation", {}), dict):
+        changed["evaluation"] = {"continual": CONTINUAL} | evaluation
     changed["name"] = f"{study.get('name', 'study')}-cpu"
     return changed
+
+
+def _any_seed(arms: Any) -> bool:
+    return isinstance(arms, dict) and any(isinstance(arm, dict) and "seed" in arm for arm in arms.values())
 
 
 def _amounts(changed: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:

@@ -19,4 +19,4 @@ def report(study: Dict, store: str, status: dsl.PipelineTaskFinalStatus) -> None
 
     planned = load_plan(str(plan_path(study, Store(Path(store)))))
     with task(planned.store, planned.plan.report):
-        print(write_report(planned.plan, planned.store, planned.recipe_file))
+        print(write_report(planned.plan, planned.store, planned.recipe_file, planned.options))

@@ -1,73 +1,140 @@
 """The report as one self-contained HTML file."""
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 from components.plan.data import left_out
 from components.recipe.plan import Plan
 from components.report import plots
-from components.report.results import HIGHER_IS_BETTER, Row, curve, score_names
-from components.report.table import Table
+from components.report.content import Content
+from components.report.cost import cost_table, sharing
+from components.report.forgetting import NOTE as FORGETTING_NOTE
+from components.report.forgetting import forgetting_table, gap_table
+from components.report.reproduce import reproduce_table
+from components.report.results import by_arm, higher_is_better, main_scores
+from components.report.statistics import mean_interval
+from components.report.table import every_score
+from components.report.verdict import NOT_DISTINGUISHABLE, difference_note, difference_table
 from components.store.store import Store
 
 
-def render(plan: Plan, store: Store, found: list[Row], table: Table, commands: list[str]) -> str:
-    by_arm = {arm.run_name: curve(plan, store, arm) for arm in plan.arms}
+def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -> str:
     page = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return page.substitute(
         name=html.escape(plan.recipe.name),
         question=html.escape(plan.recipe.question),
-        scores=_scores(plan, found, table),
-        note=_note(plan, found),
-        curves=plots.curves(plan, by_arm),
+        verdict=html.escape(content.verdict),
+        scores=_scores(plan, content),
+        note=html.escape(_note(plan, content)),
+        differences=_differences(content),
+        curves=plots.curves(plan, content.curves, content.series),
+        forgetting=_forgetting(plan, content),
         blends=plots.blends(plan),
-        bound=_bound(plan),
+        bound=html.escape(_bound(plan)),
         cards=_cards(plan, store),
-        plan=_plan_table(plan, found),
-        sharing=_sharing(plan),
-        commands=html.escape("\n".join(commands)),
+        cost=table(cost_table(plan, content.costs), last="total"),
+        sharing=html.escape(sharing(content.costs)),
+        plan=_plan_table(plan),
+        every_score=table(every_score(plan, content.rows)),
+        reproduce=table(reproduce_table(plan, store, content.rows), left=5),
+        command=html.escape(content.command),
+        compare=html.escape("\n".join(compare) or "MLflow did not take the study: the command above delivers it."),
     )
 
 
-def _scores(plan: Plan, found: list[Row], table: Table) -> str:
-    names = score_names(plan, found)
+def table(lines: Sequence[Sequence[str]], *, left: int = 1, last: str = "") -> str:
+    """The first line is the header; the first `left` columns are words. `last`: a class for the last line."""
+    header, *body = lines
+    head = "".join(f"<th{_side(number, left)}>{html.escape(cell)}</th>" for number, cell in enumerate(header))
+    rows = []
+    for number, line in enumerate(body):
+        kind = f' class="{last}"' if last and number == len(body) - 1 else ""
+        cells = "".join(f"<td{_side(at, left)}>{_small(html.escape(cell))}</td>" for at, cell in enumerate(line))
+        rows.append(f"<tr{kind}>{cells}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _side(number: int, left: int) -> str:
+    return ' class="word"' if number < left else ""
+
+
+def _small(cell: str) -> str:
+    value, plus_minus, half = cell.partition(" ± ")
+    return f"{value} <small>± {half}</small>" if plus_minus else cell
+
+
+def _scores(plan: Plan, content: Content) -> str:
+    """The table of arms, the best of each column bold, what failed with its reason."""
+    names, arms = main_scores(plan, content.rows), by_arm(content.rows)
+    first = len(content.table.header) - len(names)
     best = {}
     for name in names:
-        values = {row.name: row.scores[name]["value"] for row in found if row.arm is not None and name in row.scores}
-        if values:
-            best[name] = (max if name in HIGHER_IS_BETTER else min)(values, key=lambda arm: values[arm])
-    lines = [f"<tr>{''.join(f'<th>{html.escape(title)}</th>' for title in table.header)}</tr>"]
+        means = {
+            arm_id: mean_interval([row.scores[name]["value"] for row in rows if name in row.scores])[0]
+            for arm_id, rows in arms.items()
+            if any(row.arm is not None and name in row.scores for row in rows)
+        }
+        if means:
+            best[name] = (max if higher_is_better(name) else min)(means, key=lambda arm_id: means[arm_id])
+    head = "".join(
+        f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(content.table.header)
+    )
     body = []
-    for row, cells in zip(found, table.lines, strict=True):
-        if row.failure:
-            text = f"{html.escape(row.failure)} <small>log: {html.escape(row.log)}</small>"
-            body.append(
-                f'<tr class="failed"><td>{html.escape(row.name)}</td><td>{html.escape(cells[1])}</td>'
-                f'<td colspan="{max(1, len(names))}">{text}</td></tr>'
-            )
-            continue
-        shown = "".join(
-            f"<td{' class=best' if best.get(name) == row.name else ''}>{cell.replace(' ± ', ' <small>± ')}</small></td>"
-            for name, cell in zip(names, cells[2:], strict=True)
-        )
-        kind = ' class="base"' if row.arm is None else ""
-        body.append(f"<tr{kind}><td>{html.escape(cells[0])}</td><td>{html.escape(cells[1])}</td>{shown}</tr>")
-    return f"<table><thead>{''.join(lines)}</thead><tbody>{''.join(body)}</tbody></table>"
+    for (arm_id, rows), cells in zip(arms.items(), content.table.lines, strict=True):
+        kind = ' class="base"' if rows[0].arm is None else ""
+        shown = [f"<td{_side(number, 2)}>{html.escape(cell)}</td>" for number, cell in enumerate(cells[:first])]
+        if any(row.scores for row in rows):
+            shown += [
+                f"<td{' class=best' if best.get(name) == arm_id else ''}>{_small(html.escape(cell))}</td>"
+                for name, cell in zip(names, cells[first:], strict=True)
+            ]
+        else:
+            shown.append(f'<td class="word" colspan="{max(1, len(names))}">no score</td>')
+        body.append(f"<tr{kind}>{''.join(shown)}</tr>")
+    for name, reason, log in content.table.failures:
+        text = f"{html.escape(name)}: {html.escape(reason)} <small>log: {html.escape(log)}</small>"
+        body.append(f'<tr class="failed"><td colspan="{len(content.table.header)}">{text}</td></tr>')
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _note(plan: Plan, found: list[Row]) -> str:
-    questions = next((int(row.scores["accuracy"]["n"]) for row in found if "accuracy" in row.scores), 0)
-    asked = (
-        f"Accuracy on {questions} four-way questions about modules that no arm was trained on (chance 0.25). "
-        if questions
-        else ""
+def _note(plan: Plan, content: Content) -> str:
+    number = next((int(row.scores["accuracy"]["n"]) for row in content.rows if "accuracy" in row.scores), 0)
+    seeds = max(len(rows) for rows in by_arm(content.rows).values())
+    said = []
+    if number:
+        said.append(f"Accuracy on {number} four-way questions about held-out text (chance 0.25).")
+    said.append("Bits per byte on held-out documents: lower is better.")
+    said.append(
+        f"Means over {seeds} seeds; ± is a 95% t interval over them (the base's: over examples)."
+        if seeds > 1
+        else "± is a 95% interval over examples; it does not cover the noise between seeds."
     )
-    return (
-        f"{asked}Bits per byte on held-out documents of each source: lower is better. ± is a 95% interval over "
-        "examples; with one seed per arm it does not cover the noise between seeds. The best arm of each column is "
-        "bold, also where the intervals overlap."
-    )
+    published = plan.recipe.published
+    if published:
+        said.append(f"paper: {published.score} ({published.source}); another measure of another model.")
+    return " ".join([*said, "The best arm of each column is bold, also where intervals overlap."])
+
+
+def _differences(content: Content) -> str:
+    parts = []
+    for comparison in content.comparisons:
+        if comparison.against:
+            shown = table(difference_table(comparison), left=1)
+            shown = shown.replace(f"<td>{NOT_DISTINGUISHABLE}", f'<td class="weak">{NOT_DISTINGUISHABLE}')
+            parts.append(f'<div class="wide">{shown}</div>')
+    note = f'<p class="note">{html.escape(difference_note(content.comparisons[0]))}</p>' if parts else ""
+    return "".join(parts) + note
+
+
+def _forgetting(plan: Plan, content: Content) -> str:
+    gaps, lost = gap_table(plan, content.summaries), forgetting_table(plan, content.summaries)
+    if not gaps and not lost:
+        return '<p class="note">The recipe asks for no evaluation while runs train (`evaluation.continual`).</p>'
+    shown = "".join(f'<div class="wide">{table(lines, left=2 if lines is gaps else 1)}</div>' for lines in (gaps, lost))
+    missing = [f" {html.escape(line)}" for line in content.missing_points]
+    return f'{shown}<p class="note">{html.escape(FORGETTING_NOTE)}{"".join(missing)}</p>'
 
 
 def _bound(plan: Plan) -> str:
@@ -79,7 +146,7 @@ def _bound(plan: Plan) -> str:
         said.append(f"Sources are stood in for by text of this environment: {parts}.")
     if plan.recipe.left_out:
         said.append(f"Left out, their weight going to the others: {', '.join(plan.recipe.left_out)}.")
-    return html.escape(" ".join(said))
+    return " ".join(said)
 
 
 def _cards(plan: Plan, store: Store) -> str:
@@ -91,28 +158,16 @@ def _cards(plan: Plan, store: Store) -> str:
     return " ".join([*said, f"Data cards, in the store: {', '.join(links)}."])
 
 
-def _plan_table(plan: Plan, found: list[Row]) -> str:
-    head = ["arm", "phase", "blend", "steps", "tokens", "learning rate", "shares its GB run with"]
-    body = []
+def _plan_table(plan: Plan) -> str:
+    lines = [["arm", "phase", "blend", "steps", "tokens", "learning rate", "GB run"]]
     for arm in plan.arms:
-        sharing = [other.run_name for other in plan.arms if other.gb_run.digest == arm.gb_run.digest and other != arm]
-        for phase in arm.phases:
+        for number, phase in enumerate(arm.phases):
             start, end = arm.learning_rates(phase)
-            shared = ", ".join(sharing) if phase is arm.phases[0] else ""
-            cells = [
-                arm.run_name, phase.name, phase.blend, f"{phase.start_step} to {phase.end_step}", f"{phase.tokens:,}",
-                f"{start:.2e} to {end:.2e}", shared,
-            ]  # fmt: skip
-            body.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
-    header = "".join(f"<th>{title}</th>" for title in head)
-    return (
-        f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(f'<tr>{line}</tr>' for line in body)}</tbody></table>"
-    )
-
-
-def _sharing(plan: Plan) -> str:
-    alone, shared = plan.tokens_alone, plan.tokens_shared
-    return (
-        f"The arms alone would take {alone:,} tokens; with every shared history trained once it is {shared:,} "
-        f"({1 - shared / alone:.0%} less)."
-    )
+            lines.append(
+                [
+                    arm.run_name if number == 0 else "", phase.name, phase.blend,
+                    f"{phase.start_step:,} to {phase.end_step:,}", f"{phase.tokens:,}", f"{start:.2e} to {end:.2e}",
+                    arm.gb_run.digest if number == 0 else "",
+                ]
+            )  # fmt: skip
+    return table(lines, left=3)

@@ -1,6 +1,7 @@
-"""The report's pictures as SVG text: loss and learning rate over tokens with the switch marked, and the blends."""
+"""The report's pictures as SVG text: loss, evaluations and learning rate over tokens, and the blends."""
 
 import io
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,11 +11,14 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from components.recipe.plan import Plan
+from components.evaluate.continual import learning_tasks, mean_bits
+from components.recipe.plan import ArmPlan, Plan
 from components.recipe.source import split_key
 
 ARM_COLOURS = ("#3b6fb6", "#c8553d", "#3a8f5c", "#8c5fa8", "#b58a1f", "#4f9aa8")
 SOURCE_COLOURS = ("#5b7fb0", "#8fb3d9", "#c9d3dc", "#e0a458", "#a85f4c", "#7c9c6b", "#6f6690", "#b7a9c9")
+HATCHES = ("", "///", "...")
+"""Tell sources apart where there are more than colours."""
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#e6e6e6", "axes.axisbelow": True, "svg.fonttype": "none",
@@ -22,77 +26,126 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 SMOOTHED_FRACTION = 0.06
 """Of the run's steps: what the running mean of the loss goes over."""
-MAX_POINTS = 400
+MAX_POINTS = 12_000
+"""Of all lines of a panel together: the page stays small."""
+MAX_ARMS = 24
+"""More lines than that tell nothing."""
+
+Rows = dict[str, list[dict[str, Any]]]
+"""By run name."""
+Values = dict[str, dict[int, float]]
+"""By run name and tokens."""
 
 
-def curves(plan: Plan, by_arm: dict[str, list[dict[str, Any]]]) -> str:
-    """Training loss (a running mean) and learning rate, one line per arm; the switch is a dashed line."""
+def curves(plan: Plan, trained: Rows, evaluated: Rows) -> str:
+    """Training loss (a running mean), held-out bits per byte of what was known before the last switch and of what came
+    with it, and learning rate: a colour for each arm, a line for each seed, a dashed line where it switches."""
+    arms = [arm for arm in plan.arms if arm.arm_id in drawn_arms(plan)]
+    panels = ["training loss"]
+    old, new = held_out(plan, arms, evaluated)
+    panels += ["known before"] * any(old.values()) + ["new after the switch"] * any(new.values()) + ["learning rate"]
+    heights = [2.0 if panel == "training loss" else 1.5 if panel != "learning rate" else 1.0 for panel in panels]
     with plt.rc_context(STYLE):
-        figure, (loss, rate) = plt.subplots(2, 1, figsize=(10, 5.6), sharex=True, height_ratios=[2, 1])
-        window = max(1, round(SMOOTHED_FRACTION * max(arm.horizon_steps for arm in plan.arms)))
-        for number, arm in enumerate(plan.arms):
-            steps, colour = by_arm[arm.run_name], ARM_COLOURS[number % len(ARM_COLOURS)]
-            if steps:
-                tokens = [step["tokens"] / 1e3 for step in steps]
-                finite = [step["tokens"] / 1e3 for step in steps if step["loss"] is not None]
-                losses = _running_mean([step["loss"] for step in steps if step["loss"] is not None], window)
-                rates = [step["learning_rate"] for step in steps]
-                loss.plot(*_thinned(finite, losses), color=colour, label=arm.run_name, linewidth=1.6, alpha=0.9)
-                rate.plot(*_thinned(tokens, rates), color=colour, linewidth=1.6, alpha=0.9)
-            if arm.switch_tokens is not None:
-                at = arm.switch_tokens / 1e3
-                for axis in (loss, rate):
-                    axis.axvline(at, color=colour, linestyle="--", linewidth=1)
-                loss.annotate(
-                    "switch", (at, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
-                    textcoords="offset points", color=colour, fontsize=9,
-                )  # fmt: skip
-        loss.set_ylabel(f"training loss\n(mean of {window} steps)")
+        figure, axes = plt.subplots(
+            len(panels), 1, figsize=(10, 1.4 + 1.25 * sum(heights)), sharex=True, height_ratios=heights, squeeze=False
+        )
+        by_panel = dict(zip(panels, axes[:, 0], strict=True))
+        unit, per = _unit(max(arm.horizon_tokens for arm in arms))
+        window = max(1, round(SMOOTHED_FRACTION * max(arm.horizon_steps for arm in arms)))
+        points = max(60, MAX_POINTS // len(arms))
+        labelled: set[str] = set()
+        for arm in arms:
+            style = {"color": colour_of(plan, arm), "linewidth": 1.4, "alpha": 0.85}
+            label = None if arm.arm_id in labelled else arm.arm_id
+            labelled.add(arm.arm_id)
+            rows = trained.get(arm.run_name, [])
+            finite = [row for row in rows if row["loss"] is not None]
+            losses = _running_mean([row["loss"] for row in finite], window)
+            by_panel["training loss"].plot(
+                *_thinned([row["tokens"] / per for row in finite], losses, points), label=label, **style
+            )
+            rates = [row["learning_rate"] for row in rows]
+            by_panel["learning rate"].plot(*_thinned([row["tokens"] / per for row in rows], rates, points), **style)
+            for panel, series in (("known before", old), ("new after the switch", new)):
+                if panel in by_panel:
+                    values = series[arm.run_name]
+                    by_panel[panel].plot([at / per for at in values], list(values.values()), **style)
+            if arm.switch_tokens is not None and label is not None:
+                for axis in axes[:, 0]:
+                    axis.axvline(
+                        arm.switch_tokens / per, color=style["color"], linestyle="--", linewidth=0.9, alpha=0.7
+                    )
+        by_panel["training loss"].set_ylabel(f"training loss\n(mean of {window} steps)")
+        for panel in by_panel.keys() & {"known before", "new after the switch"}:
+            by_panel[panel].set_ylabel(f"held-out bits/byte\n{panel}")
+        rate = by_panel["learning rate"]
         rate.set_ylabel("learning rate")
-        rate.set_xlabel("tokens of continued training (thousands)")
+        rate.set_xlabel(f"tokens of continued training{unit}; dashed: the switch")
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-        if any(by_arm.values()):
-            loss.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(6, len(plan.arms)))
+        if any(trained.values()):
+            axes[0, 0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(6, len(labelled)))
+        figure.align_ylabels()
         return _svg(figure)
 
 
+def drawn_arms(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(arm.arm_id for arm in plan.arms))[:MAX_ARMS]
+
+
+def colour_of(plan: Plan, arm: ArmPlan) -> str:
+    return ARM_COLOURS[drawn_arms(plan).index(arm.arm_id) % len(ARM_COLOURS)]
+
+
+def held_out(plan: Plan, arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[Values, Values]:
+    """Mean bits per byte, by run name and tokens: of the sources that some base or first phase knows, and of those that
+    only come later in some arm. The same sources in every arm, so that lines can be compared."""
+    tasks = [learning_tasks(plan, arm) for arm in arms]
+    known = {source for of_arm in tasks for source in of_arm[0].sources}
+    later = {source for of_arm in tasks for task in of_arm[1:] for source in task.sources} - known
+    found: tuple[Values, Values] = ({}, {})
+    for arm in arms:
+        rows = {row["tokens"]: row["scores"] for row in evaluated.get(arm.run_name, [])}
+        for place, sources in zip(found, (known, later), strict=True):
+            place[arm.run_name] = mean_bits(sorted(sources), rows)
+    return found
+
+
 def blends(plan: Plan) -> str:
-    """What each arm draws, phase by phase: bars whose lengths are tokens, split by source."""
+    """What each arm draws, phase by phase: bars whose lengths are tokens, split by source. Seeds draw alike."""
     sources = list(dict.fromkeys(split_key(key)[0] for key in plan.drawn_sources()))
+    arms = list({arm.arm_id: arm for arm in reversed(plan.arms) if arm.arm_id in drawn_arms(plan)}.values())[::-1]
+    unit, per = _unit(max(arm.horizon_tokens for arm in arms))
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(10, 0.9 + 0.55 * len(plan.arms)))
-        for line, arm in enumerate(plan.arms):
+        figure, axis = plt.subplots(figsize=(10, 1.1 + 0.5 * len(arms)), layout="constrained")
+        for line, arm in enumerate(arms):
             left = 0.0
             for phase in arm.phases:
-                for name in sources:
+                for number, name in enumerate(sources):
                     drawn = sum(count for key, count in phase.samples.items() if split_key(key)[0] == name)
-                    width = drawn * phase.sequence_length / 1e3
+                    width = drawn * phase.sequence_length / per
                     if width:
-                        colour = SOURCE_COLOURS[sources.index(name) % len(SOURCE_COLOURS)]
+                        colour = SOURCE_COLOURS[number % len(SOURCE_COLOURS)]
+                        hatch = HATCHES[number // len(SOURCE_COLOURS) % len(HATCHES)]
                         axis.barh(
-                            line,
-                            width,
-                            left=left,
-                            color=colour,
-                            height=0.62,
-                            edgecolor="white",
+                            line, width, left=left, color=colour, hatch=hatch, height=0.62, edgecolor="white",
                             linewidth=0.6,
-                        )
+                        )  # fmt: skip
                     left += width
             for phase, _ in pairwise(arm.phases):
-                at = phase.end_tokens / 1e3
-                axis.plot([at, at], [line - 0.42, line + 0.42], color="#222222", linewidth=1.8)
-        axis.set_yticks(range(len(plan.arms)), [arm.run_name for arm in plan.arms])
+                axis.plot([phase.end_tokens / per] * 2, [line - 0.42, line + 0.42], color="#222222", linewidth=1.8)
+        axis.set_yticks(range(len(arms)), [arm.arm_id for arm in arms])
         axis.invert_yaxis()
         axis.grid(axis="y", visible=False)
-        axis.set_xlabel("tokens (thousands); a black line is the switch")
+        axis.set_xlabel(f"tokens{unit}; a black line is the switch")
         handles = [
-            plt.Rectangle((0, 0), 1, 1, color=SOURCE_COLOURS[number % len(SOURCE_COLOURS)])
+            plt.Rectangle(
+                (0, 0), 1, 1, facecolor=SOURCE_COLOURS[number % len(SOURCE_COLOURS)], ec="white", lw=0,
+                hatch=HATCHES[number // len(SOURCE_COLOURS) % len(HATCHES)],
+            )
             for number in range(len(sources))
-        ]
-        figure.legend(handles, sources, loc="upper center", ncols=min(8, len(sources)), frameon=False)
-        figure.subplots_adjust(top=0.82)
+        ]  # fmt: skip
+        figure.legend(handles, sources, loc="outside upper center", ncols=min(6, len(sources)), frameon=False)
         return _svg(figure)
 
 
@@ -104,9 +157,20 @@ def _running_mean(values: list[float], window: int) -> list[float]:
     return means
 
 
-def _thinned(xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:
-    stride = max(1, len(xs) // MAX_POINTS)
-    return xs[::stride], ys[::stride]
+def _thinned(xs: list[float], ys: list[float], points: int) -> tuple[list[float], list[float]]:
+    """At most about `points` of them, the last one always."""
+    stride = max(1, len(xs) // points)
+    last = [len(xs) - 1] if xs and (len(xs) - 1) % stride else []
+    kept = [*range(0, len(xs), stride), *last]
+    return [xs[number] for number in kept], [ys[number] for number in kept]
+
+
+def _unit(tokens: int) -> tuple[str, float]:
+    """What the axis says, and what tokens are divided by."""
+    for name, size in (("billions", 1e9), ("millions", 1e6), ("thousands", 1e3)):
+        if tokens >= 10 * size:
+            return f" ({name})", size
+    return "", 1.0
 
 
 def _svg(figure: Figure) -> str:

@@ -1,68 +1,155 @@
 """What came out of a study, read from the store once: the table, MLflow and the report all use this (law 8)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+from components.evaluate.continual import Summary, summarise
 from components.recipe.digest import Identity
 from components.recipe.plan import ArmPlan, Plan
-from components.store.store import Store
-from components.train.metrics import read_metrics
+from components.store.store import Store, read_json
+from components.train.metrics import read_metrics, read_series
+
+BASE = "base"
+"""The first row's name."""
+MANY_SOURCES = 6
+"""With more, tables show bits per byte by category, and the rest in a table of its own."""
+
+Scores = dict[str, dict[str, float]]
+"""By name: value, stderr, n."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The base, or an arm: its scores, or why it has none."""
+    """The base, or an arm with one seed: its scores, or why it has none."""
 
     name: str
     arm: ArmPlan | None
-    scores: dict[str, dict[str, float]]
+    scores: Scores
     failure: str
     log: str
+    checkpoints: dict[int, Scores] = field(default_factory=dict)
+    """Scores of chosen checkpoints before the end, by step."""
+
+    @property
+    def arm_id(self) -> str:
+        return self.arm.arm_id if self.arm else BASE
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:
     """The base first, then the arms in the recipe's order."""
-    chains: list[tuple[str, ArmPlan | None, Identity, list[Identity]]] = [
-        ("base", None, plan.base_evaluation, _before_base(plan))
-    ]
-    for arm in plan.arms:
-        chains.append((arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]))
-    return [_row(store, *chain) for chain in chains]
+    found = [_row(store, BASE, None, plan.base_evaluation, _before_base(plan))]
+    found += [_row(store, arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]) for arm in plan.arms]
+    return found
 
 
 def _before_base(plan: Plan) -> list[Identity]:
     data = [plan.tokens[key] for key in plan.drawn_sources()]
     data += [phase.blend_identity for phase in plan.blends.values()]
-    return [*plan.texts.values(), plan.tokenizer, *data, plan.base]
+    return [*plan.texts.values(), plan.tokenizer, *data, *filter(None, [plan.probes]), plan.base]
 
 
 def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
+    checkpoints: dict[int, Scores] = {}
+    for step, one in (arm.checkpoint_evaluations if arm else {}).items():
+        record = store.record(one)
+        checkpoints |= {step: record["outputs"]["scores"]} if record else {}
     record = store.record(evaluation)
     if record is not None:
-        return Row(name=name, arm=arm, scores=record["outputs"]["scores"], failure="", log="")
+        scores = record["outputs"]["scores"]
+        return Row(name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints)
     for identity in [*before, evaluation]:
         failure = store.failure(identity)
         if failure:
             reason = f"{identity.step} failed: {failure['reason']}"
-            return Row(name=name, arm=arm, scores={}, failure=reason, log=failure["log"])
-    return Row(name=name, arm=arm, scores={}, failure="not run", log="")
+            return Row(name=name, arm=arm, scores={}, failure=reason, log=failure["log"], checkpoints=checkpoints)
+    return Row(name=name, arm=arm, scores={}, failure="not run", log="", checkpoints=checkpoints)
+
+
+def by_arm(found: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of every arm, one for each seed; the base's too."""
+    arms: dict[str, list[Row]] = {}
+    for row in found:
+        arms.setdefault(row.arm_id, []).append(row)
+    return arms
 
 
 def curve(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
     """The arm's rows of metrics over all its steps, the shared GB part included, as far as it was trained."""
+    return [row for run, end in _stretches(plan, arm) for row in read_metrics(store.path(run), end)]
+
+
+def series(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
+    """The arm's evaluations while it trained, at its own points: rows with step, tokens, scores and time.
+
+    A run that was trained before a point was asked for lacks it.
+    """
+    if plan.probes is None:
+        return []
+    wanted = set(arm.evaluation_steps)
+    found: dict[int, dict[str, Any]] = {}
+    for run, end in _stretches(plan, arm):
+        rows_of_run = read_series(store.path(run), plan.probes.digest)
+        found |= {step: row for step, row in rows_of_run.items() if step in wanted and step <= end}
+    return [found[step] for step in sorted(found)]
+
+
+def _stretches(plan: Plan, arm: ArmPlan) -> list[tuple[Identity, int]]:
+    """The arm's runs, each with the step at which the arm leaves it."""
     ends = [plan.run(run.digest).start_step for run in arm.runs[1:]] + [arm.horizon_steps]
-    return [row for run, end in zip(arm.runs, ends, strict=True) for row in read_metrics(store.path(run), end)]
+    return list(zip(arm.runs, ends, strict=True))
+
+
+def summary(plan: Plan, store: Store, arm: ArmPlan) -> Summary | None:
+    """What the arm's series says about forgetting and the gaps after its switches."""
+    return summarise(plan, arm, {row["step"]: row["scores"] for row in series(plan, store, arm)})
+
+
+def examples(store: Store, row: Row, plan: Plan) -> dict[str, list[Any]]:
+    """What the row's scores are made from, by score: a number, or (bits, bytes), of every example."""
+    evaluation = row.arm.evaluation if row.arm else plan.base_evaluation
+    return dict(read_json(store.path(evaluation) / "examples.json") or {})
 
 
 def score_names(plan: Plan, found: list[Row]) -> list[str]:
-    """Scores in the order in which they are shown: accuracy, then bits per byte by source."""
-    known = {name for row in found for name in row.scores}
-    wanted = [
-        "accuracy",
-        "accuracy_normalised",
-        *(f"bits_per_byte.{source}" for source in plan.recipe.sources),
-    ]
-    return [name for name in wanted if name in known]
+    """Every score, in the order in which they are shown: what arms are ranked by, accuracies, then bits per byte."""
+    known = list(dict.fromkeys(name for row in found for name in row.scores))
+    sources = list(plan.recipe.sources)
+
+    def place(name: str) -> tuple[int, int]:
+        last = name.removeprefix("bits_per_byte.")
+        if name == plan.recipe.evaluation.ranked_by:
+            return 0, 0
+        if not name.startswith("bits_per_byte"):
+            return 1, known.index(name)
+        return (3, sources.index(last)) if last in sources else (2, known.index(name))
+
+    return sorted(known, key=place)
 
 
-HIGHER_IS_BETTER = ("accuracy", "accuracy_normalised")
+def main_scores(plan: Plan, found: list[Row]) -> list[str]:
+    """Those that a table shows: with many sources, their categories instead; of a suite, its tasks."""
+    names = score_names(plan, found)
+    sources = [name for name in names if name.removeprefix("bits_per_byte.") in plan.recipe.sources]
+    if len(sources) > MANY_SOURCES:
+        return [name for name in names if name not in sources and name.count(".") < 3]
+    return [name for name in names if not name.startswith("bits_per_byte.category.") and name.count(".") < 2]
+
+
+def best_row(plan: Plan, found: Iterable[Row]) -> Row | None:
+    """Of the arm with the best mean over its seeds, the row of its best seed; None where no arm has the score."""
+    metric = plan.recipe.evaluation.ranked_by
+    sign = 1 if higher_is_better(metric) else -1
+    scored = by_arm(row for row in found if row.arm is not None and metric in row.scores)
+
+    def value(row: Row) -> float:
+        return sign * row.scores[metric]["value"]
+
+    if not scored:
+        return None
+    best = max(scored.values(), key=lambda rows: sum(map(value, rows)) / len(rows))
+    return max(best, key=value)
+
+
+def higher_is_better(name: str) -> bool:
+    return not name.startswith("bits_per_byte")

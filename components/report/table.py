@@ -1,9 +1,11 @@
 """The table of arms: one set of cells for the terminal, the report and the README."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.recipe.plan import Plan
-from components.report.results import Row, score_names
+from components.report.results import BASE, Row, by_arm, main_scores, score_names
+from components.report.statistics import mean_interval
 
 INTERVAL = 1.96
 """Standard errors on either side: a 95% interval."""
@@ -14,23 +16,40 @@ class Table:
     header: list[str]
     lines: list[list[str]]
     failures: list[tuple[str, str, str]]
-    """(arm, reason, log) of the rows without scores."""
+    """(arm with its seed, reason, log) of the rows without scores."""
 
 
-def build_table(plan: Plan, found: list[Row]) -> Table:
-    names = score_names(plan, found)
-    header = ["arm", "blends", *(_title(name) for name in names)]
+def build_table(plan: Plan, found: Sequence[Row]) -> Table:
+    """A line for each arm, means over its seeds; the paper's own column where there is one."""
+    names = main_scores(plan, list(found))
+    published = plan.recipe.published
+    header = ["arm", "blends", *(["paper"] if published else []), *(title(name) for name in names)]
     lines = []
-    for row in found:
-        cells = [_cell(row, name) for name in names]
-        if row.failure:
-            cells = ["failed", *[""] * (len(names) - 1)] if names else []
-        lines.append([row.name, _blends(row), *cells])
+    for arm_id, rows in by_arm(found).items():
+        cells = [cell(rows, name) for name in names]
+        if names and not any(row.scores for row in rows):
+            cells = ["failed" if any(row.failure != "not run" for row in rows) else "not run"] + [""] * (len(names) - 1)
+        printed = []
+        if published:
+            value = published.base if arm_id == BASE else published.arms.get(arm_id)
+            printed = ["" if value is None else f"{value:g}"]
+        lines.append([arm_id, _blends(rows[0]), *printed, *cells])
     return Table(header, lines, [(row.name, row.failure, row.log) for row in found if row.failure])
 
 
-def _title(name: str) -> str:
-    return name.replace("_", " ").replace("bits per byte.", "bits/byte ")
+def every_score(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
+    """Scores as lines, arms as columns; the first line is the header."""
+    arms = by_arm(found)
+    lines = [["score", *arms]]
+    return lines + [
+        [title(name), *(cell(rows, name) for rows in arms.values())] for name in score_names(plan, list(found))
+    ]
+
+
+def title(name: str) -> str:
+    """A score's name as people read it."""
+    name = name.replace("bits_per_byte.category.", "bits/byte of ").replace("bits_per_byte.", "bits/byte ")
+    return name.replace("bits_per_byte", "bits/byte").replace("_", " ").replace(".", " ")
 
 
 def _blends(row: Row) -> str:
@@ -39,12 +58,15 @@ def _blends(row: Row) -> str:
     return " → ".join(phase.blend for phase in row.arm.phases)
 
 
-def _cell(row: Row, name: str) -> str:
-    score = row.scores.get(name)
-    if not score:
+def cell(rows: Sequence[Row], name: str) -> str:
+    """Mean and 95% interval: over seeds (t) where there are several, else over examples."""
+    scores = [row.scores[name] for row in rows if name in row.scores]
+    if not scores:
         return ""
-    # One example tells nothing about the noise.
-    return f"{score['value']:.3f}" + (f" ± {INTERVAL * score['stderr']:.3f}" if score["n"] > 1 else "")
+    mean, half = mean_interval([score["value"] for score in scores])
+    if half is None and scores[0]["n"] > 1:  # one example tells nothing about the noise
+        half = INTERVAL * scores[0]["stderr"]
+    return f"{mean:.3f}" + (f" ± {half:.3f}" if half is not None else "")
 
 
 def markdown(table: Table) -> str:

@@ -16,6 +16,8 @@ class Planned:
     plan: Plan
     store: Store
     recipe_file: str
+    options: str
+    """What the command was given beside the recipe's file and the store."""
     corpora: dict[str, Any]
     """Each folder's files, as data, by the origin of a source's text."""
 
@@ -26,7 +28,12 @@ def plan_path(study: dict[str, Any], store: Store) -> Path:
 
 
 def save_plan(
-    study: dict[str, Any], store: Store, recipe_file: str, input_digests: dict[str, str], corpora: dict[str, Any]
+    study: dict[str, Any],
+    store: Store,
+    recipe_file: str,
+    options: str,
+    input_digests: dict[str, str],
+    corpora: dict[str, Any],
 ) -> Path:
     path = plan_path(study, store)
     path.parent.mkdir(exist_ok=True)
@@ -36,6 +43,7 @@ def save_plan(
             "study": study,
             "store": str(store.root),
             "recipe_file": recipe_file,
+            "options": options,
             "input_digests": input_digests,
             "corpora": corpora,
         },
@@ -51,5 +59,6 @@ def load_plan(path: str) -> Planned:
     recipe = parse_recipe(saved["study"], saved["recipe_file"])
     plan = expand(recipe, saved["input_digests"], saved["recipe_file"])
     return Planned(
-        plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"], corpora=saved["corpora"]
-    )
+        plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"],
+        options=saved.get("options", ""), corpora=saved["corpora"],
+    )  # fmt: skip

@@ -44,7 +44,7 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
     plan = finished.plan
     parameters = {"study": canonical(study), "store": str(finished.root)}
     expected: list[tuple[str, dict[str, Any]]] = [
-        ("plan", parameters | {"recipe_file": str(finished.recipe)}),
+        ("plan", parameters | {"recipe_file": str(finished.recipe), "options": ""}),
         ("prepare_text", {"plan": plan_file}),
         ("train_tokenizer", {"plan": plan_file}),
         # Small sources are one group of shards; that the loop takes several is asserted in tests of the groups.

@@ -25,7 +25,7 @@ def planned(data: dict[str, Any]) -> Plan:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_geometry_stays(name: str) -> None:
-    large, small = planned(study(f"paper/{name}")), planned(scaled_to_cpu(study(f"paper/{name}")))
+    large, small = planned(study(f"paper/{name}")), planned(scaled_to_cpu(study(f"paper/{name}")) | {"seeds": [0]})
     assert small.recipe.name == f"{name}-cpu"
     assert small.tokens_shared / small.tokens_alone == pytest.approx(
         large.tokens_shared / large.tokens_alone, abs=0.003
@@ -78,6 +78,14 @@ def test_amounts_in_every_place_shrink() -> None:
     }  # fmt: skip
     assert small["sources"]["web_crawl"]["tiers"]["high"]["tokens"] == 510_000
     assert {split_key(key)[1] for key in planned(small).tokens} == {"", "high"}
+
+
+def test_small_arms_are_run_with_three_seeds_unless_the_study_says_which() -> None:
+    data = study("paper/table_4")
+    assert scaled_to_cpu(data)["seeds"] == [0, 1, 2]
+    assert "seeds" not in scaled_to_cpu(data | {"seed": 7})
+    assert "seeds" not in scaled_to_cpu(data | {"arms": {"a": {"seed": 7}}})
+    assert scaled_to_cpu(data | {"seeds": [5]})["seeds"] == [5]
 
 
 def test_a_study_without_a_published_base_is_not_scaled() -> None:

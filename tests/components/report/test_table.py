@@ -1,39 +1,86 @@
-"""The table's cells, also where an arm failed."""
+"""The table's cells, and the report around them, also where an arm failed."""
 
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from components.plan.run import check_study
+from components.recipe.plan import Plan
+from components.report.content import Content, as_data, gather, markdown_report
 from components.report.html import render
 from components.report.results import Row
 from components.report.table import build_table, markdown
 from components.store.store import Store
 
-SCORES = {"bits_per_byte.prose": {"value": 2.0, "stderr": 0.1, "n": 5}}
+
+def scores(value: float) -> dict[str, Any]:
+    return {"bits_per_byte": {"value": value, "stderr": 0.1, "n": 5}}
 
 
-def test_a_failed_arm_has_its_reason_in_its_row(study: dict[str, Any], tmp_path: Path) -> None:
+@pytest.fixture
+def plan(study: dict[str, Any], tmp_path: Path) -> Plan:
     for source in study["sources"].values():
         source["folder"] = str(tmp_path / source["folder"])
-    plan, _ = check_study(study, "recipe.yaml", tmp_path / "store")
-    found = [Row(name="base", arm=None, scores=SCORES, failure="", log="")]
-    for arm in plan.arms:
-        failed = arm.arm_id == "mixed"
+    study["seeds"] = [0, 1]
+    study["published"] = {"source": "a paper", "score": "accuracy", "base": 40, "arms": {"mixed": 51.5}}
+    return check_study(study, "recipe.yaml", tmp_path / "store")[0]
+
+
+def rows(plan: Plan, failed: str) -> list[Row]:
+    found = [Row(name="base", arm=None, scores=scores(2.5), failure="", log="")]
+    for number, arm in enumerate(plan.arms):
+        broken = arm.arm_id == failed
         found.append(
             Row(
-                name=arm.arm_id, arm=arm, scores={} if failed else SCORES, log="gb.log" if failed else "",
-                failure="gb failed: <no memory>" if failed else "",
+                name=arm.run_name, arm=arm, scores={} if broken else scores(2 + number / 10),
+                log="gb.log" if broken else "", failure="gb failed: <no memory>" if broken else "",
             )
         )  # fmt: skip
-    table = build_table(plan, found)
-    assert table.header == ["arm", "blends", "bits/byte prose"]
+    return found
+
+
+def content(plan: Plan, tmp_path: Path, failed: str = "mixed") -> Content:
+    return gather(plan, Store(tmp_path / "store"), rows(plan, failed), "recipe.yaml", "--scale cpu")
+
+
+def test_arms_are_means_over_seeds_beside_the_papers_column(plan: Plan) -> None:
+    table = build_table(plan, rows(plan, "mixed"))
+    assert table.header == ["arm", "blends", "paper", "bits/byte"]
+    # Values 2.0 and 2.1: mean 2.05, t(0.975, 1) x 0.05.
     assert table.lines == [
-        ["base", "none: the base", "2.000 ± 0.196"],
-        ["prose", "prose", "2.000 ± 0.196"],
-        ["mixed", "mixed", "failed"],
-        ["switched", "prose → mixed", "2.000 ± 0.196"],
+        ["base", "none: the base", "40", "2.500 ± 0.196"],
+        ["prose", "prose", "", "2.050 ± 0.635"],
+        ["mixed", "mixed", "51.5", "failed"],
+        ["switched", "prose → mixed", "", "2.450 ± 0.635"],
     ]
-    assert "`mixed`: gb failed: <no memory>" in markdown(table)
-    page = render(plan, Store(tmp_path / "store"), found, table, ["a command"])
+    assert "`mixed-seed-1`: gb failed: <no memory>" in markdown(table)
+
+
+def test_a_failed_arm_has_its_reason_in_the_report(plan: Plan, tmp_path: Path) -> None:
+    page = render(plan, Store(tmp_path / "store"), content(plan, tmp_path), ["a command"])
     assert "gb failed: &lt;no memory&gt;" in page
     assert "gb.log" in page
+    assert "2 of 7 rows failed: mixed-seed-0, mixed-seed-1" in page
+    assert "switchpoint run recipe.yaml --scale cpu --store" in page
+
+
+def test_the_verdict_says_what_the_noise_allows(plan: Plan, tmp_path: Path) -> None:
+    found = content(plan, tmp_path)
+    assert found.verdict.startswith("prose has the lowest bits/byte, 2.050")
+    # 0.4 apart with both seeds: no doubt about the seeds; nothing is known of examples.
+    assert "better than every other arm (the nearest, switched, by 0.400)" in found.verdict
+    assert "paired by 2 seeds" in found.verdict
+    data = as_data(plan, found, {})
+    assert data["comparisons"][0]["against"][0] == {
+        "arm": "switched", "difference": pytest.approx(-0.4), "seeds": 2, "over_seeds": pytest.approx([-0.4, -0.4]),
+        "over_examples": None, "p_holm": pytest.approx(0, abs=1e-9), "distinguishable": True,
+    }  # fmt: skip
+    assert "**prose has the lowest" in markdown_report(plan, found)
+
+
+def test_one_seed_is_said_to_cover_no_noise_between_seeds(plan: Plan, tmp_path: Path) -> None:
+    one = [row for row in rows(plan, "") if row.arm is None or row.arm.seed == 0]
+    found = gather(plan, Store(tmp_path / "store"), one, "recipe.yaml", "")
+    assert "the noise between seeds is not covered" in found.verdict
+    assert "not distinguishable from any other arm" in found.verdict

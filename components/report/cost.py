@@ -1,0 +1,113 @@
+"""What each arm cost, alone and as it was shared: tokens, time, and money where the recipe says what runs it."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from components.plan.price import Price
+from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.store.store import Store
+from components.train.metrics import read_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    tokens: int
+    seconds: float | None
+    """Of training, at the run's median speed; None where a part was not trained."""
+    usd: float | None
+
+    def shown(self) -> list[str]:
+        time = "" if self.seconds is None else duration(self.seconds)
+        return [f"{self.tokens:,}", time, *([] if self.usd is None else [f"${self.usd:,.2f}"])]
+
+
+class Costs:
+    """Of a study, from its plan and the metrics of its runs."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self._plan, self._price = plan, Price(plan)
+        self._speeds = {run.identity.digest: _speed(store, run) for run in plan.runs}
+
+    @property
+    def is_priced(self) -> bool:
+        return self._plan.recipe.hardware is not None
+
+    def alone(self, arm: ArmPlan) -> Cost:
+        """If the arm were trained by itself."""
+        ends = [self._plan.run(run.digest).start_step for run in arm.runs[1:]] + [arm.horizon_steps]
+        seconds: list[float | None] = []
+        for identity, end in zip(arm.runs, ends, strict=True):
+            run = self._plan.run(identity.digest)
+            tokens = run.clock.tokens_at(end) - run.clock.tokens_at(run.start_step)
+            seconds.append(self._seconds(run, tokens))
+        return Cost(tokens=arm.horizon_tokens, seconds=_sum(seconds), usd=self._price.arm(arm)["cost_usd"])
+
+    def own(self, arm: ArmPlan) -> Cost:
+        """Of the parts of its history that no other arm has."""
+        others = {run.digest for other in self._plan.arms if other is not arm for run in other.runs}
+        return self._of([self._plan.run(run.digest) for run in arm.runs if run.digest not in others])
+
+    def shared(self) -> Cost:
+        """Of all that was trained."""
+        return self._of(list(self._plan.runs))
+
+    def all_alone(self) -> Cost:
+        """Of all arms, each by itself."""
+        costs = [self.alone(arm) for arm in self._plan.arms]
+        return Cost(
+            tokens=sum(cost.tokens for cost in costs), seconds=_sum([cost.seconds for cost in costs]),
+            usd=_sum([cost.usd for cost in costs]),
+        )  # fmt: skip
+
+    def _of(self, runs: list[TrainingRun]) -> Cost:
+        return Cost(
+            tokens=sum(run.tokens for run in runs), seconds=_sum([self._seconds(run, run.tokens) for run in runs]),
+            usd=self._price.runs(runs)["cost_usd"],
+        )  # fmt: skip
+
+    def _seconds(self, run: TrainingRun, tokens: int) -> float | None:
+        speed = self._speeds[run.identity.digest]
+        return tokens / speed if speed else None
+
+
+def _speed(store: Store, run: TrainingRun) -> float | None:
+    """Tokens per second."""
+    speeds = [row["tokens_per_second"] for row in read_metrics(store.path(run.identity), run.end_step)]
+    return median(speeds) if speeds else None
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units: 50 s, 3 min 20 s, 2 h 5 min, 6 d 3 h."""
+    for unit, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} {int(seconds % unit // below)} {below_name}"
+    return f"{seconds:.0f} s"
+
+
+def cost_table(plan: Plan, costs: Costs) -> list[list[str]]:
+    """By arm: alone, and what only it needed. The first line is the header, the last one the study."""
+    kinds = ["tokens", "time", *(["cost"] if costs.is_priced else [])]
+    lines = [["arm", *(f"{kind} alone" for kind in kinds), *(f"{kind} of its own part" for kind in kinds)]]
+    for arm in plan.arms:
+        lines.append([arm.run_name, *costs.alone(arm).shown(), *costs.own(arm).shown()])
+    lines.append(["all", *costs.all_alone().shown(), *costs.shared().shown()])
+    return lines
+
+
+def sharing(costs: Costs) -> str:
+    """What sharing saved, in a sentence."""
+    alone, shared = costs.all_alone(), costs.shared()
+    time = (
+        f", {duration(shared.seconds)} of training instead of {duration(alone.seconds)}"
+        if shared.seconds is not None and alone.seconds is not None
+        else ""
+    )
+    return (
+        f"Every shared history was trained once: {shared.tokens:,} tokens instead of {alone.tokens:,} "
+        f"({1 - shared.tokens / alone.tokens:.0%} less){time}."
+    )

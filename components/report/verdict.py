@@ -1,0 +1,77 @@
+"""The answer to the study's question in a line, and the differences that it rests on."""
+
+from collections.abc import Sequence
+
+from components.report.comparison import Comparison
+from components.report.results import BASE, Row, higher_is_better
+from components.report.statistics import Interval
+from components.report.table import title
+
+DISTINGUISHABLE, NOT_DISTINGUISHABLE = "distinguishable", "not distinguishable"
+
+
+def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
+    """One or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
+    failed = [row.name for row in found if row.failure and row.failure != "not run"]
+    missing = f" {len(failed)} of {len(found)} rows failed: {_few(failed)}." if failed else ""
+    if comparison is None:
+        return f"No arm has a score.{missing}"
+    name = title(comparison.metric)
+    which = "highest" if higher_is_better(comparison.metric) else "lowest"
+    others = [one for one in comparison.against if one.first != BASE]
+    if not others:
+        return (
+            f"{comparison.best} has {name} {comparison.value:.3f}; there is no other arm to compare it with.{missing}"
+        )
+    nearest = others[0]
+    said = f"{comparison.best} has the {which} {name}, {comparison.value:.3f}"
+    if not comparison.undecided:
+        said += f": better than every other arm (the nearest, {nearest.first}, by {abs(nearest.value):.3f})."
+    elif len(comparison.undecided) == len(others):
+        said += f", but it is {NOT_DISTINGUISHABLE} from any other arm."
+    else:
+        told = [one.first for one in others if one.is_distinguishable]
+        said += f". It is better than {_few(told)}, and {NOT_DISTINGUISHABLE} from {_few(comparison.undecided)}."
+    seeds = comparison.num_seeds
+    covered = (
+        f" Differences are paired by {seeds} seeds."
+        if seeds > 1
+        else " With one seed per arm, the noise between seeds is not covered."
+    )
+    return said + covered + missing
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
+
+
+def difference_table(comparison: Comparison) -> list[list[str]]:
+    """The best arm minus every other; the first line is the header."""
+    lines = [
+        [
+            f"{comparison.best} minus", title(comparison.metric), "95% over seeds", "95% over examples",
+            "p (Holm)", "",
+        ]
+    ]  # fmt: skip
+    for one in comparison.against:
+        p = "< 0.001" if one.adjusted_p < 0.001 else f"{one.adjusted_p:.3f}"
+        lines.append(
+            [
+                one.first, f"{one.value:+.3f}", _interval(one.over_seeds), _interval(one.over_examples), p,
+                DISTINGUISHABLE if one.is_distinguishable else NOT_DISTINGUISHABLE,
+            ]
+        )  # fmt: skip
+    return lines
+
+
+def _interval(interval: Interval | None) -> str:
+    return "not covered" if interval is None else f"{interval.low:+.3f} to {interval.high:+.3f}"
+
+
+def difference_note(comparison: Comparison) -> str:
+    return (
+        "Seeds: t interval over paired per-seed differences. Examples: bootstrap over the same held-out documents and "
+        f"questions. p is the larger of the two, each by Holm over all {comparison.num_pairs} pairs, since which arm "
+        f"is best was not known before; below 0.05 two arms are {DISTINGUISHABLE}."
+    )
