@@ -9,12 +9,30 @@ import warnings
 from pathlib import Path
 
 from components.launch.process import die_with_parent
+from components.launch.slots import num_slots
+
+MAX_TASKS = 32
+"""Each is a process of Python, most of which wait for their jobs."""
+
+
+def _allow_as_many_as_fit() -> None:
+    """KFP's local runner has two iterations of a loop at a time, whatever the machine; jobs wait for slots anyway."""
+    from kfp.local.orchestrator.enhanced_dag_orchestrator import ParallelExecutor
+
+    original = ParallelExecutor.__init__
+
+    def with_slots(self: ParallelExecutor, max_workers: int | None = None) -> None:
+        original(self, max_workers)
+        self.max_workers = max(2, min(MAX_TASKS, num_slots()))
+
+    ParallelExecutor.__init__ = with_slots
 
 
 def main() -> None:
     die_with_parent()
     from kfp import components, local
 
+    _allow_as_many_as_fit()
     warnings.filterwarnings("ignore", category=FutureWarning)
     spec, arguments = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[3], raise_on_error=True)

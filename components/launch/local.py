@@ -14,6 +14,7 @@ from torchx import specs
 from torchx.runner import get_runner
 
 from components.launch.process import die_with_parent
+from components.launch.slots import slots
 
 LEFT_SECONDS = 5.0
 """For the processes that are left when one of a job failed: to find out by themselves, and to say so."""
@@ -77,10 +78,14 @@ def run_job(
     num_processes: int = 1,
     num_threads: int = 1,
 ) -> JobEnd:
-    """Runs the job to its end. The job dies with this process."""
+    """Runs the job to its end, once the machine has room for it. The job dies with this process."""
     die_with_parent()
     log_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="switchpoint-") as meeting, get_runner() as runner:
+    with (
+        slots(num_processes * num_threads),
+        tempfile.TemporaryDirectory(prefix="switchpoint-") as meeting,
+        get_runner() as runner,
+    ):
         app = app_definition(
             name, module, arguments, num_processes=num_processes, num_threads=num_threads,
             rendezvous=f"{meeting}/rendezvous",
