@@ -27,6 +27,10 @@ Sources = Annotated[
 Plot = Annotated[
     Path | None, typer.Option("--plot", help="Draw learning rate and phases of every arm.", metavar="FILE")
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", help="Tokens that may be trained, such as 300B: more is refused.", metavar="TOKENS"),
+]
 StoreOption = Annotated[Path, typer.Option("--store", help="Where outputs are kept.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DEFAULT_STORE = Path(".switchpoint")
@@ -43,32 +47,32 @@ _debug: list[bool] = []
 @app.command()
 def run(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
-    as_json: Json = False,
+    budget: Budget = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run the study: what is done is not done again, what was interrupted goes on."""
     from pipelines.run import run_study
     from pipelines.study_file import options_given, read_study
 
-    study, file = read_study(recipe, scale, sources)
-    code, outcome = run_study(study, file, options_given(scale, sources), store, _console(as_json))
+    study, file = read_study(recipe, scale, sources, budget)
+    code, outcome = run_study(study, file, options_given(scale, sources, budget), store, _console(as_json))
     _finish(code, outcome, as_json)
 
 
 @app.command()
 def plan(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
-    plot: Plot = None, as_json: Json = False,
+    budget: Budget = None, plot: Plot = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show what would run and what it costs: phases, tokens and epochs per source, shared runs, what is done."""
     from pipelines.plan_view import print_plan
 
-    planned, kept = _checked(recipe, scale, sources, store)
+    rung, kept = _checked(recipe, scale, sources, store, budget)
     console = _console(as_json)
-    outcome = print_plan(planned, kept, console)
+    outcome = print_plan(rung.plan, kept, console, rung.most_tokens)
     if plot is not None:
         from pipelines.plan_plot import write_plot
 
-        write_plot(planned, plot)
+        write_plot(rung.plan, plot)
         console.print(f"plot: {plot}", highlight=False, soft_wrap=True)
     _finish(0, outcome, as_json)
 
@@ -81,8 +85,8 @@ def status(
     """Show every output of the study: done, failed, or how far it is."""
     from pipelines.show import print_status
 
-    planned, kept = _checked(recipe, scale, sources, store)
-    _finish(0, print_status(planned, kept, _console(as_json)), as_json)
+    rung, kept = _checked(recipe, scale, sources, store)
+    _finish(0, print_status(rung.plan, kept, _console(as_json)), as_json)
 
 
 @app.command()
@@ -93,9 +97,21 @@ def report(
     """Show the table of arms, and where the report and MLflow's comparison are."""
     from pipelines.show import print_outcome
 
-    planned, kept = _checked(recipe, scale, sources, store)
-    outcome = print_outcome(planned, kept, _console(as_json))
+    rung, kept = _checked(recipe, scale, sources, store)
+    outcome = print_outcome(rung.plan, kept, _console(as_json))
     _finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
+
+
+@app.command()
+def prune(
+    recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove checkpoints of switch points and ends that no study in the store trains from any more."""
+    from pipelines.show import print_pruned
+
+    rung, kept = _checked(recipe, scale, sources, store)
+    _finish(0, print_pruned(rung.plan, kept, _console(as_json)), as_json)
 
 
 @app.command()
@@ -125,15 +141,14 @@ def schema(as_json: Json = False) -> None:
     print(json.dumps(recipe_schema(), indent=1))
 
 
-def _checked(recipe: str, scale: str | None, sources: Path | None, root: Path) -> Any:
-    """The plan, with every input checked, and the store as it is (nothing is written)."""
-    from components.plan.run import check_study
+def _checked(recipe: str, scale: str | None, sources: Path | None, root: Path, budget: str | None = None) -> Any:
+    """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
     from components.store.store import Store
+    from pipelines.rungs import current_rung
     from pipelines.study_file import read_study
 
-    study, file = read_study(recipe, scale, sources)
-    planned, _ = check_study(study, file, root)
-    return planned, Store(root.resolve())
+    study, file = read_study(recipe, scale, sources, budget)
+    return current_rung(study, file, root.resolve()), Store(root.resolve())
 
 
 def _console(as_json: bool) -> "Console":

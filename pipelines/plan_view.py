@@ -10,23 +10,22 @@ from components.blend.blend import packed_samples, source_tokens
 from components.plan.data import plan_data
 from components.recipe.phase import START_MODES
 from components.recipe.plan import Plan
+from components.report.table import title
 from components.store.store import Store
+from pipelines.amounts import amount, size
 from pipelines.show import is_done
 
-LARGE = 10_000_000
-"""Tokens from which on they are shown in units."""
 
-
-def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """Prints the plan; returns it as data."""
+def print_plan(plan: Plan, store: Store, console: Console, most_tokens: int | None = None) -> dict[str, Any]:
+    """Prints the plan; returns it as data. `most_tokens`: that it takes at most, where arms are stopped early."""
     sizes, packed = source_tokens(plan, store), packed_samples(plan, store)
-    data = plan_data(plan, store, sizes, packed, lambda identity: is_done(plan, store, identity))
+    data = plan_data(plan, store, sizes, packed, lambda identity: is_done(plan, store, identity), most_tokens)
     recipe = plan.recipe
     console.print(f"[bold]{escape(recipe.name)}[/bold]  {escape(recipe.question)}")
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     priced = data["total"]["gpu_hours"] is not None
-    for title in ("arm", "phase", "blend", "steps", "tokens", "learning rate"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("steps", "tokens") else "left")
+    for column in ("arm", "phase", "blend", "steps", "tokens", "learning rate"):
+        table.add_column(column, overflow="fold", justify="right" if column in ("steps", "tokens") else "left")
     if priced:
         table.add_column("cost", justify="right")
     table.add_column("drawn from each source (epochs)", overflow="fold")
@@ -40,6 +39,7 @@ def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
             cells += [_money(arm["cost_usd"]) if first else ""] if priced else []
             table.add_row(*cells, _drawn(phase))
     console.print(table, highlight=False)
+    data["most_tokens"] = most_tokens
     for line in _lines(plan, data):
         console.print(line, highlight=False, markup=False)
     for warning in data["warnings"]:
@@ -48,23 +48,6 @@ def print_plan(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
         console.print(f"over budget: {excess}", style="bold red", highlight=False, markup=False)
     _print_reasons(data, console)
     return data
-
-
-def amount(tokens: int) -> str:
-    """Tokens, in full or, where there are many, in units."""
-    if tokens < LARGE:
-        return f"{tokens:,}"
-    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
-        if tokens >= size:
-            return f"{tokens / size:.4g}{unit}"
-    raise AssertionError(tokens)
-
-
-def size(num_bytes: float) -> str:
-    for unit, one in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= one:
-            return f"{num_bytes / one:.3g} {unit}"
-    return f"{num_bytes / 1e3:.3g} kB"
 
 
 def _money(usd: float | None) -> str:
@@ -99,6 +82,14 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
     alone, shared = data["tokens_alone"], data["tokens_shared"]
     saved = f", {1 - shared / alone:.0%} less than the {amount(alone)} of every arm by itself" if shared < alone else ""
     lines.append(f"to train: {amount(shared)} tokens{saved}")
+    halving = plan.recipe.halving
+    if halving is not None and data["most_tokens"] is not None:
+        points = ", ".join(f"{float(point):.0%}" for point in halving.at)
+        metric = title(halving.metric or plan.recipe.evaluation.ranked_by)
+        lines.append(
+            f"halving: at {points} of the horizon the better {halving.keep} of the arms, by {metric}, goes on: at most "
+            f"{amount(data['most_tokens'])} tokens in all"
+        )
     hardware, total, memory = plan.recipe.hardware, data["total"], data["memory"]
     if total["flops"] is not None:
         lines[-1] += f"; {total['flops']:.3g} FLOPs"

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from components.launch.process import DRIVER_VARIABLE
 from components.launch.task import RUN_LOG_VARIABLE
-from components.plan.run import check_runnable, check_study
-from components.recipe.plan import Plan
+from components.plan.run import check_runnable
 from components.store.store import Store, check_writable, open_store
 from pipelines.compile import SPEC
 from pipelines.plan_view import print_plan
 from pipelines.progress import Watch
+from pipelines.rungs import Rung, current_rung
 from pipelines.show import print_outcome
 
 INTERRUPTED = 130
@@ -34,22 +34,26 @@ def run_study(
     """
     root = root.resolve()
     check_writable(root)
-    plan, _ = check_study(study, recipe_file, root)
-    check_runnable(plan, recipe_file)
+    rung = current_rung(study, recipe_file, root, give_up_failed=False)
+    check_runnable(rung.whole, recipe_file, rung.most_tokens)
     store = open_store(root)
-    planned = print_plan(plan, store, console)
-    if not planned["missing"]:
+    planned = print_plan(rung.plan, store, console, rung.most_tokens)
+    if not planned["missing"] and rung.is_last:
         console.print("nothing is left to do")
-        return 0, print_outcome(plan, store, console) | {"state": "succeeded", "log": ""}
+        return 0, print_outcome(rung.plan, store, console) | {"state": "succeeded", "log": ""}
     began = time.monotonic()
     log = store.root / "logs" / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        ended_well = _run_pipeline(study, recipe_file, options, plan, store, log, console)
+        ended_well = _run_pipeline(study, recipe_file, options, rung, store, log, console)
+        while not rung.is_last and (following := current_rung(study, recipe_file, root)).stops != rung.stops:
+            rung = following
+            _print_stops(rung, console)
+            ended_well = _run_pipeline(study, recipe_file, options, rung, store, log, console)
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}
-    outcome = print_outcome(plan, store, console)
+    outcome = print_outcome(rung.plan, store, console)
     outcome |= {"seconds": round(time.monotonic() - began, 1), "log": str(log)}
     console.print(f"took {outcome['seconds']:.0f} s; log: {log}", highlight=False)
     if ended_well and not outcome["failures"]:
@@ -60,16 +64,23 @@ def run_study(
     return (2 if bad_input else 1), outcome | {"state": "failed"}
 
 
+def _print_stops(rung: Rung, console: Console) -> None:
+    for arm_id, reason in {arm.arm_id: arm.stopped for arm in rung.plan.arms if arm.stopped}.items():
+        console.print(f"{arm_id} is stopped: {reason}", style="yellow", highlight=False)
+
+
 def _run_pipeline(
-    study: dict[str, Any], recipe_file: str, options: str, plan: Plan, store: Store, log: Path, console: Console
+    study: dict[str, Any], recipe_file: str, options: str, rung: Rung, store: Store, log: Path, console: Console
 ) -> bool:
-    arguments = {"study": study, "store": str(store.root), "recipe_file": recipe_file, "options": options}
+    arguments = {
+        "study": study, "store": str(store.root), "recipe_file": recipe_file, "options": options, "stops": rung.stops,
+    }  # fmt: skip
     environment = os.environ | {
         DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
     }  # fmt: skip
-    watch = Watch(plan, store, console)
-    with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("wb") as output:
+    watch = Watch(rung.plan, store, console)
+    with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("ab") as output:
         file = Path(folder) / "arguments.json"
         file.write_text(json.dumps(arguments))
         command = [sys.executable, "-m", "pipelines.local", str(SPEC), str(file), folder]

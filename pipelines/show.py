@@ -1,5 +1,6 @@
 """What the commands show: where a study stands, what came out. Tables on the console, the same as data."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +16,9 @@ from components.report.content import as_data, gather
 from components.report.run import report_is_there
 from components.report.table import Table
 from components.store.store import Store, read_json
+from components.train.prune import prune
 from components.train.run import run_is_done
+from pipelines.amounts import size
 from pipelines.progress import labels
 
 WIDEST = 100_000
@@ -24,7 +27,7 @@ WIDEST = 100_000
 
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
     if identity.step in ("gb", "qb"):
-        return run_is_done(plan.run(identity.digest), store)
+        return run_is_done(plan, store, plan.run(identity.digest))
     if identity.step == "report":
         return report_is_there(plan, store)
     return store.is_done(identity)
@@ -93,3 +96,14 @@ def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
             console.print(f"compare: {line}", highlight=False, soft_wrap=True, markup=False)
     mlflow_runs = {row["name"]: row["mlflow_run"] for row in saved["rows"]}
     return as_data(plan, content, mlflow_runs) | {"failures": failures, "report": str(page) if page.exists() else ""}
+
+
+def print_pruned(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
+    """Prunes; tells what was removed and what stays, with the reason."""
+    found = prune(plan, store)
+    for one in found:
+        why = f"stays: {one.kept_because}" if one.kept_because else f"removed, {size(one.num_bytes)}"
+        console.print(f"{one.run}  step {one.step:>9,}  {why}", highlight=False)
+    freed = sum(one.num_bytes for one in found)
+    console.print(f"freed {size(freed)}; models, metrics and records stay", highlight=False)
+    return {"study": plan.recipe.name, "freed_bytes": freed, "checkpoints": [asdict(one) for one in found]}

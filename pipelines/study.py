@@ -29,9 +29,10 @@ def study_pipeline(
     store: str = ".switchpoint",
     recipe_file: str = "pipelines/recipes/quickstart.yaml",
     options: str = "",
+    stops: dict = {},  # noqa: B006
 ) -> None:
-    with dsl.ExitHandler(report(study=study, store=store), name="study"):
-        planned = plan(study=study, store=store, recipe_file=recipe_file, options=options)
+    with dsl.ExitHandler(report(study=study, store=store, stops=stops), name="study"):
+        planned = plan(study=study, store=store, recipe_file=recipe_file, options=options, stops=stops)
         reference = planned.outputs["plan"]
         text = prepare_text(plan=reference)
         tokenizer = train_tokenizer(plan=reference).after(text)

@@ -6,15 +6,36 @@ from typing import Any
 
 from components.recipe.catalogue import with_catalogue
 from components.recipe.errors import BadInput
+from components.recipe.fields import read_tokens
 from components.recipe.load import as_lists, as_mappings, load_study, recipe_path
 
 SCALES = ("cpu",)
 
 
-def read_study(recipe: str, scale: str | None = None, sources: Path | None = None) -> tuple[dict[str, Any], str]:
+def read_study(
+    recipe: str, scale: str | None = None, sources: Path | None = None, budget: str | None = None
+) -> tuple[dict[str, Any], str]:
     """The study as the pipeline's parameter, and the file that messages name. Raises BadInput."""
     path = recipe_path(recipe)
     study = load_study(path)
+    study, file = _at_scale(study, path, scale, sources)
+    if budget is not None:
+        given = study.get("budget")
+        study["budget"] = (given if isinstance(given, dict) else {}) | {"max_tokens": _tokens(budget)}
+    return study, file
+
+
+def _tokens(text: str) -> int:
+    try:
+        tokens = read_tokens(text)
+        if isinstance(tokens, int) and tokens > 0:
+            return tokens
+    except ValueError:
+        pass
+    raise BadInput("not a number of tokens", field="--budget", given=text, allowed="such as 300000, 300M or 1.5T")
+
+
+def _at_scale(study: dict[str, Any], path: Path, scale: str | None, sources: Path | None) -> tuple[dict[str, Any], str]:
     if scale is None and sources is None:
         return study, str(path)
     try:
@@ -23,9 +44,9 @@ def read_study(recipe: str, scale: str | None = None, sources: Path | None = Non
         raise error if error.file else error.at(str(path)) from None
 
 
-def options_given(scale: str | None, sources: Path | None) -> str:
+def options_given(scale: str | None, sources: Path | None, budget: str | None) -> str:
     """As they are written after the recipe's name."""
-    given = [("--scale", scale), ("--sources", sources and shlex.quote(str(sources)))]
+    given = [("--scale", scale), ("--sources", sources and shlex.quote(str(sources))), ("--budget", budget)]
     return " ".join(f"{name} {value}" for name, value in given if value)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.recipe.digest import Identity
@@ -20,13 +21,18 @@ def sole_task(store: Store, name: str) -> AbstractContextManager[None]:
     return locked(store.root / "locks" / name, WAIT_SECONDS)
 
 
+def task_lock_file(store: Store, identity: Identity) -> Path:
+    """Who holds it works on `identity`."""
+    return store.root / "locks" / f"{identity.step}-{identity.digest}"
+
+
 @contextmanager
 def task(store: Store, identity: Identity) -> Iterator[None]:
     """Around the work on `identity`: an error is written to the store, where the report finds it, and raised."""
     die_with_parent()
     store.forget_failure(identity)
     try:
-        with sole_task(store, f"{identity.step}-{identity.digest}"):
+        with locked(task_lock_file(store, identity), WAIT_SECONDS):
             yield
     except Exception as error:
         # A launcher that failed has written a better reason, and its job's own log, already.

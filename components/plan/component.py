@@ -11,6 +11,7 @@ def plan(
     store: str,
     recipe_file: str,
     options: str = "",
+    stops: Dict = {},  # noqa: B006
 ) -> NamedTuple("Planned", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
     """Checks the study and works out what will run. `Output`: the groups of shards to tokenise.
 
@@ -23,6 +24,6 @@ def plan(
     from components.plan.run import write_plan
 
     die_with_parent()
-    path, groups = write_plan(study, Path(store), recipe_file, options)
+    path, groups = write_plan(study, Path(store), recipe_file, options, stops)
     items = [{"plan": str(path), "group": group, "groups": groups} for group in range(groups)]
     return namedtuple("Planned", ["Output", "plan"])(items, str(path))  # type: ignore[call-arg]

@@ -14,7 +14,12 @@ IsDone = Callable[[Identity], bool]
 
 
 def plan_data(
-    plan: Plan, store: Store, measured: dict[SourceKey, int], packed: PackedSamples, is_done: IsDone
+    plan: Plan,
+    store: Store,
+    measured: dict[SourceKey, int],
+    packed: PackedSamples,
+    is_done: IsDone,
+    most_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Steps, tokens and weights are exact; epochs are counted by `measured` sizes where a source is tokenised, else by
     the declared ones, and are None where neither is known. Reads records, no token data.
@@ -47,7 +52,7 @@ def plan_data(
         "epochs": epochs,
         "left_out": list(plan.recipe.left_out),
         "bound": {name: one.environment for name, one in plan.sources_with_text().items() if one.environment},
-        "over_budget": over_budget(plan),
+        "over_budget": over_budget(plan, most_tokens),
         "warnings": _warnings(plan, store, epochs, sizes, measured),
         "cached": [identity.path for identity in identities if identity.digest in done],
         "missing": [

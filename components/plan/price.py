@@ -96,18 +96,20 @@ class Price:
         return kept + len(run.export_steps) * model_bytes(self.shape.model, self.shape.vocab_size)
 
 
-def over_budget(plan: Plan) -> list[str]:
-    """How the study exceeds its budget, in words."""
+def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
+    """How the study exceeds its budget, in words. `most_tokens`: that it trains at most, where arms are stopped."""
     budget, price = plan.recipe.budget, Price(plan)
     if budget is None:
         return []
     base = price.base() or {"tokens": 0, "gpu_hours": 0.0, "cost_usd": 0.0}
     total = price.runs(list(plan.runs))
+    tokens = plan.tokens_shared if most_tokens is None else most_tokens
+    part = tokens / plan.tokens_shared
     found = []
     limits: list[tuple[float | None, str, float | None]] = [
-        (budget.max_tokens, "tokens", plan.tokens_shared + base["tokens"]),
-        (budget.max_gpu_hours, "GPU-hours", _plus(total["gpu_hours"], base["gpu_hours"])),
-        (budget.max_cost_usd, "USD", _plus(total["cost_usd"], base["cost_usd"])),
+        (budget.max_tokens, "tokens", tokens + base["tokens"]),
+        (budget.max_gpu_hours, "GPU-hours", _plus(total["gpu_hours"], base["gpu_hours"], part)),
+        (budget.max_cost_usd, "USD", _plus(total["cost_usd"], base["cost_usd"], part)),
     ]
     for limit, name, value in limits:
         if limit is None:
@@ -115,9 +117,10 @@ def over_budget(plan: Plan) -> list[str]:
         if value is None:
             found.append(f"{name} are unknown: give `hardware:`, so that the budget can be kept")
         elif value > limit:
-            found.append(f"{value:,.0f} {name}, and the budget is {limit:,.0f}")
+            at_most = "at most " if most_tokens is not None else ""
+            found.append(f"{at_most}{value:,.0f} {name}, and the budget is {limit:,.0f}")
     return found
 
 
-def _plus(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first + second
+def _plus(study: float | None, base: float | None, part: float) -> float | None:
+    return None if study is None or base is None else study * part + base

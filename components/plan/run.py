@@ -14,18 +14,23 @@ from components.recipe.errors import BadInput, raise_all
 from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
-from components.store.plan_file import save_plan
+from components.store.plan_file import read_stops, save_plan
 from components.store.store import Store, open_store, read_json, write_json
 
 FILE_DIGESTS = "file_digests.json"
 
 
-def check_study(study: dict[str, Any], recipe_file: str, root: Path) -> tuple[Plan, Inputs]:
-    """The plan of `study` and what its inputs hold. Writes nothing. Raises BadInput for whatever cannot work."""
+def check_study(
+    study: dict[str, Any], recipe_file: str, root: Path, stops: dict[str, Any] | None = None
+) -> tuple[Plan, Inputs]:
+    """The plan of `study` and what its inputs hold. Writes nothing. Raises BadInput for whatever cannot work.
+
+    `stops`: arms that end before their horizon, as plain data.
+    """
     recipe = parse_recipe(study, recipe_file)
     store = Store(root)
     inputs = read_inputs(recipe, known_digests(store))
-    plan = expand(recipe, inputs.digests, recipe_file)
+    plan = expand(recipe, inputs.digests, recipe_file, read_stops(stops or {}))
     for name, source in plan.sources_with_text().items():
         if source.token_file:
             check_record(name, source, plan.tokenizer.digest)
@@ -44,8 +49,8 @@ def keep_digests(store: Store, file_digests: FileDigests) -> None:
     write_json(store.root / FILE_DIGESTS, file_digests.known)
 
 
-def check_runnable(plan: Plan, recipe_file: str) -> None:
-    """Raises BadInput where a study can be planned and not run."""
+def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None) -> None:
+    """Raises BadInput where a study can be planned and not run. `most_tokens`: with arms stopped by halving."""
     problems: list[BadInput] = []
     if plan.recipe.model.published is not None:
         problems.append(
@@ -64,23 +69,31 @@ def check_runnable(plan: Plan, recipe_file: str) -> None:
             )
         )  # fmt: skip
     problems += [
-        BadInput("the study exceeds its budget", file=recipe_file, field="budget", given=excess)
-        for excess in over_budget(plan)
+        BadInput(
+            "the study exceeds its budget",
+            file=recipe_file,
+            field="budget",
+            given=excess,
+            allowed="" if plan.recipe.halving else "fewer or shorter arms, or `halving:`, which stops arms early",
+        )
+        for excess in over_budget(plan, most_tokens)
     ]
     raise_all(problems)
 
 
-def write_plan(study: dict[str, Any], root: Path, recipe_file: str, options: str = "") -> tuple[Path, int]:
+def write_plan(
+    study: dict[str, Any], root: Path, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
+) -> tuple[Path, int]:
     """Writes the plan's file; returns it and into how many tasks the missing shards are divided.
 
     Failures of an earlier run are forgotten: what failed is tried again.
     """
-    plan, inputs = check_study(study, recipe_file, root)
+    plan, inputs = check_study(study, recipe_file, root, stops)
     check_runnable(plan, recipe_file)
     store = open_store(root.resolve())
     for identity in plan.identities():
         store.forget_failure(identity)
     keep_digests(store, inputs.file_digests)
     corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
-    path = save_plan(study, store, recipe_file, options, inputs.digests, corpora)
+    path = save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)
     return path, groups(plan, store, inputs.corpora)

@@ -16,7 +16,8 @@ from components.recipe.clock import Clock
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput, raise_all
 from components.recipe.evaluation import Evaluation, data_origin, evaluation_origin, suite_name, suite_origin
-from components.recipe.history import RunNeed, history, timeline
+from components.recipe.halving import Stop
+from components.recipe.history import RunNeed, history, stopped_at, timeline
 from components.recipe.identity import geometry, identity_of
 from components.recipe.model import Pretrain
 from components.recipe.phase import Packing
@@ -38,14 +39,16 @@ from components.recipe.source import (
 from components.recipe.suites import definition, harness_settings
 
 
-def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> Plan:
-    """The plan of `recipe`.
+def expand(
+    recipe: Recipe, input_digests: Mapping[str, str], file: str = "", stops: Mapping[str, Stop] | None = None
+) -> Plan:
+    """The plan of `recipe`. `stops`: arms that end before their horizon, by run name.
 
     `input_digests`: what each folder and the Python text hold, by `origin_of` (and the model's and tokenizer's
     folder by its path); without text none are needed. `file` is only named in messages. Raises BadInput.
     """
     try:
-        return _Expansion(recipe, input_digests).plan()
+        return _Expansion(recipe, input_digests, stops or {}).plan()
     except BadInput as error:
         problems = getattr(error, "problems", (error,))
         raise_all([problem.at(file) for problem in problems])
@@ -55,8 +58,8 @@ def expand(recipe: Recipe, input_digests: Mapping[str, str], file: str = "") -> 
 class _Expansion:
     """One recipe on its way to a plan."""
 
-    def __init__(self, recipe: Recipe, input_digests: Mapping[str, str]) -> None:
-        self.recipe, self.digests = recipe, input_digests
+    def __init__(self, recipe: Recipe, input_digests: Mapping[str, str], stops: Mapping[str, Stop]) -> None:
+        self.recipe, self.digests, self.stops = recipe, input_digests, stops
         self.resolver = Resolver(recipe.blends, recipe.sources, frozenset(recipe.left_out))
         self.with_text = recipe.sources_with_text()
         self.texts: dict[str, Identity] = {}
@@ -126,6 +129,7 @@ class _Expansion:
                     "name": self.recipe.name, "question": self.recipe.question, "left_out": self.recipe.left_out,
                     "arms": [[arm.run_name, *(phase.blend for phase in arm.phases)] for arm in arms],
                     "evaluation_steps": [list(arm.evaluation_steps) for arm in arms],
+                    "stopped": {arm.run_name: arm.stopped for arm in arms if arm.stopped},
                 },
                 {"base": base_evaluation, **evaluations, **({"probes": probes} if probes else {})},
             ),
@@ -294,6 +298,9 @@ class _Expansion:
                 )
             )  # fmt: skip
         runs = history(arm, line, phases, self.base.identity)
+        stop = self.stops.get(arm.run_name)
+        if stop is not None and stop.step < phases[-1].end_step:
+            phases, runs = stopped_at(stop.step, phases, runs, arm.seed)
         last, end_step = runs[-1].identity, phases[-1].end_step
         config = self.recipe.evaluation
         switches = [phase.end_step for phase in phases[:-1]]
@@ -310,10 +317,10 @@ class _Expansion:
         planned = ArmPlan(
             arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, schedule=runs[-1].schedule, clock=line.clock,
             phases=tuple(phases), runs=tuple(run.identity for run in runs),
-            switch_step=line.phases[0][2] if len(line.phases) > 1 else None,
+            switch_step=line.phases[0][2] if len(line.phases) > 1 and line.phases[0][2] < end_step else None,
             horizon_steps=end_step, horizon_tokens=line.clock.tokens_at(end_step),
             evaluation=self._evaluation(identity_of("model", {"step": end_step}, {"run": last})),
-            checkpoint_evaluations=checkpoints, evaluation_steps=steps,
+            checkpoint_evaluations=checkpoints, evaluation_steps=steps, stopped=stop.reason if stop else "",
         )  # fmt: skip
         runs[-1].exports.add(end_step)
         return _PlannedArm(planned, runs)

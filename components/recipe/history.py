@@ -3,7 +3,7 @@
 Raises BadInput where the phases do not fit into the schedule.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from components.recipe.arm import ArmInput, PhaseInput
 from components.recipe.clock import Clock
@@ -128,6 +128,24 @@ def history(arm: ArmInput, line: Timeline, phases: list[Phase], base: Identity) 
             )  # fmt: skip
             runs.append(run)
     return runs
+
+
+def stopped_at(step: int, phases: list[Phase], runs: list[RunNeed], seed: int) -> tuple[list[Phase], list[RunNeed]]:
+    """What is left of an arm that ends at `step`. Its history, and so its digests, are those of the whole arm."""
+    from components.recipe.counting import phase_counts, phase_key  # numpy, which a plain recipe does without
+
+    left = []
+    for phase in (phase for phase in phases if phase.start_step < step):
+        if phase.end_step > step:
+            clock = runs[-1].clock
+            number = clock.samples_at(step) - phase.first_sample
+            counts = phase_counts(phase.weights, number, phase_key(seed, phase.first_sample))
+            phase = replace(phase, end_step=step, end_tokens=clock.tokens_at(step), samples=counts)
+        left.append(phase)
+    kept = [run for run in runs if run.start_step < step]
+    last = kept[-1]
+    kept[-1] = replace(last, end_step=min(step, last.end_step), keeps={min(step, last.end_step)})
+    return left, kept
 
 
 def _pieces(config: ScheduleConfig, minimum: float | None, horizon_tokens: int, schedule_field: str) -> Schedule:

@@ -99,6 +99,8 @@ class ArmPlan:
     """Of its models before the end, by step."""
     evaluation_steps: tuple[int, ...] = ()
     """Where it is evaluated while it trains."""
+    stopped: str = ""
+    """Why it ends before its horizon; empty where it does not."""
 
     @property
     def gb_run(self) -> Identity:

@@ -10,6 +10,7 @@ from components.recipe.catalogue import with_catalogue
 from components.recipe.clock import BatchRamp
 from components.recipe.evaluation import Evaluation
 from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLength, Tokens, one_of
+from components.recipe.halving import Halving
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
 from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
@@ -85,6 +86,8 @@ class Recipe(Config):
     """What a paper found for these arms: a column beside ours in the report."""
     training: Training = Training()
     budget: Budget | None = None
+    halving: Halving | None = None
+    """Arms are stopped early. Not given: every arm runs to its horizon."""
     hardware: Hardware | None = None
     evaluation: Evaluation = Evaluation()
     evaluation_sets: dict[Name, str] = Field(default_factory=dict)

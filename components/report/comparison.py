@@ -38,7 +38,7 @@ def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comp
     """None where no arm has the score. Arms that failed with some of their seeds are compared by the others."""
     scored = {
         arm_id: [row for row in rows if metric in row.scores]
-        for arm_id, rows in by_arm(found).items()
+        for arm_id, rows in by_arm(row for row in found if not row.stopped).items()
         if any(metric in row.scores for row in rows)
     }
     arms = [arm_id for arm_id in scored if arm_id != BASE]

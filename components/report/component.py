@@ -8,7 +8,7 @@ from components.launch.component import component
 
 
 @component
-def report(study: Dict, store: str, status: dsl.PipelineTaskFinalStatus) -> None:
+def report(study: Dict, store: str, stops: Dict, status: dsl.PipelineTaskFinalStatus) -> None:
     """MLflow, the HTML report and the table: written whatever failed."""
     from pathlib import Path
 
@@ -17,6 +17,6 @@ def report(study: Dict, store: str, status: dsl.PipelineTaskFinalStatus) -> None
     from components.store.plan_file import load_plan, plan_path
     from components.store.store import Store
 
-    planned = load_plan(str(plan_path(study, Store(Path(store)))))
+    planned = load_plan(str(plan_path(study, Store(Path(store)), stops)))
     with task(planned.store, planned.plan.report):
         print(write_report(planned.plan, planned.store, planned.recipe_file, planned.options))

@@ -12,8 +12,8 @@ from components.report.cost import Costs
 from components.report.plots import Rows
 from components.report.reproduce import command
 from components.report.results import Row
-from components.report.table import Table, build_table
-from components.report.verdict import verdict
+from components.report.table import Table, build_table, markdown, stopped_arms
+from components.report.verdict import difference_note, difference_table, verdict
 from components.store.store import Store
 
 QUESTIONS = "accuracy"
@@ -83,7 +83,7 @@ def _row(plan: Plan, content: Content, row: Row, mlflow_runs: dict[str, str]) ->
     return {
         "name": row.name, "arm": row.arm_id, "seed": row.arm.seed if row.arm else None, "scores": row.scores,
         "checkpoints": {str(step): scores for step, scores in row.checkpoints.items()},
-        "failure": row.failure, "mlflow_run": mlflow_runs.get(row.name, ""),
+        "failure": row.failure, "stopped": row.stopped, "mlflow_run": mlflow_runs.get(row.name, ""),
         "continual": None if summary is None else {
             "min_acc": summary.min_acc, "wc_acc": summary.wc_acc, "forgetting": summary.forgetting,
             "windowed": {str(window): {"wf": fall, "wp": rise} for window, (fall, rise) in summary.windowed.items()},
@@ -117,10 +117,8 @@ def _comparison(one: Comparison) -> dict[str, Any]:
 
 def markdown_report(plan: Plan, content: Content) -> str:
     """For the KFP UI: the verdict, the arms, the differences."""
-    from components.report.table import markdown
-    from components.report.verdict import difference_note, difference_table
-
     parts = [f"# {plan.recipe.name}", plan.recipe.question, f"**{content.verdict}**", markdown(content.table)]
+    parts += stopped_arms(content.rows)
     for comparison in content.comparisons:
         if comparison.against:
             parts.append(_markdown_table(difference_table(comparison)))

@@ -15,7 +15,7 @@ from components.report.forgetting import forgetting_table, gap_table
 from components.report.reproduce import reproduce_table
 from components.report.results import by_arm, higher_is_better, main_scores
 from components.report.statistics import mean_interval
-from components.report.table import every_score
+from components.report.table import every_score, stopped_arms
 from components.report.verdict import NOT_DISTINGUISHABLE, difference_note, difference_table
 from components.store.store import Store
 
@@ -74,7 +74,7 @@ def _scores(plan: Plan, content: Content) -> str:
         means = {
             arm_id: mean_interval([row.scores[name]["value"] for row in rows if name in row.scores])[0]
             for arm_id, rows in arms.items()
-            if any(row.arm is not None and name in row.scores for row in rows)
+            if any(row.arm is not None and name in row.scores and not row.stopped for row in rows)
         }
         if means:
             best[name] = (max if higher_is_better(name) else min)(means, key=lambda arm_id: means[arm_id])
@@ -85,14 +85,16 @@ def _scores(plan: Plan, content: Content) -> str:
     for (arm_id, rows), cells in zip(arms.items(), content.table.lines, strict=True):
         kind = ' class="base"' if rows[0].arm is None else ""
         shown = [f"<td{_side(number, 2)}>{html.escape(cell)}</td>" for number, cell in enumerate(cells[:first])]
-        if any(row.scores for row in rows):
+        if any(row.scores for row in rows) and not rows[0].stopped:
             shown += [
                 f"<td{' class=best' if best.get(name) == arm_id else ''}>{_small(html.escape(cell))}</td>"
                 for name, cell in zip(names, cells[first:], strict=True)
             ]
         else:
-            shown.append(f'<td class="word" colspan="{max(1, len(names))}">no score</td>')
+            shown.append(f'<td class="word" colspan="{max(1, len(names))}">{html.escape(cells[first])}</td>')
         body.append(f"<tr{kind}>{''.join(shown)}</tr>")
+    for line in stopped_arms(content.rows):
+        body.append(f'<tr><td class="word" colspan="{len(content.table.header)}">{html.escape(line)}</td></tr>')
     for name, reason, log in content.table.failures:
         text = f"{html.escape(name)}: {html.escape(reason)} <small>log: {html.escape(log)}</small>"
         body.append(f'<tr class="failed"><td colspan="{len(content.table.header)}">{text}</td></tr>')

@@ -12,6 +12,8 @@ from components.train.metrics import read_metrics, read_series
 
 BASE = "base"
 """The first row's name."""
+NOT_RUN = "not run"
+"""The failure of a row that nothing has been tried for."""
 MANY_SOURCES = 6
 """With more, tables show bits per byte by category, and the rest in a table of its own."""
 
@@ -34,6 +36,11 @@ class Row:
     @property
     def arm_id(self) -> str:
         return self.arm.arm_id if self.arm else BASE
+
+    @property
+    def stopped(self) -> str:
+        """Why it ended before its horizon: its scores are then not compared with those of arms that went on."""
+        return self.arm.stopped if self.arm else ""
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:
@@ -63,7 +70,7 @@ def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, bef
         if failure:
             reason = f"{identity.step} failed: {failure['reason']}"
             return Row(name=name, arm=arm, scores={}, failure=reason, log=failure["log"], checkpoints=checkpoints)
-    return Row(name=name, arm=arm, scores={}, failure="not run", log="", checkpoints=checkpoints)
+    return Row(name=name, arm=arm, scores={}, failure=NOT_RUN, log="", checkpoints=checkpoints)
 
 
 def by_arm(found: Iterable[Row]) -> dict[str, list[Row]]:
@@ -140,7 +147,7 @@ def best_row(plan: Plan, found: Iterable[Row]) -> Row | None:
     """Of the arm with the best mean over its seeds, the row of its best seed; None where no arm has the score."""
     metric = plan.recipe.evaluation.ranked_by
     sign = 1 if higher_is_better(metric) else -1
-    scored = by_arm(row for row in found if row.arm is not None and metric in row.scores)
+    scored = by_arm(row for row in found if row.arm is not None and metric in row.scores and not row.stopped)
 
     def value(row: Row) -> float:
         return sign * row.scores[metric]["value"]

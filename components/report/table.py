@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.recipe.plan import Plan
-from components.report.results import BASE, Row, by_arm, main_scores, score_names
+from components.report.results import BASE, NOT_RUN, Row, by_arm, main_scores, score_names
 from components.report.statistics import mean_interval
 
 INTERVAL = 1.96
@@ -27,14 +27,25 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
     lines = []
     for arm_id, rows in by_arm(found).items():
         cells = [cell(rows, name) for name in names]
-        if names and not any(row.scores for row in rows):
-            cells = ["failed" if any(row.failure != "not run" for row in rows) else "not run"] + [""] * (len(names) - 1)
+        if names and (rows[0].stopped or not any(row.scores for row in rows)):
+            cells = [_instead(rows)] + [""] * (len(names) - 1)
         printed = []
         if published:
             value = published.base if arm_id == BASE else published.arms.get(arm_id)
             printed = ["" if value is None else f"{value:g}"]
         lines.append([arm_id, _blends(rows[0]), *printed, *cells])
     return Table(header, lines, [(row.name, row.failure, row.log) for row in found if row.failure])
+
+
+def _instead(rows: Sequence[Row]) -> str:
+    if rows[0].stopped and rows[0].arm:
+        return f"stopped at {rows[0].arm.horizon_tokens:,} tokens"
+    return "failed" if any(row.failure != NOT_RUN for row in rows) else NOT_RUN
+
+
+def stopped_arms(found: Sequence[Row]) -> list[str]:
+    """Which arms were stopped early, and why."""
+    return [f"{arm_id} was stopped: {rows[0].stopped}" for arm_id, rows in by_arm(found).items() if rows[0].stopped]
 
 
 def every_score(plan: Plan, found: Sequence[Row]) -> list[list[str]]:

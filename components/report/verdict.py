@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from components.report.comparison import Comparison
-from components.report.results import BASE, Row, higher_is_better
+from components.report.results import BASE, NOT_RUN, Row, higher_is_better
 from components.report.statistics import Interval
 from components.report.table import title
 
@@ -12,7 +12,7 @@ DISTINGUISHABLE, NOT_DISTINGUISHABLE = "distinguishable", "not distinguishable"
 
 def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
     """One or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
-    failed = [row.name for row in found if row.failure and row.failure != "not run"]
+    failed = [row.name for row in found if row.failure and row.failure != NOT_RUN]
     missing = f" {len(failed)} of {len(found)} rows failed: {_few(failed)}." if failed else ""
     if comparison is None:
         return f"No arm has a score.{missing}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.recipe.digest import digest_of
 from components.recipe.expand import expand
+from components.recipe.halving import Stop, Stops
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
@@ -22,9 +23,9 @@ class Planned:
     """Each folder's files, as data, by the origin of a source's text."""
 
 
-def plan_path(study: dict[str, Any], store: Store) -> Path:
-    """One file per study; KFP's turning 4 into 4.0 does not change it."""
-    return store.root / "plans" / f"{digest_of(study)}.json"
+def plan_path(study: dict[str, Any], store: Store, stops: dict[str, Any] | None = None) -> Path:
+    """One file per study, and for where its arms stop; KFP's turning 4 into 4.0 does not change it."""
+    return store.root / "plans" / f"{digest_of({'study': study, 'stops': stops} if stops else study)}.json"
 
 
 def save_plan(
@@ -34,8 +35,9 @@ def save_plan(
     options: str,
     input_digests: dict[str, str],
     corpora: dict[str, Any],
+    stops: dict[str, Any] | None = None,
 ) -> Path:
-    path = plan_path(study, store)
+    path = plan_path(study, store, stops)
     path.parent.mkdir(exist_ok=True)
     write_json(
         path,
@@ -44,11 +46,16 @@ def save_plan(
             "store": str(store.root),
             "recipe_file": recipe_file,
             "options": options,
+            "stops": stops or {},
             "input_digests": input_digests,
             "corpora": corpora,
         },
     )
     return path
+
+
+def read_stops(stops: dict[str, Any]) -> Stops:
+    return {run_name: Stop.model_validate(stop) for run_name, stop in stops.items()}
 
 
 def load_plan(path: str) -> Planned:
@@ -57,7 +64,7 @@ def load_plan(path: str) -> Planned:
     if saved is None:
         raise RuntimeError("there is no plan: the task `plan` did not succeed")
     recipe = parse_recipe(saved["study"], saved["recipe_file"])
-    plan = expand(recipe, saved["input_digests"], saved["recipe_file"])
+    plan = expand(recipe, saved["input_digests"], saved["recipe_file"], read_stops(saved.get("stops", {})))
     return Planned(
         plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"],
         options=saved.get("options", ""), corpora=saved["corpora"],

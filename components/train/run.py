@@ -56,7 +56,7 @@ def train_base(plan: Plan, store: Store) -> None:
 
 def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
     """Trains the run as far as its arms need it, going on from where it, or the one before it, stands."""
-    if run_is_done(run, store):
+    if run_is_done(plan, store, run):
         return
     folder = store.path(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,33 +69,48 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
         begin["start_model"] = str(base_model)
     else:
         begin["start_checkpoint"] = str(_base_checkpoint(plan, store))
-    kept = set((store.record(run.identity) or {"outputs": {"keep_steps": []}})["outputs"]["keep_steps"])
+    before = (store.record(run.identity) or {"outputs": {"keep_steps": [], "weights_sha256": {}}})["outputs"]
+    pruned = set(before.get("pruned_steps", [])) - needed_steps(plan, store, run)
     job = TrainJob(
         start=run.start, model_config_folder=str(base_model), seed=run.seed, start_step=run.start_step,
-        end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *kept}), export_steps=list(run.export_steps),
+        end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *before["keep_steps"]} - pruned),
+        export_steps=list(run.export_steps),
         probes=str(store.path(plan.probes) / PROBES) if plan.probes else "",
         evaluation_steps=list(run.evaluation_steps),
         **begin, **_common(plan, store, folder, run.phases, run.schedule, run.clock),
     )  # fmt: skip
     num_processes = plan.recipe.training.num_processes
     _run(plan, store, run.identity, job, num_processes)
+    weights = {str(step): _facts(checkpoint_path(folder, step))["weights_sha256"] for step in job.keep_steps}
     outputs = {
-        "keep_steps": job.keep_steps,
-        "weights_sha256": {
-            str(step): _facts(checkpoint_path(folder, step))["weights_sha256"] for step in job.keep_steps
-        },
-    }
+        "keep_steps": job.keep_steps, "pruned_steps": sorted(pruned),
+        "weights_sha256": before["weights_sha256"] | weights,
+    }  # fmt: skip
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
 
 
-def run_is_done(run: TrainingRun, store: Store) -> bool:
-    """Whether every checkpoint and model that the arms need from the run is there."""
-    folder = store.path(run.identity)
-    return (
-        store.is_done(run.identity)
-        and all(is_kept(folder, step) for step in run.keep_steps)
-        and all(model_path(folder, step).is_dir() for step in run.export_steps)
-    )
+def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
+    """Whether every checkpoint and model that the arms need from the run is there.
+
+    A checkpoint that was pruned is only missed where a run that is not done goes on from it.
+    """
+    folder, record = store.path(run.identity), store.record(run.identity)
+    if record is None or not all(model_path(folder, step).is_dir() for step in run.export_steps):
+        return False
+    missing = {step for step in run.keep_steps if not is_kept(folder, step)}
+    forgiven = missing & set(record["outputs"].get("pruned_steps", []))
+    return missing == forgiven and not (forgiven and forgiven & needed_steps(plan, store, run))
+
+
+def needed_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
+    """Where runs of the plan that are not done go on from this one."""
+    return {
+        other.start_step
+        for other in plan.runs
+        if other.parent is not None
+        and other.parent.digest == run.identity.digest
+        and not run_is_done(plan, store, other)
+    }
 
 
 def check_parent(plan: Plan, store: Store, run: TrainingRun) -> None:
@@ -106,7 +121,7 @@ def check_parent(plan: Plan, store: Store, run: TrainingRun) -> None:
 
 def check_arm(plan: Plan, store: Store, arm: ArmPlan) -> None:
     """Raises TrainingFailed, with the reason, where the arm's model is not there."""
-    if not arm_is_done(store, arm):
+    if not model_is_there(store, arm.model):
         raise TrainingFailed(f"{arm.run_name} has no model: {_cause(plan, store, arm.runs[-1])}")
 
 
@@ -117,9 +132,10 @@ def _cause(plan: Plan, store: Store, run: Identity) -> str:
     return next((str(failure["reason"]) for failure in failures if failure), "it was not trained")
 
 
-def arm_is_done(store: Store, arm: ArmPlan) -> bool:
-    """Whether the arm's model is there."""
-    return model_is_there(store, arm.model)
+def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
+    """Whether the arm's model is there, and all that is wanted of its own runs."""
+    own = [plan.run(identity.digest) for identity in arm.runs if identity.step == "qb"]
+    return model_is_there(store, arm.model) and all(run_is_done(plan, store, run) for run in own)
 
 
 def model_is_there(store: Store, model: Identity) -> bool:

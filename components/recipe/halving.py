@@ -1,0 +1,70 @@
+"""Successive halving (arXiv 1502.07943): at stated points the better part of the arms goes on, the others stop."""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from components.recipe.fields import Config, Fraction01
+
+
+class Halving(Config):
+    """All arms run to the first point, are evaluated there, and so on."""
+
+    at: Annotated[list[Fraction01], Field(min_length=1, max_length=20)]
+    """Fractions of each arm's horizon, ascending."""
+    keep: Fraction01 = Fraction(1, 2)
+    """The part of the arms that goes on at a point, rounded up."""
+    metric: str | None = None
+    """The score that decides, a mean over seeds. Not given: the evaluation's `metric`."""
+
+    @field_validator("at")
+    @classmethod
+    def _ascending(cls, points: list[Fraction]) -> list[Fraction]:
+        if sorted(set(points)) != points or not 0 < points[0] <= points[-1] < 1:
+            raise ValueError("points are fractions between 0 and 1, ascending")
+        return points
+
+    @field_validator("keep")
+    @classmethod
+    def _some(cls, keep: Fraction) -> Fraction:
+        if not 0 < keep < 1:
+            raise ValueError("`keep:` lies between 0 and 1")
+        return keep
+
+    def num_kept(self, num_arms: int) -> int:
+        return max(1, math.ceil(num_arms * self.keep))
+
+
+class Stop(Config):
+    """Where an arm ends before its horizon."""
+
+    step: int
+    reason: str = ""
+    """Why it does not go on; empty where it may yet."""
+
+
+Stops = dict[str, Stop]
+"""By run name."""
+
+
+def decide(halving: Halving, point: Fraction, metric: str, values: Mapping[str, float | None]) -> dict[str, str]:
+    """Why each arm that stops at `point` does, by arm. `values`: the score of every arm that came so far, better is
+    higher; None where it failed."""
+    ranked = sorted(
+        (arm_id for arm_id, value in values.items() if value is not None), key=lambda arm_id: -(values[arm_id] or 0.0)
+    )
+    kept = ranked[: halving.num_kept(len(values))]
+    reasons = {}
+    for arm_id, value in values.items():
+        if value is None:
+            reasons[arm_id] = f"it had no {metric} at {float(point):.0%} of its horizon"
+        elif arm_id not in kept:
+            place = ranked.index(arm_id) + 1
+            reasons[arm_id] = (
+                f"{metric} {abs(value):.4f} at {float(point):.0%} of its horizon: place {place} of {len(values)}, and "
+                f"{len(kept)} went on"
+            )
+    return reasons

@@ -1,0 +1,87 @@
+"""Checkpoints that are kept for later, until they are pruned: switch points and ends."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.launch.task import task_lock_file
+from components.recipe.plan import Plan, TrainingRun
+from components.store.lock import Locked, locked
+from components.store.plan_file import load_plan
+from components.store.store import RECORD, Store, write_json
+from components.train.checkpoint import checkpoint_path, steps_in
+from components.train.run import needed_steps, run_is_done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """A checkpoint that was removed, or why it was not."""
+
+    run: str
+    step: int
+    num_bytes: int
+    kept_because: str = ""
+
+
+def prune(plan: Plan, store: Store) -> list[Pruned]:
+    """Removes the checkpoints of the study's GB and QB runs that no study of the store still trains from.
+
+    Models, metrics and records stay: the study stays done. A new arm that goes on from what was removed trains that
+    part again.
+    """
+    plans = [plan, *_other_plans(store)]
+    found: list[Pruned] = []
+    for run in plan.runs:
+        if store.record(run.identity) is None:
+            continue
+        try:
+            with locked(task_lock_file(store, run.identity), wait_seconds=0):
+                found += _prune_run(store, run, plans)
+        except Locked:
+            found.append(Pruned(run=run.identity.path, step=run.end_step, num_bytes=0, kept_because="it is training"))
+    return found
+
+
+def _other_plans(store: Store) -> Iterable[Plan]:
+    """Of every study that was run in the store. What cannot be planned any more cannot be trained from either."""
+    for path in sorted((store.root / "plans").glob("*.json")):
+        try:
+            yield load_plan(str(path)).plan
+        except (ValueError, KeyError, RuntimeError):
+            continue
+
+
+def _prune_run(store: Store, run: TrainingRun, plans: Sequence[Plan]) -> list[Pruned]:
+    folder = store.path(run.identity)
+    needed: set[int] = set()
+    for plan in plans:
+        same = next((one for one in plan.runs if one.identity.digest == run.identity.digest), None)
+        if same is not None:
+            needed |= needed_steps(plan, store, same)
+            if not run_is_done(plan, store, same):  # it goes on from its newest checkpoint
+                needed |= set(steps_in(folder)[-1:])
+    found = []
+    removed = []
+    for step in steps_in(folder):
+        path = checkpoint_path(folder, step)
+        if step in needed:
+            found.append(Pruned(run=run.identity.path, step=step, num_bytes=0, kept_because="an arm trains from it"))
+            continue
+        found.append(Pruned(run=run.identity.path, step=step, num_bytes=_size(path)))
+        removed.append(step)
+    # The record first: a step that it does not expect any more is no damage.
+    record = store.record(run.identity)
+    assert record is not None
+    outputs = record["outputs"]
+    pruned = sorted({*outputs.get("pruned_steps", []), *removed} & {int(step) for step in outputs["weights_sha256"]})
+    outputs["pruned_steps"] = pruned
+    outputs["keep_steps"] = [step for step in outputs["keep_steps"] if step not in pruned]
+    write_json(folder / RECORD, record)
+    for step in removed:
+        shutil.rmtree(checkpoint_path(folder, step))
+    return found
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,69 @@
+"""Successive halving as the commands see it: which point a study has come to, by what the store holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.plan.run import check_study
+from components.recipe.halving import Stop, Stops, decide
+from components.recipe.plan import Plan
+from components.recipe.stops import most_tokens, stops_at
+from components.report import results
+from components.report.results import BASE, by_arm, higher_is_better
+from components.report.table import title
+from components.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """What is to be run next: all arms up to a point, or those that are left to their end."""
+
+    plan: Plan
+    stops: dict[str, Any]
+    """As plain data: the pipeline's parameter."""
+    is_last: bool
+    whole: Plan
+    """With no arm stopped."""
+    most_tokens: int | None
+    """That the study takes at most; None without halving."""
+
+
+def current_rung(study: dict[str, Any], recipe_file: str, root: Path, *, give_up_failed: bool = True) -> Rung:
+    """Replays the decisions that were made, from the scores in the store; writes nothing. Raises BadInput.
+
+    `give_up_failed`: arms that failed at a point are stopped there; otherwise they are to be tried again first.
+    """
+    whole, _ = check_study(study, recipe_file, root)
+    halving = whole.recipe.halving
+    if halving is None:
+        return Rung(plan=whole, stops={}, is_last=True, whole=whole, most_tokens=None)
+    metric = halving.metric or whole.recipe.evaluation.ranked_by
+    up_to = [check_study(study, recipe_file, root, _data(stops_at(whole, point, {})))[0] for point in halving.at]
+    most = most_tokens(halving, [*up_to, whole])
+    stopped: Stops = {}
+    for point in halving.at:
+        here = stops_at(whole, point, stopped)
+        plan, _ = check_study(study, recipe_file, root, _data(here))
+        arms = by_arm(row for row in results.rows(plan, Store(root)) if row.arm_id != BASE)
+        going = {arm_id: rows for arm_id, rows in arms.items() if rows[0].name not in stopped}
+        waiting = any(
+            row.failure and (row.failure == results.NOT_RUN or not give_up_failed)
+            for rows in going.values()
+            for row in rows
+        )
+        sign = 1 if higher_is_better(metric) else -1
+        values: dict[str, float | None] = {}
+        for arm_id, rows in going.items():
+            scores = [row.scores[metric]["value"] for row in rows if metric in row.scores]
+            values[arm_id] = sign * sum(scores) / len(scores) if len(scores) == len(rows) else None
+        if waiting or not any(value is not None for value in values.values()):
+            return Rung(plan=plan, stops=_data(here), is_last=False, whole=whole, most_tokens=most)
+        for arm_id, reason in decide(halving, point, title(metric), values).items():
+            for row in going[arm_id]:
+                stopped[row.name] = Stop(step=here[row.name].step, reason=reason)
+    plan, _ = check_study(study, recipe_file, root, _data(stopped))
+    return Rung(plan=plan, stops=_data(stopped), is_last=True, whole=whole, most_tokens=most)
+
+
+def _data(stops: Stops) -> dict[str, Any]:
+    return {run_name: stop.model_dump() for run_name, stop in stops.items()}
