@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from components.evaluate.hub import hub_environment
 from components.launch.process import DRIVER_VARIABLE
 from components.launch.task import RUN_LOG_VARIABLE
 from components.plan.run import check_runnable
@@ -77,7 +78,7 @@ def _run_pipeline(
     }  # fmt: skip
     environment = os.environ | {
         DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
+        "PYTHONWARNINGS": "ignore", **hub_environment(plan.recipe.evaluation, os.environ),
     }  # fmt: skip
     watch = Watch(rung.plan, store, console)
     with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("ab") as output:

@@ -1,10 +1,13 @@
 """The launcher of evaluation: all models that still need their scores, in one process."""
 
+import os
 import shutil
 from pathlib import Path
 
 from components.evaluate.app import EvaluatedModel, EvaluateJob
+from components.evaluate.check_app import CheckJob
 from components.evaluate.heldout import heldout_parts
+from components.evaluate.hub import hub_environment
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
@@ -16,6 +19,36 @@ NUM_THREADS = 2
 
 class EvaluationFailed(RuntimeError):
     """At least one model has no scores."""
+
+
+class SuitesUnusable(RuntimeError):
+    """A suite's data, or what it needs to run, is not there: found before anything is trained."""
+
+
+def check_suites(plan: Plan, store: Store) -> None:
+    """Reads the data of the suites that are not local, if any score is still to be made.
+
+    Raises SuitesUnusable, which says how to mend it.
+    """
+    evaluation = plan.recipe.evaluation
+    missing = [one for one in (plan.base_evaluation, *(arm.evaluation for arm in plan.arms)) if not store.is_done(one)]
+    if not evaluation.beyond_local or not missing:
+        return
+    folder = store.root / "jobs" / "check-suites"
+    shutil.rmtree(folder, ignore_errors=True)  # of a launcher that was killed
+    folder.mkdir(parents=True)
+    job = CheckJob(
+        suites=evaluation.beyond_local, data_folder=evaluation.data_folder, result=str(folder / "result.json")
+    )
+    write_json(folder / "job.json", job.model_dump(mode="json"))
+    end = run_job(
+        f"check-suites-{missing[0].digest}", "components.evaluate.check_app", [str(folder / "job.json")],
+        store.log_folder(missing[0]), num_threads=NUM_THREADS, variables=hub_environment(evaluation, os.environ),
+    )  # fmt: skip
+    result = read_json(folder / "result.json") or {"error": tail(end.log) or "the check ended without a result"}
+    shutil.rmtree(folder)
+    if "error" in result:
+        raise SuitesUnusable(f"{result['error']}\n  log: {end.log}")
 
 
 def evaluate_models(plan: Plan, store: Store) -> None:
@@ -41,14 +74,16 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         parts={
             name: (part, [str(file) for file in files]) for name, (part, files) in heldout_parts(plan, store).items()
         },
+        categories={name: one.category for name, one in plan.sources_with_text().items() if one.category},
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
-        bytes_per_source=recipe.evaluation.bytes_per_source,
+        bytes_per_source=recipe.evaluation.bytes_per_source, suites=recipe.evaluation.beyond_local,
+        data_folder=recipe.evaluation.data_folder,
     )  # fmt: skip
     first = next(iter(wanted.values()))
     write_json(folder / "job.json", job.model_dump(mode="json"))
     end = run_job(
         f"evaluate-{first.digest}", "components.evaluate.app", [str(folder / "job.json")], store.log_folder(first),
-        num_threads=NUM_THREADS,
+        num_threads=NUM_THREADS, variables=hub_environment(recipe.evaluation, os.environ),
     )  # fmt: skip
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
     shutil.rmtree(folder)
@@ -63,7 +98,7 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
         return False
     with store.output(evaluation) as folder:
         write_json(folder / "examples.json", result["examples"])
-        outputs = {"scores": result["scores"], "questions_too_long": result["questions_too_long"]}
+        outputs = {name: value for name, value in result.items() if name != "examples"}
         store.write_record(evaluation, folder, outputs, {"num_threads": NUM_THREADS})
     store.forget_failure(evaluation)
     return True

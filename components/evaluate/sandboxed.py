@@ -10,6 +10,7 @@ import random
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
@@ -77,7 +78,7 @@ def _checked(result: int, what: str) -> None:
 
 def _filter_system_calls(libc: Any, code: bytes) -> None:
     class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]  # noqa: RUF012
+        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 
     buffer = ctypes.create_string_buffer(code, len(code))
     program = Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
@@ -90,11 +91,11 @@ def _read_only_the_library(libc: Any) -> None:
     rules = libc.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(rights), ctypes.c_size_t(8), 0)
     if rules < 0:
         return
-    for path in dict.fromkeys([*sys.path, *READABLE, os.getcwd()]):
-        if not os.path.exists(path):  # noqa: PTH110 (started in a hurry: no pathlib)
+    for path in [*map(Path, dict.fromkeys([*sys.path, *READABLE])), Path.cwd()]:
+        if not path.exists():
             continue
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        allowed = READ_FILE | READ_DIR if os.path.isdir(path) else READ_FILE  # noqa: PTH112
+        allowed = READ_FILE | READ_DIR if path.is_dir() else READ_FILE
         rule = allowed.to_bytes(8, sys.byteorder) + place.to_bytes(4, sys.byteorder)
         _checked(libc.syscall(LANDLOCK_ADD_RULE, rules, 1, rule, 0), f"landlock: {path}")
         os.close(place)

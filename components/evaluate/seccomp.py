@@ -1,7 +1,7 @@
 """The system calls that a generated program may make, as a filter for Linux's seccomp.
 
-What is not listed fails with EPERM, also what kernels will learn later: no sockets, no processes or threads, no signals,
-no change of any file. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
+What is not listed fails with EPERM, also what kernels learn later: no sockets, no processes or threads, no signals, no
+change of any file. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
 """
 
 import struct

@@ -1,7 +1,7 @@
-"""The suite: lm-eval tasks made from the held-out text, and their scores with standard errors."""
+"""The local suite: lm-eval tasks made from the held-out text, and their scores."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ from tokenizers import Tokenizer
 
 from components.blend.documents import Document, read_documents
 from components.evaluate.questions import QUESTION_PARTS, multiple_choice
+from components.evaluate.scores import Results, Score, mean_of_scores
 
 QUESTIONS_TASK = "questions"
+BITS_PER_BYTE = "bits_per_byte."
 MAX_DOCUMENT_CHARACTERS = 6_000
 """Bits per byte are measured on the beginning of each document, so that many documents fit into the budget."""
 
@@ -39,7 +41,7 @@ def build_tasks(
                     doc_to_choice="choices", doc_to_target="gold",
                     metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}],
                 )  # fmt: skip
-        name = f"bits_per_byte.{source}"
+        name = f"{BITS_PER_BYTE}{source}"
         texts = cut((document.text for document in _documents(paths)), bytes_per_source)
         tasks[name] = _task(
             name, [{"text": text} for text in texts], output_type="loglikelihood_rolling", doc_to_text="",
@@ -82,52 +84,32 @@ def cut(texts: Iterable[str], num_bytes: int) -> list[str]:
     return chosen
 
 
-def evaluate_model(
-    model_folder: Path, tokenizer: Path, tasks: dict[str, Any], sequence_length: int, batch_size: int
-) -> dict[str, Any]:
-    """Scores by name, each `{value, stderr, n}`, and the per-example numbers that they are means of."""
-    import torch
+def evaluate_local(lm: Any, tasks: dict[str, Any], categories: Mapping[str, str]) -> Results:
+    """Scores of `build_tasks`' tasks. `categories`: by source, where it has one."""
     from lm_eval.evaluator import evaluate
-    from lm_eval.models.huggingface import HFLM
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, local_files_only=True).eval()
-    lm = HFLM(
-        pretrained=model, tokenizer=AutoTokenizer.from_pretrained(tokenizer, local_files_only=True),
-        max_length=sequence_length, batch_size=batch_size,
-    )  # fmt: skip
-    results = evaluate(lm, dict(tasks), bootstrap_iters=0, log_samples=True)
-    assert results is not None
-    scores: dict[str, Any] = {}
-    examples: dict[str, Any] = {}
+    found = evaluate(lm, dict(tasks), bootstrap_iters=0, log_samples=True) if tasks else {"samples": {}, "results": {}}
+    assert found is not None
+    results = Results()
+    bits_per_byte: dict[str, Score] = {}
     for name in tasks:
-        samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+        samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
         if name == QUESTIONS_TASK:
             for metric, score in (("acc", "accuracy"), ("acc_norm", "accuracy_normalised")):
-                right = [float(sample[metric]) for sample in samples]
-                scores[score] = mean_score(right)
-                examples[score] = right
+                results.add_mean(score, [float(sample[metric]) for sample in samples])
         else:
-            pairs = [sample["bits_per_byte"] for sample in samples]
-            bits = [-loglikelihood / math.log(2) for loglikelihood, _ in pairs]
-            sizes = [size for _, size in pairs]
-            scores[name] = ratio_score(bits, sizes)
-            assert math.isclose(scores[name]["value"], results["results"][name]["bits_per_byte,none"], rel_tol=1e-9)
-            examples[name] = [list(pair) for pair in zip(bits, sizes, strict=True)]
-    return {"scores": scores, "examples": examples}
+            bits = [[-loglikelihood / math.log(2), size] for loglikelihood, size in _pairs(samples)]
+            measured = bits_per_byte[name.removeprefix(BITS_PER_BYTE)] = results.add_ratio(name, bits)
+            assert math.isclose(measured["value"], found["results"][name]["bits_per_byte,none"], rel_tol=1e-9)
+    for category in sorted({categories[source] for source in bits_per_byte if source in categories}):
+        sources = [source for source in bits_per_byte if categories.get(source) == category]
+        pairs = [pair for source in sources for pair in results.examples[f"{BITS_PER_BYTE}{source}"]]
+        results.add_ratio(f"{BITS_PER_BYTE}category.{category}", pairs)
+    if bits_per_byte:
+        results.scores["bits_per_byte"] = mean_of_scores(list(bits_per_byte.values()))
+    return results
 
 
-def mean_score(values: list[float]) -> dict[str, float]:
-    n = len(values)
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, n - 1)
-    return {"value": mean, "stderr": math.sqrt(variance / n), "n": n}
-
-
-def ratio_score(numerators: list[float], denominators: list[float]) -> dict[str, float]:
-    """Sum over sum, with the standard error of a ratio over documents (delta method)."""
-    n, total = len(numerators), math.fsum(denominators)
-    ratio = math.fsum(numerators) / total
-    residuals = [top - ratio * bottom for top, bottom in zip(numerators, denominators, strict=True)]
-    spread = math.sqrt(n / max(1, n - 1) * math.fsum(residual**2 for residual in residuals))
-    return {"value": ratio, "stderr": spread / total, "n": n}
+def _pairs(samples: list[dict[str, Any]]) -> list[tuple[float, int]]:
+    """(log-likelihood, bytes) of each document."""
+    return [sample["bits_per_byte"] for sample in samples]

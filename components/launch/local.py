@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def app_definition(
     num_processes: int,
     num_threads: int,
     rendezvous: str = "",
+    variables: Mapping[str, str] | None = None,
 ) -> specs.AppDef:
     """`python -m module arguments` in `num_processes` replicas that find each other through a file.
 
@@ -57,6 +58,7 @@ def app_definition(
         "WORLD_SIZE": str(num_processes),
         "RANK": specs.macros.replica_id,
         "SWITCHPOINT_RENDEZVOUS": rendezvous,
+        **(variables or {}),
     }
     return specs.AppDef(
         name=name,
@@ -77,8 +79,12 @@ def run_job(
     *,
     num_processes: int = 1,
     num_threads: int = 1,
+    variables: Mapping[str, str] | None = None,
 ) -> JobEnd:
-    """Runs the job to its end, once the machine has room for it. The job dies with this process."""
+    """Runs the job to its end, once the machine has room for it, with `variables` in its environment.
+
+    The job dies with this process.
+    """
     die_with_parent()
     log_folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -88,7 +94,7 @@ def run_job(
     ):
         app = app_definition(
             name, module, arguments, num_processes=num_processes, num_threads=num_threads,
-            rendezvous=f"{meeting}/rendezvous",
+            rendezvous=f"{meeting}/rendezvous", variables=variables,
         )  # fmt: skip
         before = _children()
         handle = runner.schedule(runner.dryrun(app, "local_cwd", {"log_dir": str(log_folder)}))

@@ -1,20 +1,18 @@
 """Questions from held-out docstrings, and scores with their standard errors."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from components.blend.documents import Document, write_documents
-from components.blend.tokenizer import byte_level_bpe
+from components.blend.tokenizer import load_tokenizer
+from components.evaluate.model import LoadedModel
 from components.evaluate.questions import multiple_choice
-from components.evaluate.suite import build_tasks, cut, evaluate_model, mean_score, ratio_score
-from components.train.model import model_config
-
-TEXTS = [f"Function number {number} adds {number} to what it is given and returns it." for number in range(40)]
+from components.evaluate.scores import mean_of_scores, mean_score, means_of_pairs, ratio_score, resampled_score
+from components.evaluate.suite import build_tasks, cut, evaluate_local
+from tests.components.evaluate.conftest import TEXTS
 
 
 def questions() -> list[Document]:
@@ -62,34 +60,50 @@ def test_standard_errors() -> None:
     assert ratio_score([1.0, 3.0], [1, 1])["stderr"] == pytest.approx(1.0)
 
 
-def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path) -> None:
+def test_a_mean_of_scores_and_of_translations() -> None:
+    scores = [{"value": 0.2, "stderr": 0.03, "n": 10}, {"value": 0.6, "stderr": 0.04, "n": 30}]
+    assert mean_of_scores(scores) == pytest.approx({"value": 0.4, "stderr": 0.025, "n": 40})
+    assert means_of_pairs([[1, 0], [0, 0]]) == [0.5, 0.0]
+    with pytest.raises(ValueError, match="not the same examples: 1 and 2"):
+        means_of_pairs([[1], [0, 1]])
+
+
+def test_the_bootstrap_of_a_mean_is_near_its_standard_error() -> None:
+    values = [float(number % 3 == 0) for number in range(300)]
+    score = resampled_score(values, lambda drawn: sum(drawn) / len(drawn))
+    assert score["value"] == pytest.approx(1 / 3)
+    assert score["stderr"] == pytest.approx(mean_score(values)["stderr"], rel=0.15)
+
+
+def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path, model: LoadedModel, model_folder: Path) -> None:
     """Bits per byte of one short document, against the same sum made here."""
-    tokenizer = byte_level_bpe(iter(TEXTS * 3), 512)
-    folder = tmp_path / "model"
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(
-        model_config(
-            {
-                "kind": "llama", "vocab_size": 512, "hidden_size": 32, "ffn_size": 64, "num_layers": 1,
-                "num_heads": 2, "num_kv_heads": 1, "head_width": 16, "tied_embeddings": True, "end_of_document": 0,
-            }
-        ),
-        dtype=torch.float32,
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer, _ = load_tokenizer(model_folder)
     write_documents(tmp_path / "qa.jsonl", questions())
-    write_documents(tmp_path / "text.jsonl", [Document(unit="u", part="text", text=TEXTS[7])])
-    parts = {"qa": ("qa", [tmp_path / "qa.jsonl"]), "prose": ("text", [tmp_path / "text.jsonl"])}
+    for name, text in (("prose", TEXTS[7]), ("letters", TEXTS[8] * 2)):
+        write_documents(tmp_path / f"{name}.jsonl", [Document(unit="u", part="text", text=text)])
+    parts = {"qa": ("qa", [tmp_path / "qa.jsonl"])}
+    parts |= {name: ("text", [tmp_path / f"{name}.jsonl"]) for name in ("prose", "letters")}
     tasks, _ = build_tasks(parts, 12, 400, tokenizer, 64)
-    result = evaluate_model(folder, folder, tasks, sequence_length=64, batch_size=8)
-    assert set(result["scores"]) == {"accuracy", "accuracy_normalised", "bits_per_byte.qa", "bits_per_byte.prose"}
-    assert result["scores"]["accuracy"]["n"] == 12
+    results = evaluate_local(model.as_lm(64), tasks, {"prose": "books", "letters": "books"})
+    sources = [f"bits_per_byte.{name}" for name in ("qa", "prose", "letters")]
+    assert set(results.scores) == {
+        "accuracy", "accuracy_normalised", "bits_per_byte", "bits_per_byte.category.books", *sources
+    }  # fmt: skip
+    assert results.scores["accuracy"]["n"] == 12
     ids = torch.tensor([0, *tokenizer.encode(TEXTS[7]).ids])
     with torch.no_grad():
-        logs = torch.log_softmax(model(ids[None, :-1]).logits[0], dim=-1)
+        logs = torch.log_softmax(model.model(ids[None, :-1]).logits[0], dim=-1)
     bits = -logs[torch.arange(len(ids) - 1), ids[1:]].sum().item() / math.log(2)
     by_hand = bits / len(TEXTS[7].encode())
-    assert result["scores"]["bits_per_byte.prose"]["value"] == pytest.approx(by_hand, rel=1e-5)
+    assert results.scores["bits_per_byte.prose"]["value"] == pytest.approx(by_hand, rel=1e-5)
+    of_sources = [results.scores[name] for name in sources]
+    assert results.scores["bits_per_byte"] == pytest.approx(
+        {
+            "value": sum(score["value"] for score in of_sources) / 3,
+            "stderr": math.hypot(*(score["stderr"] for score in of_sources)) / 3,
+            "n": sum(score["n"] for score in of_sources),
+        }
+    )
+    pairs = results.examples["bits_per_byte.prose"] + results.examples["bits_per_byte.letters"]
+    pooled = sum(bits for bits, _ in pairs) / (len(TEXTS[7]) + 2 * len(TEXTS[8]))
+    assert results.scores["bits_per_byte.category.books"]["value"] == pytest.approx(pooled)

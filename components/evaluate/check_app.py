@@ -1,0 +1,34 @@
+"""Only reads the data of suites: `python -m components.evaluate.check_app JOB.json`."""
+
+import sys
+import traceback
+from pathlib import Path
+
+from components.launch.process import die_with_parent
+from components.recipe.fields import Config
+from components.store.store import write_json
+
+
+class CheckJob(Config):
+    suites: list[str]
+    data_folder: str | None
+    result: str
+    """The file that the scores' names, or the error, are written to."""
+
+
+def main() -> None:
+    die_with_parent()
+    from components.evaluate.load import load_suites
+
+    job = CheckJob.model_validate_json(Path(sys.argv[1]).read_text())
+    try:
+        result = {"scores": [one.name for one in load_suites(job.suites, job.data_folder)]}
+    except Exception as error:
+        traceback.print_exc()
+        write_json(Path(job.result), {"error": str(error)})
+        sys.exit(1)
+    write_json(Path(job.result), result)
+
+
+if __name__ == "__main__":
+    main()

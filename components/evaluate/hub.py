@@ -1,0 +1,39 @@
+"""Whether the Hugging Face hub can be asked: its client tries for a quarter of a minute per data set to find out."""
+
+from collections.abc import Mapping
+
+from components.recipe.evaluation import Evaluation
+
+SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+"""Set to 1, the hub's libraries read their cache only."""
+SECONDS = 5.0
+
+
+def hub_environment(evaluation: Evaluation, environment: Mapping[str, str]) -> dict[str, str]:
+    """For a process that evaluates: it may ask the hub if a suite needs that and `environment` does not forbid it."""
+    if not evaluation.beyond_local:
+        return dict.fromkeys(SWITCHES, "1")
+    hub = environment.get("HF_HUB_OFFLINE") or environment.get("TRANSFORMERS_OFFLINE") or "0"
+    return {"HF_HUB_OFFLINE": hub, "HF_DATASETS_OFFLINE": environment.get("HF_DATASETS_OFFLINE") or hub}
+
+
+def hub_answers() -> bool:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        huggingface_hub.utils.get_session().head(constants.ENDPOINT, timeout=SECONDS)
+    except Exception:  # whichever library it asks by
+        return False
+    return True
+
+
+def ask_only_the_cache() -> None:
+    """From now on, as if HF_HUB_OFFLINE had been set."""
+    import datasets
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = True
+    datasets.config.HF_HUB_OFFLINE = True

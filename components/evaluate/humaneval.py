@@ -1,0 +1,36 @@
+"""HumanEval (arXiv 2107.03374): the model goes on with a function, and its tests run in the sandbox.
+
+lm-eval's own task runs them unprotected, and loads what runs them from the hub.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from components.evaluate.sandbox import run
+
+STOP = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
+"""What begins after the function: section 2.1 of the paper."""
+MAX_GENERATED_TOKENS = 1024
+
+
+def task_config(task: str, data: str) -> dict[str, Any]:
+    """For lm-eval: it generates; what it generates is scored by `passes`."""
+    return {
+        "task": task, "dataset_path": data, "test_split": "test", "output_type": "generate_until",
+        "doc_to_text": "prompt", "doc_to_target": "canonical_solution", "num_fewshot": 0,
+        "generation_kwargs": {"until": list(STOP), "do_sample": False, "max_gen_toks": MAX_GENERATED_TOKENS},
+        "metric_list": [{"metric": "bypass", "aggregation": "bypass", "higher_is_better": True}],
+    }  # fmt: skip
+
+
+def program_of(problem: dict[str, Any], completion: str) -> str:
+    return f"{problem['prompt']}{completion}\n\n{problem['test']}\n\ncheck({problem['entry_point']})\n"
+
+
+def passes(problems: Sequence[dict[str, Any]], completions: Sequence[str]) -> list[float]:
+    """1 for each completion with which the problem's tests pass, else 0. Raises SandboxUnavailable."""
+    programs = [program_of(problem, completion) for problem, completion in zip(problems, completions, strict=True)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return [float(outcome.passed) for outcome in pool.map(run, programs)]

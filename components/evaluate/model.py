@@ -1,0 +1,30 @@
+"""A model as lm-eval asks it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    model: Any
+    tokenizer: Any
+    batch_size: int
+
+    def as_lm(self, max_length: int | None = None) -> Any:
+        """`max_length`: of a prompt with its answer, in tokens; None: what the model can take."""
+        from lm_eval.models.huggingface import HFLM
+
+        # On a GPU the largest batch that fits is found by trying.
+        batch_size = "auto" if self.model.device.type == "cuda" else self.batch_size
+        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, max_length=max_length, batch_size=batch_size)
+
+
+def load_model(folder: Path, tokenizer: Path, batch_size: int) -> LoadedModel:
+    """In fp32, on the first GPU if there is one."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return LoadedModel(model.to(device), AutoTokenizer.from_pretrained(tokenizer, local_files_only=True), batch_size)
