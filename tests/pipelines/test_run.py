@@ -58,7 +58,7 @@ def test_one_truth(finished: Finished) -> None:
         assert {name: score["value"] for name, score in row["scores"].items()} == {
             name: logged[f"score.{name}"] for name in row["scores"]
         }
-        assert set(row["scores"]) == {"bits_per_byte.prose", "bits_per_byte.answers"}
+        assert set(row["scores"]) == {"bits_per_byte", "bits_per_byte.prose", "bits_per_byte.answers"}
 
 
 def test_the_report_is_one_file_that_needs_no_other(finished: Finished) -> None:

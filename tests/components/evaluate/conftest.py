@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -59,6 +60,7 @@ SUBJECTS = ("anatomy", "astronomy", "philosophy", "econometrics", "marketing")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copies of the data sets of both suites, MMLU with five subjects."""
     root = tmp_path_factory.mktemp("data")
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
 
     def choices(subject: str, count: int) -> list[dict[str, Any]]:
         return [
