@@ -78,7 +78,7 @@ def _run_pipeline(
     }  # fmt: skip
     environment = os.environ | {
         DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONWARNINGS": "ignore", **hub_environment(plan.recipe.evaluation, os.environ),
+        "PYTHONWARNINGS": "ignore", **hub_environment(rung.plan.recipe.evaluation, os.environ),
     }  # fmt: skip
     watch = Watch(rung.plan, store, console)
     with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("ab") as output:

@@ -5,12 +5,15 @@ from components.launch.component import component
 
 @component
 def prepare_evaluation(plan: str) -> None:
-    """What runs are evaluated on while they train."""
+    """Before anything is trained: that the suites' data is there, and what runs are evaluated on while they train."""
     from components.evaluate.make_probes import make_probes
+    from components.evaluate.run import check_suites
     from components.launch.task import task
     from components.store.plan_file import load_plan
 
     planned = load_plan(plan)
+    with task(planned.store, planned.plan.base_evaluation):
+        check_suites(planned.plan, planned.store)
     if planned.plan.probes is not None:
         with task(planned.store, planned.plan.probes):
             make_probes(planned.plan, planned.store)

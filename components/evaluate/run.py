@@ -31,7 +31,7 @@ def check_suites(plan: Plan, store: Store) -> None:
     Raises SuitesUnusable, which says how to mend it.
     """
     evaluation = plan.recipe.evaluation
-    missing = [one for one in (plan.base_evaluation, *(arm.evaluation for arm in plan.arms)) if not store.is_done(one)]
+    missing = [one for _, one in plan.evaluations().values() if not store.is_done(one)]
     if not evaluation.beyond_local or not missing:
         return
     folder = store.root / "jobs" / "check-suites"

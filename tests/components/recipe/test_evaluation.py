@@ -118,4 +118,4 @@ def test_the_papers_studies_are_evaluated_as_there() -> None:
     large, _ = read_study("paper/table_9")
     assert parse_recipe(large, "r").evaluation.suites == ["paper"]
     small, _ = read_study(str(recipe_path("paper/table_9")), "cpu")
-    assert parse_recipe(small, "r").evaluation == Evaluation()
+    assert parse_recipe(small, "r").evaluation.model_copy(update={"continual": None}) == Evaluation()
