@@ -104,7 +104,8 @@ def runs_code(name: str) -> bool:
 
 def definition(name: str) -> dict[str, Any]:
     """What decides a suite's scores, beside model and data."""
-    found: dict[str, Any] = {"benchmarks": [asdict(one) for one in SUITES[name]]} | harness_settings()
+    found: dict[str, Any] = {one.score: asdict(one) | {"parts": dict(one.parts)} for one in SUITES[name]}
+    found |= harness_settings()
     if runs_code(name):
         found |= {"code_seconds": CODE_SECONDS, "code_memory_bytes": CODE_MEMORY_BYTES}
     return found

@@ -45,6 +45,14 @@ def test_the_data_guides_recipe_is_one() -> None:
     assert parse_recipe(recipe, "guide.yaml").sources["exams"].is_decontaminated
 
 
+def test_the_evaluation_guides_recipe_is_one() -> None:
+    recipe = recipe_of("evaluation.md")
+    recipe |= {"sources": {"web": {"folder": "web"}}, "blends": {"plain": {"web": 1}}, "gb": "plain", "qb": "plain"}
+    made = parse_recipe(recipe | {"arms": {"one": {}}}, "guide.yaml")
+    assert made.evaluation.named_suites == ["paper", "retention"]
+    assert made.evaluation.suite_folders == ["./my_tasks"]
+
+
 def test_the_training_guides_recipe_is_one() -> None:
     recipe = recipe_of("training.md")
     recipe |= {"sources": {"web": {"folder": "web"}}, "blends": {"plain": {"web": 1}}, "gb": "plain", "qb": "plain"}
