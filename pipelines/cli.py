@@ -31,6 +31,9 @@ Budget = Annotated[
     str | None,
     typer.Option("--budget", help="Tokens that may be trained, such as 300B: more is refused.", metavar="TOKENS"),
 ]
+ArmOption = Annotated[
+    str | None, typer.Option("--arm", help="Only this arm (with several seeds: ARM-seed-N).", metavar="ARM")
+]
 StoreOption = Annotated[Path, typer.Option("--store", help="Where outputs are kept.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DEFAULT_STORE = Path(".switchpoint")
@@ -47,26 +50,27 @@ _debug: list[bool] = []
 @app.command()
 def run(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
-    budget: Budget = None, as_json: Json = False,
+    budget: Budget = None, arm: ArmOption = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run the study: what is done is not done again, what was interrupted goes on."""
     from pipelines.run import run_study
     from pipelines.study_file import options_given, read_study
 
-    study, file = read_study(recipe, scale, sources, budget)
-    code, outcome = run_study(study, file, options_given(scale, sources, budget), store, _console(as_json))
+    study, file = read_study(recipe, scale, sources, budget, arm)
+    given = options_given(scale, sources, budget, arm)
+    code, outcome = run_study(study, file, given, store, _console(as_json))
     _finish(code, outcome, as_json)
 
 
 @app.command()
 def plan(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
-    budget: Budget = None, plot: Plot = None, as_json: Json = False,
+    budget: Budget = None, arm: ArmOption = None, plot: Plot = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show what would run and what it costs: phases, tokens and epochs per source, shared runs, what is done."""
     from pipelines.plan_view import print_plan
 
-    rung, kept = _checked(recipe, scale, sources, store, budget)
+    rung, kept = _checked(recipe, scale, sources, store, budget, arm)
     console = _console(as_json)
     outcome = print_plan(rung.plan, kept, console, rung.most_tokens)
     if plot is not None:
@@ -141,13 +145,15 @@ def schema(as_json: Json = False) -> None:
     print(json.dumps(recipe_schema(), indent=1))
 
 
-def _checked(recipe: str, scale: str | None, sources: Path | None, root: Path, budget: str | None = None) -> Any:
+def _checked(
+    recipe: str, scale: str | None, sources: Path | None, root: Path, budget: str | None = None, arm: str | None = None
+) -> Any:
     """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
     from components.store.store import Store
     from pipelines.rungs import current_rung
     from pipelines.study_file import read_study
 
-    study, file = read_study(recipe, scale, sources, budget)
+    study, file = read_study(recipe, scale, sources, budget, arm)
     return current_rung(study, file, root.resolve()), Store(root.resolve())
 
 

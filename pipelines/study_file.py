@@ -4,16 +4,22 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from components.recipe.arm import arms_of
 from components.recipe.catalogue import with_catalogue
+from components.recipe.check import unknown
 from components.recipe.errors import BadInput
 from components.recipe.fields import read_tokens
-from components.recipe.load import as_lists, as_mappings, load_study, recipe_path
+from components.recipe.load import as_lists, as_mappings, load_study, parse_recipe, recipe_path
 
 SCALES = ("cpu",)
 
 
 def read_study(
-    recipe: str, scale: str | None = None, sources: Path | None = None, budget: str | None = None
+    recipe: str,
+    scale: str | None = None,
+    sources: Path | None = None,
+    budget: str | None = None,
+    arm: str | None = None,
 ) -> tuple[dict[str, Any], str]:
     """The study as the pipeline's parameter, and the file that messages name. Raises BadInput."""
     path = recipe_path(recipe)
@@ -22,7 +28,26 @@ def read_study(
     if budget is not None:
         given = study.get("budget")
         study["budget"] = (given if isinstance(given, dict) else {}) | {"max_tokens": _tokens(budget)}
-    return study, file
+    return (study if arm is None else _only(study, file, arm)), file
+
+
+def _only(study: dict[str, Any], file: str, run_name: str) -> dict[str, Any]:
+    """The study with one arm and one of its seeds: what a row of a report is made by, alone."""
+    recipe = parse_recipe(study, file)
+    known = {}
+    for arm_id, (_, arm) in arms_of(recipe).items():
+        several: list[int | None] = [recipe.seed] if recipe.seeds is None else [*recipe.seeds]
+        seeds = [arm.seed] if arm.seed is not None else several
+        for seed in seeds:
+            known[arm_id if len(seeds) == 1 else f"{arm_id}-seed-{seed}"] = (arm_id, arm, seed)
+    if run_name not in known:
+        raise unknown("arm", run_name, known).at(file)
+    arm_id, arm, seed = known[run_name]
+    changed = arm.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"seed"})
+    left = {
+        name: value for name, value in study.items() if name not in ("grid", "halving", "published", "seeds", "seed")
+    }
+    return left | {"arms": [{arm_id: changed}]} | ({} if seed is None else {"seed": seed})
 
 
 def _tokens(text: str) -> int:
@@ -44,9 +69,10 @@ def _at_scale(study: dict[str, Any], path: Path, scale: str | None, sources: Pat
         raise error if error.file else error.at(str(path)) from None
 
 
-def options_given(scale: str | None, sources: Path | None, budget: str | None) -> str:
+def options_given(scale: str | None, sources: Path | None, budget: str | None, arm: str | None) -> str:
     """As they are written after the recipe's name."""
-    given = [("--scale", scale), ("--sources", sources and shlex.quote(str(sources))), ("--budget", budget)]
+    file = sources and shlex.quote(str(sources))
+    given = [("--scale", scale), ("--sources", file), ("--budget", budget), ("--arm", arm)]
     return " ".join(f"{name} {value}" for name, value in given if value)
 
 

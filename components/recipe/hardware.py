@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.recipe.fields import Config, Count
+from components.recipe.fields import Config, Count, Tokens
 
 GPUName = Literal["A100-80GB", "H100-SXM", "H200-SXM", "B200", "L40S", "MI300X"]
 
@@ -42,6 +42,6 @@ class Hardware(Config):
 class Budget(Config):
     """What a study may cost at most: a plan beyond it is not run."""
 
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_tokens: Tokens | None = None
     max_gpu_hours: Annotated[float, Field(gt=0)] | None = None
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None

@@ -10,7 +10,7 @@ from components.report import results
 from components.report.comparison import Comparison, compare
 from components.report.cost import Costs
 from components.report.plots import Rows
-from components.report.reproduce import command
+from components.report.reproduce import alone, command
 from components.report.results import Row
 from components.report.table import Table, build_table, markdown, stopped_arms
 from components.report.verdict import difference_note, difference_table, verdict
@@ -33,6 +33,8 @@ class Content:
     """By run name, of those that were evaluated while they trained."""
     missing_points: list[str]
     command: str
+    row_commands: list[str]
+    """What makes each row again, alone: the weights' digests say whether it is the same."""
 
 
 def gather(plan: Plan, store: Store, rows: list[Row], recipe_file: str, options: str) -> Content:
@@ -49,6 +51,7 @@ def gather(plan: Plan, store: Store, rows: list[Row], recipe_file: str, options:
         verdict=verdict(comparisons[0], rows), costs=Costs(plan, store),
         curves={arm.run_name: results.curve(plan, store, arm) for arm in plan.arms}, series=series,
         summaries=summaries, missing_points=_missing(rows, series), command=command(recipe_file, options, store),
+        row_commands=[alone(recipe_file, options, row) for row in rows if row.arm is not None],
     )  # fmt: skip
 
 

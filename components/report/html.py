@@ -38,7 +38,8 @@ def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -
         sharing=html.escape(sharing(content.costs)),
         plan=_plan_table(plan),
         every_score=table(every_score(plan, content.rows)),
-        reproduce=table(reproduce_table(plan, store, content.rows), left=5),
+        reproduce=table(reproduce_table(plan, store, content.rows), left=4),
+        row_commands=html.escape("\n".join(content.row_commands)),
         command=html.escape(content.command),
         compare=html.escape("\n".join(compare) or "MLflow did not take the study: the command above delivers it."),
     )

@@ -13,17 +13,21 @@ def command(recipe_file: str, options: str, store: Store) -> str:
     return " ".join(filter(None, ["switchpoint run", shlex.quote(recipe_file), options, f"--store {store.root}"]))
 
 
+def alone(recipe_file: str, options: str, row: Row) -> str:
+    """What makes one row again, in a store of its own."""
+    arm = "" if row.arm is None or "--arm" in options else f"--arm {row.name}"
+    return " ".join(filter(None, ["switchpoint run", shlex.quote(recipe_file), options, arm, "--store NEW"]))
+
+
 def reproduce_table(plan: Plan, store: Store, rows: list[Row]) -> list[list[str]]:
-    """By row: its seed, the runs that it is made of, and its weights' digest. The first line is the header."""
-    lines = [["row", "seed", "made by", "weights (SHA-256)", "model"]]
+    """By row: the runs that it is made of, its weights' digest, its model. The first line is the header."""
+    lines = [["row", "made by", "weights (SHA-256)", "model"]]
     for row in rows:
-        if row.arm is None:
-            runs, seed, folder = [plan.base.path], "", ""
-        else:
-            runs, seed = [run.path for run in row.arm.runs], str(row.arm.seed)
-            last = row.arm.runs[-1]
-            folder = str(Path(last.path) / "models" / f"step-{row.arm.horizon_steps:08d}")
-        lines.append([row.name, seed, ", ".join(runs), _weights(plan, store, row.arm)[:16], folder])
+        runs, folder = [plan.base.path], ""
+        if row.arm is not None:
+            runs = [run.path for run in row.arm.runs]
+            folder = str(Path(runs[-1]) / "models" / f"step-{row.arm.horizon_steps:08d}")
+        lines.append([row.name, ", ".join(runs), _weights(plan, store, row.arm)[:16], folder])
     return lines
 
 

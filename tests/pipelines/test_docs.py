@@ -60,3 +60,12 @@ def test_the_training_guides_recipe_is_one() -> None:
     assert made.model.architecture is not None
     assert (made.model.architecture.kind, made.model.architecture.num_layers) == ("qwen3", 16)
     assert made.training.replicas == 8
+
+
+def test_the_studies_guides_recipe_is_one() -> None:
+    recipe = recipe_of("studies.md")
+    recipe |= {"sources": {"web": {"folder": "web"}}, "blends": {"plain": {"web": 1}}, "gb": "plain", "qb": "plain"}
+    made = parse_recipe(recipe | {"arms": {"one": {}}}, "guide.yaml")
+    assert made.halving is not None
+    assert made.evaluation.continual is not None
+    assert made.evaluation.checkpoints[0] == "switch"
