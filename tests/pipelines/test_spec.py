@@ -42,7 +42,7 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
     study = load_study(finished.recipe)
     plan_file = str(plan_path(study, finished.store))
     plan = finished.plan
-    parameters = {"study": canonical(study), "store": str(finished.root)}
+    parameters = {"study": canonical(study), "store": str(finished.root), "stops": {}}
     expected: list[tuple[str, dict[str, Any]]] = [
         ("plan", parameters | {"recipe_file": str(finished.recipe), "options": ""}),
         ("prepare_text", {"plan": plan_file}),
