@@ -31,6 +31,9 @@ Budget = Annotated[
     str | None,
     typer.Option("--budget", help="Tokens that may be trained, such as 300B: more is refused.", metavar="TOKENS"),
 ]
+RegisteredArm = Annotated[
+    str | None, typer.Option("--arm", help="An arm, or its row with one seed. Not given: the best.", metavar="ARM")
+]
 ArmOption = Annotated[
     str | None, typer.Option("--arm", help="Only this arm (with several seeds: ARM-seed-N).", metavar="ARM")
 ]
@@ -116,6 +119,19 @@ def prune(
 
     rung, kept = _checked(recipe, scale, sources, store)
     _finish(0, print_pruned(rung.plan, kept, _console(as_json)), as_json)
+
+
+@app.command()
+def register(
+    recipe: Recipe, name: Annotated[str, typer.Argument(help="The registered model.", metavar="NAME")],
+    arm: RegisteredArm = None, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Register an arm's model in MLflow's model registry: the best one's, unless --arm names another."""
+    from pipelines.register import print_registered
+
+    rung, kept = _checked(recipe, scale, sources, store)
+    _finish(0, print_registered(rung.plan, kept, name, arm, _console(as_json)), as_json)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from components.report import results
 from components.report.content import as_data, gather, markdown_report
 from components.store.store import Store, write_json
 from components.tracking.client import MLflowAway
-from components.tracking.study import Logged, compare_commands, log_study, tracked_in
+from components.tracking.study import Logged, compare_commands, log_report, log_study, tracked_in
 
 
 def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "") -> Path:
@@ -26,20 +26,31 @@ def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "") 
     try:
         logged = log_study(plan, store, found)
     except MLflowAway as error:  # the report does not wait for it, and is not recorded as done
-        logged, away = Logged("", {}), f"MLflow did not take the study ({error}): the same command delivers it"
-        print(away, file=sys.stderr)
+        logged, away = Logged("", {}), _said(error)
     from components.report.html import render
 
     content = gather(plan, store, found, recipe_file, options)
     compare = [] if away else compare_commands(store, logged)
     page.write_text(render(plan, store, content, compare), encoding="utf-8")
     (folder / "report.md").write_text(markdown_report(plan, content), encoding="utf-8")
-    data = as_data(plan, content, logged.run_ids)
-    write_json(folder / "report.json", data | {"compare": compare, "mlflow_away": away})
+    data = as_data(plan, content, logged.run_ids) | {"compare": compare}
+    write_json(folder / "report.json", data | {"mlflow_away": away})
+    if not away:
+        try:
+            log_report(store, logged, folder)
+        except MLflowAway as error:
+            away = _said(error)
+            write_json(folder / "report.json", data | {"mlflow_away": away})
     if not content.table.failures and not away:
         outputs = {"report": "report.html", "tracked_in": tracked_in(store), "mlflow_runs": logged.run_ids}
         store.write_record(plan.report, folder, outputs)
     return page
+
+
+def _said(error: MLflowAway) -> str:
+    said = f"MLflow did not take the study ({error}): the same command delivers it"
+    print(said, file=sys.stderr)
+    return said
 
 
 def report_is_there(plan: Plan, store: Store) -> bool:

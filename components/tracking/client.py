@@ -1,23 +1,27 @@
-"""The way to MLflow: where it is, its experiment and runs by what they show. Nothing is made twice."""
+"""The way to MLflow: where it is, its experiments and runs by what they show. Nothing is made twice.
+
+Everything goes through MlflowClient, which names the run that it writes to: a run that the environment names
+(MLFLOW_RUN_ID, set by Kubeflow Pipelines' own plugin) is somebody else's, and only gets a tag.
+"""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from components.launch.task import sole_task
+from components.recipe.digest import Identity
 from components.store.store import Store
+from components.tracking.tracked import TrackedRun
 
 DATABASE = "mlflow.db"
 RUN_TAG = "switchpoint.run"
 """Names a run by what it shows, so that it is found again."""
-BATCH_METRICS = 1000
-"""The most that MLflow takes in one call."""
-CURVE_KEYS = {
-    "loss": "train.loss", "learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm",
-    "tokens_per_second": "train.tokens_per_second", "mfu": "train.mfu", "memory_bytes": "train.memory_bytes",
-    "eta_seconds": "train.eta_seconds", "skipped_steps": "train.skipped_steps",
-}  # fmt: skip
-"""From a row of the metrics file to MLflow's names."""
+KIND_TAG = "switchpoint.kind"
+"""study, base, arm, gb, or phase: what a run of MLflow stands for. A phase is a part of an arm, as it was trained."""
+PARENT_TAG = "mlflow.parentRunId"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow then shows runs, and not traces, first."""
 
 
 class MLflowAway(RuntimeError):
@@ -27,6 +31,20 @@ class MLflowAway(RuntimeError):
 def tracking_uri(store: Store) -> str:
     """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / DATABASE).resolve()}"
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown and kept: a user and a password in it are nobody's business."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what MLflow said, without the address's password."""
+    line = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    password = urlsplit(uri).password if "://" in uri else None
+    return line.replace(password, "***") if password else line
 
 
 def open_client(store: Store) -> Any:
@@ -55,37 +73,58 @@ def _make_database(store: Store) -> None:
 
 def experiment(client: Any, name: str, store: Store) -> str:
     """Its id; made where it is missing."""
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store.root / "mlartifacts" / name).resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+    if found is None:
+        location = None
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            location = (store.root / "mlartifacts" / name).resolve().as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
+        except MlflowException:  # another task, or another machine's, was first
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
 
 
-def find_or_create(client: Any, experiment_id: str, name: str, digest: str, began_ms: int) -> str:
-    """The run called `name`: found by what it is made of, so one with another history is another run."""
-    found: Iterable[Any] = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{name}/{digest}'")
-    for run in found:
-        return str(run.info.run_id)
-    tags = {RUN_TAG: f"{name}/{digest}"}
-    run = client.create_run(experiment_id, start_time=began_ms or None, run_name=name, tags=tags)
-    return str(run.info.run_id)
+def find(client: Any, experiment_id: str, key: str) -> TrackedRun | None:
+    """The run that shows `key`."""
+    for run in client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{key}'"):
+        return TrackedRun(client, run)
+    return None
 
 
-def log_rows(client: Any, run_id: str, rows: Iterable[dict[str, Any]]) -> None:
-    """The rows of a metrics file that the run does not have yet. A step that was trained again has the same values.
+def find_or_create(
+    client: Any, experiment_id: str, key: str, name: str, began_ms: int, tags: Mapping[str, str]
+) -> TrackedRun:
+    """The run that shows `key`: found by what it is made of, so one with another history is another run."""
+    found = find(client, experiment_id, key)
+    if found is None:
+        all_tags = {RUN_TAG: key, **tags}
+        run = client.create_run(experiment_id, start_time=began_ms or None, run_name=name, tags=all_tags)
+        return TrackedRun(client, run)
+    found.rename(name)
+    found.tag(tags)
+    return found
 
-    Steps are tokens, times those of the file, so that a second delivery changes nothing.
-    """
-    from mlflow.entities import Metric
 
-    logged = max((metric.step for metric in client.get_metric_history(run_id, CURVE_KEYS["loss"])), default=0)
-    metrics = []
-    for row in rows:
-        if row["tokens"] > logged:
-            values = {key: row.get(name) for name, key in CURVE_KEYS.items()}
-            values |= {f"train.loss.{source.replace('@', '.')}": loss for source, loss in row.get("losses", {}).items()}
-            at = int(row["time"] * 1000), row["tokens"]
-            metrics += [Metric(key, value, *at) for key, value in values.items() if value is not None]
-    for first in range(0, len(metrics), BATCH_METRICS):
-        client.log_batch(run_id, metrics=metrics[first : first + BATCH_METRICS])
+def training_key(identity: Identity) -> str:
+    """By which the run of a training run is found, while it trains and afterwards."""
+    return f"{identity.step} {identity.digest}/{identity.digest}"
+
+
+def tag_task_run(client: Any, tags: Mapping[str, str]) -> None:
+    """Where a pipeline has made a run of its own for this task, tells it where the study's runs are."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return
+    try:
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+    except (MlflowException, RequestException):  # it may be a run of another server, or long deleted
+        return

@@ -8,7 +8,16 @@ from typing import Any
 
 from components.recipe.digest import Identity
 from components.store.store import Store
-from components.tracking.client import experiment, find_or_create, log_rows, open_client
+from components.tracking.client import (
+    KIND_TAG,
+    experiment,
+    find_or_create,
+    open_client,
+    reason_of,
+    tag_task_run,
+    training_key,
+)
+from components.tracking.tracked import TrackedRun
 
 FIRST_SECONDS = 30.0
 """A run that is over by then is in MLflow with its study; importing MLflow takes a few seconds."""
@@ -23,7 +32,7 @@ class Delivery:
     ) -> None:
         self._store, self._name, self._identity, self._rows = store, experiment_name, identity, rows
         self._client: Any = None
-        self._run_id = ""
+        self._run: TrackedRun | None = None
         self._is_away = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -44,7 +53,7 @@ class Delivery:
         while not self._over.wait(pause):
             pause = EVERY_SECONDS
             self._deliver()
-        if self._run_id:
+        if self._run is not None:
             self._deliver(end="FINISHED")
 
     def _deliver(self, end: str = "") -> None:
@@ -54,19 +63,25 @@ class Delivery:
                 return
             if self._client is None:
                 self._client = open_client(self._store)
-            if not self._run_id:
-                name = f"{self._identity.step} {self._identity.digest}"
-                of_study = experiment(self._client, self._name, self._store)
-                began_ms = int(rows[0]["time"] * 1000)
-                self._run_id = find_or_create(self._client, of_study, name, self._identity.digest, began_ms)
-            log_rows(self._client, self._run_id, rows)
+            if self._run is None:
+                self._run = self._find(int(rows[0]["time"] * 1000))
+            self._run.curve(rows)
             if end:
-                self._client.set_terminated(self._run_id, end, int(rows[-1]["time"] * 1000))
+                self._run.end(end, int(rows[-1]["time"] * 1000))
             if self._is_away:
                 print("MLflow is back: the metrics are delivered", file=sys.stderr, flush=True)
             self._is_away = False
         except Exception as error:  # whatever it is: training goes on
             if not self._is_away:
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                print(f"MLflow does not answer ({reason}): metrics are kept, and delivered later", file=sys.stderr)
+                said = f"MLflow does not answer ({reason_of(error)}): metrics are kept, and delivered later"
+                print(said, file=sys.stderr)
             self._is_away = True
+
+    def _find(self, began_ms: int) -> TrackedRun:
+        """A GB run is one that arms share, and stays; the others' parts are put below their arm by the report."""
+        of_study = experiment(self._client, self._name, self._store)
+        name, key = f"{self._identity.step} {self._identity.digest}", training_key(self._identity)
+        tags = {KIND_TAG: "gb" if self._identity.step == "gb" else "phase"}
+        run = find_or_create(self._client, of_study, key, name, began_ms, tags)
+        tag_task_run(self._client, {"switchpoint.training_run_id": run.run_id})
+        return run

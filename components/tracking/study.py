@@ -1,35 +1,54 @@
-"""A study in MLflow: one experiment, one run per arm and one for the base; a rerun updates, never duplicates."""
+"""A study in MLflow: one experiment; a run for each execution, and in it one per arm, per GB run and for the base.
+
+Deterministic: names, values and times come from the plan and from files, so logging twice leaves MLflow as it was.
+"""
 
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from components.recipe.digest import digest_of
+import yaml
+
+from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import ArmPlan, Plan
-from components.report.results import Row, curve
+from components.report.results import Row, curve, series
 from components.store.store import Store
 from components.tracking.client import (
-    BATCH_METRICS,
     DATABASE,
+    EXPERIMENT_TAGS,
+    KIND_TAG,
+    PARENT_TAG,
     MLflowAway,
     experiment,
     find_or_create,
-    log_rows,
     open_client,
+    reason_of,
+    tag_task_run,
     tracking_uri,
+    without_password,
 )
+from components.tracking.curve import score_points, series_points
+from components.tracking.datasets import as_inputs, datasets_of
+from components.tracking.histories import log_gb_run, nest_phases
+from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base_note, study_note
+from components.tracking.params import as_text, deciding_params, flat_recipe, resolved_recipe, runnable_study
+from components.tracking.tracked import TrackedRun
 from components.train.metrics import read_metrics
+from components.train.run import arm_is_done, model_folder
 
 UI_PORT = 5000
+MODEL = "model"
+"""The folder of a run's artifacts with the exported model."""
+REPORT_FILES = ("report.html", "report.md", "report.json")
 
 
 def tracked_in(store: Store) -> str:
     """Where a study logged now would be: what a report that was written before is compared by. Empty where nowhere."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or (DATABASE if (store.root / DATABASE).exists() else "")
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return without_password(given) if given else DATABASE if (store.root / DATABASE).exists() else ""
 
 
 @dataclass(frozen=True)
@@ -39,108 +58,151 @@ class Logged:
     experiment_id: str
     run_ids: dict[str, str]
     """By the names of the rows."""
+    study_run_id: str = ""
+    """The run that the others are nested in."""
+    gb_run_ids: dict[str, str] = field(default_factory=dict)
+    """By the digests of the GB runs that were trained."""
 
 
 def log_study(plan: Plan, store: Store, found: list[Row]) -> Logged:
-    """Logs the base and every arm. Raises MLflowAway where it cannot."""
+    """Logs the study, its base, every arm and every GB run. Raises MLflowAway where it cannot."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        return _StudyLog(plan, store).log(found)
+    except (MlflowException, RequestException, OSError) as error:
+        raise MLflowAway(reason_of(error)) from error
+
+
+def log_report(store: Store, logged: Logged, folder: Path) -> None:
+    """The report's files as artifacts of the study's run. Raises MLflowAway where it cannot."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
     try:
         client = open_client(store)
-        experiment_id = experiment(client, plan.recipe.name, store)
-        run_ids = {row.name: _log_row(client, experiment_id, plan, store, row) for row in found}
+        for name in REPORT_FILES:
+            if (folder / name).exists():
+                client.log_artifact(logged.study_run_id, str(folder / name))
     except (MlflowException, RequestException, OSError) as error:
-        raise MLflowAway(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    return Logged(experiment_id, run_ids)
+        raise MLflowAway(reason_of(error)) from error
 
 
-def _log_row(client: Any, experiment_id: str, plan: Plan, store: Store, row: Row) -> str:
-    from mlflow.entities import Metric, Param, RunTag
-
-    identity = plan.base_evaluation if row.arm is None else row.arm.evaluation
-    steps = list(read_metrics(store.path(plan.base))) if row.arm is None else curve(plan, store, row.arm)
-    began_ms, ended_ms = (int(steps[end]["time"] * 1000) if steps else 0 for end in (0, -1))
-    params = {name: _short(value) for name, value in flat_recipe(plan, row.arm).items()}
-    # MLflow's params never change: another value (a renamed blend, say) is another run.
-    digest = digest_of({"evaluation": identity.digest, "params": params})
-    run_id = find_or_create(client, experiment_id, row.name, digest, began_ms)
-    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
-    client.log_dict(run_id, resolved_recipe(plan, row.arm), "recipe.json")
-    tokens = steps[-1]["tokens"] if steps else 0
-    log_rows(client, run_id, steps)
-    metrics = []
-    for name, score in row.scores.items():
-        metrics.append(Metric(f"score.{name}", score["value"], ended_ms, tokens))
-        metrics.append(Metric(f"score.{name}.stderr", score["stderr"], ended_ms, tokens))
-    for first in range(0, len(metrics), BATCH_METRICS):
-        client.log_batch(run_id, metrics=metrics[first : first + BATCH_METRICS])
-    tags = {"switchpoint.evaluation": identity.digest, "switchpoint.failure": row.failure or "none"}
-    if row.arm is not None:
-        tags["switchpoint.gb_run"] = row.arm.gb_run.digest
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    client.set_terminated(run_id, "FAILED" if row.failure else "FINISHED", ended_ms or None)
-    return run_id
+def row_key(plan: Plan, name: str, arm: ArmPlan | None) -> str:
+    """By which the run of a row is found. MLflow's params never change: a renamed blend, say, is another run."""
+    evaluation = plan.base_evaluation if arm is None else arm.evaluation
+    params = as_text(deciding_params(plan, arm))
+    return f"{name}/{digest_of({'evaluation': evaluation.digest, 'params': params})}"
 
 
-def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
-    """The recipe with the arm's overrides put in, as plain data."""
-    recipe: dict[str, Any] = plan.recipe.model_dump(mode="json", exclude={"arms", "grid"}, exclude_none=True)
-    if arm is not None:
-        recipe |= {
-            "arm": arm.arm_id, "seed": arm.seed, "horizon_tokens": arm.horizon_tokens,
-            "schedule": [asdict(piece) for piece in arm.schedule.pieces],
-            "phases": [
-                {
-                    "name": phase.name, "blend": phase.blend, "start": phase.start, "start_step": phase.start_step,
-                    "end_step": phase.end_step, "sequence_length": phase.sequence_length,
-                    "weights": {key: str(weight) for key, weight in phase.weights.items()},
-                }
-                for phase in arm.phases
-            ],
-            "switch": {
-                "step": arm.switch_step, "tokens": arm.switch_tokens, "learning_rate": arm.switch_learning_rate,
-            },
-        }  # fmt: skip
-    return recipe
+class _StudyLog:
+    """One delivery of a study."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self.client = open_client(store)
+        self.experiment_id = experiment(self.client, plan.recipe.name, store)
+        for name, value in {**EXPERIMENT_TAGS, NOTE_TAG: plan.recipe.question}.items():
+            self.client.set_experiment_tag(self.experiment_id, name, value)
+
+    def log(self, found: list[Row]) -> Logged:
+        plan = self.plan
+        study = self._study()
+        rows: dict[str, TrackedRun] = {}
+        links = {}
+        for row in found:
+            rows[row.name] = self._find_row(row, study)
+            links[row.name] = self._link(rows[row.name])
+        gb_runs = {}
+        for run in plan.gb_runs:
+            arms = [links[arm.run_name] for arm in plan.arms if run.identity in arm.runs]
+            tracked = log_gb_run(self.client, self.experiment_id, plan, self.store, run, arms, self._link(study))
+            if tracked is not None:
+                gb_runs[run.identity.digest] = tracked
+        ended_ms = 0
+        for row in found:
+            gb = gb_runs.get(row.arm.gb_run.digest) if row.arm else None
+            ended_ms = max(ended_ms, self._row(rows[row.name], row, self._link(study), gb))
+        nest_phases(self.client, self.experiment_id, plan, self.store, links)
+        gb_links = [self._link(run) for run in gb_runs.values()]
+        study.tag({NOTE_TAG: study_note(plan, list(links.values()), gb_links)})
+        study.end("FAILED" if any(row.failure for row in found) else "FINISHED", ended_ms)
+        tag_task_run(self.client, {"switchpoint.study_run_id": study.run_id})
+        run_ids = {name: run.run_id for name, run in rows.items()}
+        return Logged(
+            self.experiment_id, run_ids, study.run_id, {digest: run.run_id for digest, run in gb_runs.items()}
+        )
+
+    def _link(self, run: TrackedRun) -> Link:
+        return Link(run.name, self.experiment_id, run.run_id)
+
+    def _study(self) -> TrackedRun:
+        """The run of this execution: the same arms and scores are the same run, an extended study is another."""
+        plan = self.plan
+        params = as_text(
+            {
+                "study.question": plan.recipe.question, "study.arms": len(plan.arms),
+                "study.tokens_alone": plan.tokens_alone, "study.tokens_shared": plan.tokens_shared,
+            }
+        )  # fmt: skip
+        digest = plan.report.digest
+        key = f"study/{digest_of({'report': digest, 'params': params})}"
+        trained = [plan.base, *(run.identity for run in plan.runs)]
+        began_ms = min((began for one in trained if (began := _began_ms(self.store, one))), default=0)
+        tags = {KIND_TAG: "study", "switchpoint.report": digest}
+        study = find_or_create(self.client, self.experiment_id, key, f"study {digest[:8]}", began_ms, tags)
+        study.params(params)
+        study.text(yaml.safe_dump(runnable_study(plan), sort_keys=False), STUDY_FILE)
+        return study
+
+    def _find_row(self, row: Row, study: TrackedRun) -> TrackedRun:
+        first = self.plan.base if row.arm is None else row.arm.runs[0]
+        tags = {KIND_TAG: "base" if row.arm is None else "arm", PARENT_TAG: study.run_id}
+        key, began_ms = row_key(self.plan, row.name, row.arm), _began_ms(self.store, first)
+        return find_or_create(self.client, self.experiment_id, key, row.name, began_ms, tags)
+
+    def _row(self, run: TrackedRun, row: Row, study: Link, gb: TrackedRun | None) -> int:
+        """Returns when it ended."""
+        plan, store, arm = self.plan, self.store, row.arm
+        evaluation = plan.base_evaluation if arm is None else arm.evaluation
+        steps = list(read_metrics(store.path(plan.base))) if arm is None else curve(plan, store, arm)
+        ended_ms, tokens = (int(steps[-1]["time"] * 1000), steps[-1]["tokens"]) if steps else (0, 0)
+        tags = {"switchpoint.evaluation": evaluation.digest, "switchpoint.failure": row.failure or "none"}
+        run.params(as_text(flat_recipe(plan, arm)))
+        run.text(json.dumps(resolved_recipe(plan, arm), indent=1), "recipe.json")
+        run.curve(steps)
+        if arm is None:
+            run.tag(tags | {NOTE_TAG: base_note(study)})
+            phases = [plan.base_plan.phase] if plan.base_plan.phase else []
+        else:
+            tags |= {"switchpoint.gb_run": arm.gb_run.digest, "switchpoint.gb_run_id": gb.run_id if gb else "none"}
+            gb_link = self._link(gb) if gb else None
+            run.tag(tags | {NOTE_TAG: arm_note(arm, study, gb_link)})
+            run.text(yaml.safe_dump(runnable_study(plan, arm), sort_keys=False), STUDY_FILE)
+            run.series(series_points(series(plan, store, arm)))
+            if arm_is_done(store, arm):
+                run.files(model_folder(plan, store, arm.model), MODEL)
+            phases = list(arm.phases)
+        run.inputs(as_inputs(datasets_of(plan, phases)))
+        run.finals(score_points(row.scores, ended_ms, tokens))
+        run.end("FAILED" if row.failure else "FINISHED", ended_ms)
+        return ended_ms
 
 
-def flat_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
-    """What MLflow's compare view shows: the fields that tell arms apart, under flat names."""
-    recipe = plan.recipe
-    flat: dict[str, Any] = {
-        "base": plan.base.digest, "sequence_length": recipe.sequence_length,
-        "batch_size": recipe.model_dump(mode="json")["batch_size"],
-    }  # fmt: skip
-    if arm is None:
-        return flat | {"arm": "base"}
-    flat |= {
-        "arm": arm.arm_id, "seed": arm.seed, "horizon_tokens": arm.horizon_tokens,
-        "schedule": ", ".join(piece.shape for piece in arm.schedule.pieces),
-        "schedule.max_learning_rate": arm.schedule.max_learning_rate,
-        "schedule.floor_ratio": arm.schedule.min_learning_rate / arm.schedule.max_learning_rate,
-        "switch.step": "none" if arm.switch_step is None else arm.switch_step,
-        "switch.learning_rate": "none" if arm.switch_learning_rate is None else arm.switch_learning_rate,
-    }  # fmt: skip
-    for phase in arm.phases:
-        flat[f"blend.{phase.name}"] = phase.blend
-        for source, weight in phase.weights.items():
-            flat[f"blend.{phase.name}.{source.replace('@', '.')}"] = float(weight)
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text[:6000]
+def _began_ms(store: Store, identity: Identity) -> int:
+    """0 where nothing was trained."""
+    return next((int(row["time"] * 1000) for row in read_metrics(store.path(identity))), 0)
 
 
 def compare_commands(store: Store, logged: Logged) -> list[str]:
-    """What opens the comparison: MLflow on the store, unless there is a server, and the page of the study's runs."""
-    uri = tracking_uri(store)
+    """What opens the comparison: MLflow on the store, unless there is a server, and the page of the study's arms."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
     commands = []
-    server = uri.rstrip("/")
-    if not uri.startswith("http"):
+    server = without_password(given).rstrip("/")
+    if not given.startswith("http"):
         mlflow = Path(sys.executable).with_name("mlflow")
+        uri = '"$MLFLOW_TRACKING_URI"' if given else tracking_uri(store)  # it may hold a password
         commands.append(f"{mlflow} ui --backend-store-uri {uri} --host 127.0.0.1 --port {UI_PORT}")
         server = f"http://127.0.0.1:{UI_PORT}"
     runs, experiments = (quote(json.dumps(ids)) for ids in (list(logged.run_ids.values()), [logged.experiment_id]))

@@ -1,0 +1,60 @@
+"""Descriptions of runs, in Markdown: what a run is, where it belongs, how to have it again (pure)."""
+
+from dataclasses import dataclass
+
+from components.recipe.plan import ArmPlan, Plan, TrainingRun
+
+NOTE_TAG = "mlflow.note.content"
+STUDY_FILE = "study.yaml"
+"""The artifact that `switchpoint run` takes."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A run of MLflow, by its name."""
+
+    name: str
+    experiment_id: str
+    run_id: str
+
+    def __str__(self) -> str:
+        # From wherever MLflow's page is served.
+        return f"[{self.name}](#/experiments/{self.experiment_id}/runs/{self.run_id})"
+
+
+def _again(what: str) -> str:
+    return f"To have {what} again, download the artifact `{STUDY_FILE}`, then\n\n    switchpoint run {STUDY_FILE}\n"
+
+
+def study_note(plan: Plan, rows: list[Link], gb_runs: list[Link]) -> str:
+    question = f"**{plan.recipe.question}**\n\n" if plan.recipe.question else ""
+    shared = f"{plan.tokens_shared:,} tokens instead of {plan.tokens_alone:,}: what arms share is trained once."
+    return (
+        f"{question}Rows: {', '.join(map(str, rows))}.\n\nGB runs: {', '.join(map(str, gb_runs)) or 'none yet'}.\n\n"
+        f"{shared}\n\n{_again('the study')}"
+    )
+
+
+def arm_note(arm: ArmPlan, study: Link, gb: Link | None) -> str:
+    blends = " → ".join(phase.blend for phase in arm.phases)
+    switched = "never switches" if arm.switch_tokens is None else f"switches after {arm.switch_tokens:,} tokens"
+    came_from = f"Its GB part was trained by {gb}.\n\n" if gb else ""
+    return (
+        f"{blends}, seed {arm.seed}: {switched} of {arm.horizon_tokens:,}. A row of {study}.\n\n"
+        f"{came_from}{_again('this row')}"
+    )
+
+
+def base_note(study: Link) -> str:
+    return f"What every arm of {study} goes on from.\n"
+
+
+def gb_note(run: TrainingRun, arms: list[Link], study: Link) -> str:
+    return (
+        f"Trained once, on {run.blend}, up to {run.clock.tokens_at(run.end_step):,} tokens, for "
+        f"{', '.join(map(str, arms))}. A part of {study}.\n"
+    )
+
+
+def phase_note(row: Link) -> str:
+    return f"A part of {row}, as it was delivered while it trained: {row} has the whole curve.\n"

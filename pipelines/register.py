@@ -1,0 +1,36 @@
+"""`switchpoint register`: the model of the best arm, or of one that is named, in MLflow's model registry."""
+
+from typing import Any
+
+from rich.console import Console
+
+from components.recipe.errors import BadInput
+from components.recipe.plan import Plan
+from components.report import results
+from components.store.store import Store
+from components.tracking.registry import register_best
+
+
+def print_registered(plan: Plan, store: Store, name: str, arm: str | None, console: Console) -> dict[str, Any]:
+    """Registers and says which version it is. Raises BadInput where there is nothing to register."""
+    row_name = _row_name(plan, store, arm)
+    version = register_best(plan, store, name, row_name)
+    console.print(f"{row_name} is version {version} of {name}: models:/{name}/{version}", highlight=False)
+    return {"name": name, "version": version, "arm": row_name, "uri": f"models:/{name}/{version}"}
+
+
+def _row_name(plan: Plan, store: Store, arm: str | None) -> str:
+    """Of an arm with several seeds, the best one's row."""
+    known = [one.run_name for one in plan.arms]
+    if arm in known:
+        return arm
+    rows = [row for row in results.rows(plan, store) if row.arm and arm in (None, row.arm.arm_id)]
+    if not rows:
+        raise BadInput("no such arm", field="--arm", given=arm, allowed=", ".join(known))
+    best = results.best(plan, rows)
+    if best is None:
+        raise BadInput(
+            "there is nothing to register: no arm has scores", field="--arm" if arm else "", given=arm or "",
+            allowed="a study that `switchpoint run` has finished",
+        )  # fmt: skip
+    return best.name

@@ -1,0 +1,79 @@
+"""A study as training would leave it in the store, made up: metrics, evaluations, models and records, no training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.plan.run import check_study
+from components.recipe.digest import Identity
+from components.recipe.plan import Plan
+from components.report import results
+from components.report.run import write_report
+from components.store.store import Store, open_store, write_json
+from components.tracking.study import Logged, log_study
+from components.train.checkpoint import checkpoint_path, model_path
+
+START_SECONDS = 1_700_000_000
+EVALUATED_STEPS = 20
+
+
+def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
+    """The plan of `study`, with every run trained and every arm evaluated."""
+    for source in study["sources"].values():
+        source["folder"] = str(folder / source["folder"])
+    plan, _ = check_study(study, "recipe.yaml", folder / "store")
+    store = open_store(folder / "store")
+    for number, run in enumerate(plan.runs):
+        tokens = [run.clock.tokens_at(step) for step in range(run.end_step + 1)]
+        _train(store, run.identity, tokens, run.start_step, list(run.phases[-1].weights), 100 + number)
+        place = store.path(run.identity)
+        for step in run.keep_steps:
+            checkpoint_path(place, step).mkdir(parents=True)
+            write_json(checkpoint_path(place, step) / "state.json", {"weights_sha256": "none"})
+        for step in run.export_steps:
+            model_path(place, step).mkdir(parents=True)
+            (model_path(place, step) / "config.json").write_text("{}")
+            (model_path(place, step) / "model.safetensors").write_bytes(bytes([number]) * 1000)
+        store.write_record(run.identity, place, {"keep_steps": list(run.keep_steps), "weights_sha256": {}})
+    base = plan.base_plan
+    assert base.clock is not None
+    assert base.phase is not None
+    tokens = [base.clock.tokens_at(step) for step in range(base.end_step + 1)]
+    _train(store, plan.base, tokens, 0, list(base.phase.weights), 0)
+    for number, evaluation in enumerate([plan.base_evaluation, *(arm.evaluation for arm in plan.arms)]):
+        scores = {
+            f"bits_per_byte.{source}": {"value": 2.0 - number / 8, "stderr": 0.125, "n": 5}
+            for source in study["sources"]
+        }
+        store.path(evaluation).mkdir(parents=True, exist_ok=True)
+        store.write_record(evaluation, store.path(evaluation), {"scores": scores})
+    return plan, store
+
+
+def _train(
+    store: Store, identity: Identity, tokens: list[int], start_step: int, sources: list[str], began: int
+) -> None:
+    """A row per step, and an evaluation now and then; `tokens` by step."""
+    folder = store.path(identity)
+    folder.mkdir(parents=True)
+    with (folder / "metrics.jsonl").open("w") as metrics, (folder / "evaluation.jsonl").open("w") as evaluations:
+        for step in range(start_step + 1, len(tokens)):
+            at = {"step": step, "tokens": tokens[step], "time": START_SECONDS + began * 10_000 + step * 0.25}
+            row = at | {
+                "loss": 3.0 / step, "learning_rate": 1e-3 / step, "grad_norm": 1.0,
+                "losses": dict.fromkeys(sources, 2.5),
+                "tokens_per_second": 10.0, "mfu": None, "memory_bytes": 1, "eta_seconds": 0.0, "skipped_steps": 0,
+            }  # fmt: skip
+            metrics.write(json.dumps(row) + "\n")
+            if step % EVALUATED_STEPS == 0:
+                scores = {f"bits_per_byte.{source}": 2.0 for source in sources}
+                evaluations.write(json.dumps(at | {"evaluation": "heldout", "scores": scores}) + "\n")
+
+
+def deliver(plan: Plan, store: Store) -> Logged:
+    """What the step `report` does with MLflow."""
+    return log_study(plan, store, results.rows(plan, store))
+
+
+def report(plan: Plan, store: Store) -> Path:
+    return write_report(plan, store, "recipe.yaml")

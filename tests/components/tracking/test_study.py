@@ -1,0 +1,250 @@
+"""A study in MLflow, on SQLite: what is there, under which names, and that a second delivery changes nothing."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from components.plan.run import check_study
+from components.recipe.errors import BadInput
+from components.report.results import curve, series
+from components.tracking.client import without_password
+from components.tracking.curve import is_drawn
+from components.tracking.delivery import Delivery
+from components.tracking.registry import register_best
+from components.tracking.study import Logged, compare_commands
+from components.train.metrics import read_metrics
+from components.train.run import model_folder
+from tests.components.tracking.made_study import deliver, make_study, report
+from tests.conftest import tiny_study
+
+TABLES = ("metrics", "latest_metrics", "params", "tags", "inputs", "input_tags", "datasets", "runs", "experiments",
+          "experiment_tags", "registered_models", "model_versions", "model_version_tags")  # fmt: skip
+
+
+def three_sources(folder: Path) -> dict[str, Any]:
+    """Two seeds; one arm that never switches, two from one GB run; a QA source."""
+    study = tiny_study(folder)
+    (folder / "exams").mkdir()
+    for number in range(8):
+        (folder / "exams" / f"{number}.txt").write_text(f"What is {number}? It is that. " * 500)
+    study["sources"]["exams"] = {"folder": "exams", "category": "qa"}
+    study["blends"]["exams"] = {"prose": 0.5, "answers": 0.25, "exams": 0.25}
+    study["arms"] = {"prose": {"qb": "prose"}, "mixed": {}, "exams": {"qb": "exams"}}
+    return study | {"seeds": [1, 2]}
+
+
+def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with sqlite3.connect(database) as connection:
+        return {table: sorted(connection.execute(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
+
+
+class Made:
+    """A study, delivered; its runs by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.plan, self.store = make_study(folder, three_sources(folder))
+        gb = self.plan.gb_runs[0].identity
+        for identity in (gb, self.plan.qb_runs[0].identity):  # delivered while they train
+            rows = list(read_metrics(self.store.path(identity)))[:5]
+            Delivery(self.store, "tiny", identity, lambda rows=rows: rows)._deliver()
+        self.logged = deliver(self.plan, self.store)
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(f"sqlite:///{self.store.root / 'mlflow.db'}")
+
+    def runs(self) -> dict[str, Any]:
+        found = self.client.search_runs([self.logged.experiment_id])
+        names = [run.info.run_name for run in found]
+        assert len(set(names)) == len(names), names
+        return dict(zip(names, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("made"))
+
+
+def test_what_is_there(made: Made) -> None:
+    plan, runs = made.plan, made.runs()
+    kinds = {name: run.data.tags["switchpoint.kind"] for name, run in runs.items()}
+    study = f"study {plan.report.digest[:8]}"
+    gb = {f"gb prose {run.identity.digest[:8]}" for run in plan.gb_runs}
+    (phase,) = [name for name, kind in kinds.items() if kind == "phase"]
+    arms = {f"{arm}-seed-{seed}" for arm in ("prose", "mixed", "exams") for seed in (1, 2)}
+    assert kinds == {
+        study: "study", "base": "base", phase: "phase", **dict.fromkeys(gb, "gb"), **dict.fromkeys(arms, "arm"),
+    }  # fmt: skip
+    assert len(gb) == 2
+    parents = {name: run.data.tags.get("mlflow.parentRunId") for name, run in runs.items()}
+    assert {parents[name] for name in {"base", *gb, *arms}} == {runs[study].info.run_id}
+    assert parents[study] is None
+    assert phase.startswith("qb of mixed-seed-1 ")
+    assert parents[phase] == runs["mixed-seed-1"].info.run_id
+    assert runs[study].data.params == {
+        "study.question": "Does it walk?", "study.arms": "6", "study.tokens_alone": str(6 * 5120),
+        "study.tokens_shared": str(plan.tokens_shared),
+    }  # fmt: skip
+    for arm in plan.arms:
+        run, of_gb = runs[arm.run_name], runs[f"gb prose {arm.gb_run.digest[:8]}"]
+        assert run.data.tags["switchpoint.gb_run"] == arm.gb_run.digest
+        assert run.data.tags["switchpoint.gb_run_id"] == of_gb.info.run_id
+        note = run.data.tags["mlflow.note.content"]
+        assert f"#/experiments/{made.logged.experiment_id}/runs/{of_gb.info.run_id}" in note
+        assert runs[study].info.run_id in note
+
+
+def test_the_whole_curve_and_the_series(made: Made) -> None:
+    client, plan, runs = made.client, made.plan, made.runs()
+    arm = plan.arm("exams-seed-2")
+    run_id = runs["exams-seed-2"].info.run_id
+    rows = curve(plan, made.store, arm)
+    assert len(rows) == 40
+    for key, name in (("train.loss", "loss"), ("train.learning_rate", "learning_rate")):
+        history = client.get_metric_history(run_id, key)
+        assert sorted((one.step, one.value, one.timestamp) for one in history) == [
+            (row["tokens"], row[name], int(row["time"] * 1000)) for row in rows
+        ]
+    found = client.get_metric_history(run_id, "eval.bits_per_byte.prose")
+    expected = [(row["tokens"], 2.0, int(row["time"] * 1000)) for row in series(plan, made.store, arm)]
+    assert sorted((one.step, one.value, one.timestamp) for one in found) == expected
+    assert [step for step, _, _ in expected] == [20 * 128, 40 * 128]
+    metrics = runs["exams-seed-2"].data.metrics
+    assert metrics["score.bits_per_byte.exams"] == 2.0 - 6 / 8
+    assert metrics["score.bits_per_byte.exams.stderr"] == 0.125
+    gb = plan.gb_runs[0]
+    history = client.get_metric_history(made.logged.gb_run_ids[gb.identity.digest], "train.loss")
+    assert len(history) == gb.end_step  # what was delivered while it trained is there once
+
+
+def test_params_are_flat_numbers_and_every_arm_has_the_same(made: Made) -> None:
+    runs = made.runs()
+    params = [runs[arm.run_name].data.params for arm in made.plan.arms]
+    assert len({frozenset(one) for one in params}) == 1
+    text = {"arm", "base", "schedule", "blend.gb", "blend.qb"}
+    for one in params:
+        assert all(float(value) >= 0 for name, value in one.items() if name not in text)
+    never, exams = runs["prose-seed-1"].data.params, runs["exams-seed-1"].data.params
+    assert (never["switch.progress"], never["switch.tokens"], never["switch.step"]) == ("1.0", "5120", "40")
+    assert float(never["switch.lr_ratio"]) == float(never["schedule.floor_ratio"]) == 0.01
+    assert (never["blend.qb"], never["blend.qb.prose"], never["blend.qb.exams"]) == ("prose", "1.0", "0.0")
+    assert (exams["blend.gb.qa_share"], exams["blend.qb.qa_share"]) == ("0.0", "0.25")
+    assert 0.17 < float(exams["switch.lr_ratio"]) <= 0.2
+    assert (exams["arm"], exams["seed"]) == ("exams", "1")
+
+
+def test_blends_and_sources_are_dataset_inputs(made: Made) -> None:
+    plan, run = made.plan, made.client.get_run(made.logged.run_ids["exams-seed-1"])
+    found = {
+        (one.dataset.name, one.dataset.digest): {tag.key: tag.value for tag in one.tags}
+        for one in run.inputs.dataset_inputs
+    }
+    gb, qb = plan.arm("exams-seed-1").phases
+    assert found == {
+        (name, digest): {"mlflow.data.context": context}
+        for name, digest, context in (
+            ("prose", gb.blend_identity.digest, "gb"), ("exams", qb.blend_identity.digest, "qb"),
+            ("prose", plan.tokens["prose"].digest, "gb, qb"), ("answers", plan.tokens["answers"].digest, "qb"),
+            ("exams", plan.tokens["exams"].digest, "qb"),
+        )
+    }  # fmt: skip
+
+
+def test_the_model_and_a_recipe_that_makes_the_row_again(made: Made, tmp_path: Path) -> None:
+    arm, run_id = made.plan.arm("mixed-seed-2"), made.logged.run_ids["mixed-seed-2"]
+    folder = Path(made.client.download_artifacts(run_id, "model", str(tmp_path)))
+    exported = model_folder(made.plan, made.store, arm.model)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in exported.iterdir()
+    }
+    recipe = yaml.safe_load(Path(made.client.download_artifacts(run_id, "study.yaml", str(tmp_path))).read_text())
+    again, _ = check_study(recipe, "study.yaml", made.store.root)
+    assert [one.evaluation.digest for one in again.arms] == [arm.evaluation.digest]
+    whole = made.client.download_artifacts(made.logged.study_run_id, "study.yaml", str(tmp_path))
+    assert check_study(yaml.safe_load(Path(whole).read_text()), "", made.store.root)[0].report == made.plan.report
+
+
+def test_a_second_delivery_changes_nothing(made: Made) -> None:
+    version = register_best(made.plan, made.store, "tiny-best", "exams-seed-1")
+    before = dump(made.store.root / "mlflow.db")
+    assert deliver(made.plan, made.store) == made.logged
+    assert register_best(made.plan, made.store, "tiny-best", "exams-seed-1") == version == "1"
+    assert dump(made.store.root / "mlflow.db") == before
+    assert all(len(rows) > 0 for rows in before.values())
+
+
+def test_a_step_that_was_trained_again_is_not_there_twice(made: Made) -> None:
+    """The same values at another time."""
+    before = dump(made.store.root / "mlflow.db")
+    for run in made.plan.runs:
+        for name in ("metrics.jsonl", "evaluation.jsonl"):
+            path = made.store.path(run.identity) / name
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            path.write_text("".join(json.dumps(row | {"time": row["time"] + 7}) + "\n" for row in rows))
+    deliver(made.plan, made.store)
+    after = dump(made.store.root / "mlflow.db")
+    assert {name for name in TABLES if after[name] != before[name]} == {"runs"}  # they ended later
+
+
+def test_versions_of_a_registered_model(made: Made) -> None:
+    versions = [register_best(made.plan, made.store, "two", name) for name in ("exams-seed-1", "mixed-seed-1")]
+    assert versions == ["1", "2"]
+    found = made.client.get_model_version("two", "1")
+    assert found.run_id == made.logged.run_ids["exams-seed-1"]
+    assert found.tags["switchpoint.arm"] == "exams"
+    assert found.tags["switchpoint.seed"] == "1"
+    assert "config.json" in {path.name for path in Path(found.source.removeprefix("file://")).iterdir()}
+    with pytest.raises(BadInput, match="a registered model's name"):
+        register_best(made.plan, made.store, "it's", "exams-seed-1")
+
+
+def test_an_extended_study_is_another_execution_of_the_same_arms(made: Made, tmp_path: Path) -> None:
+    """Last: it nests the arms anew."""
+    study = yaml.safe_load(Path(made.client.download_artifacts(made.logged.study_run_id, "study.yaml")).read_text())
+    study["arms"]["answers"] = {"gb": "mixed", "qb": "exams"}
+    plan, _ = check_study(study, "", made.store.root)
+    logged = deliver(plan, made.store)
+    assert logged.study_run_id != made.logged.study_run_id
+    assert made.logged.run_ids.items() <= logged.run_ids.items()
+    runs = made.runs()
+    assert runs["mixed-seed-1"].data.tags["mlflow.parentRunId"] == logged.study_run_id
+    assert set(runs["mixed-seed-1"].data.params) == set(runs["answers-seed-1"].data.params)
+    assert runs["answers-seed-1"].info.status == "FAILED"  # it was not run
+    assert runs["answers-seed-1"].info.end_time == runs["answers-seed-1"].info.start_time
+    with pytest.raises(BadInput, match="no model to register"):
+        register_best(plan, made.store, "tiny-best", "answers-seed-1")
+
+
+def test_the_report_and_a_run_of_somebody_else(made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """MLFLOW_RUN_ID is set by Kubeflow Pipelines: the run is told where the study is, and otherwise left alone."""
+    other = made.client.create_run(made.client.create_experiment("kfp"), run_name="a task")
+    monkeypatch.setenv("MLFLOW_RUN_ID", other.info.run_id)
+    report(made.plan, made.store)
+    seen = made.client.get_run(other.info.run_id)
+    assert seen.info.status == "RUNNING"
+    assert seen.data.tags["switchpoint.study_run_id"] == made.logged.study_run_id
+    assert not seen.data.metrics
+    assert not seen.data.params
+    names = {one.path for one in made.client.list_artifacts(made.logged.study_run_id)}
+    assert names == {"report.html", "report.json", "report.md", "study.yaml"}
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # it may be of another server
+    assert deliver(made.plan, made.store) == made.logged
+
+
+def test_no_password_is_shown(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert without_password("https://me:secret@host:80/path") == "https://host:80/path"
+    logged = Logged("1", {"base": "a"})
+    for uri in ("https://me:secret@host", "postgresql://me:secret@host/mlflow"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert "secret" not in " ".join(compare_commands(made.store, logged))
+
+
+def test_the_many_curves_are_thinned() -> None:
+    assert [step for step in range(70) if not is_drawn(step)] == [65, 67, 69]
+    assert sum(map(is_drawn, range(1, 20_001))) <= 350
+    assert all(is_drawn(step) for step in (64, 66, 128, 132, 16_384))
