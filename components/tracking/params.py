@@ -33,8 +33,8 @@ def flat_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     for name, sources in phases.items():
         before = own.get(name, before)
         drawn = dict.fromkeys([*sources, *before.weights], 0) | dict(before.weights)
-        # What decides the arm comes first: it names the run.
-        flat = _blend_params(plan, name, before.blend, drawn) | flat
+        # What decides the arm stays: it names the run.
+        flat = flat | _blend_params(plan, name, before.blend, drawn) | flat
     return flat
 
 

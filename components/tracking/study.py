@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import yaml
 
@@ -167,10 +167,12 @@ class _StudyLog:
         plan, store, arm = self.plan, self.store, row.arm
         evaluation = plan.base_evaluation if arm is None else arm.evaluation
         steps = list(read_metrics(store.path(plan.base))) if arm is None else curve(plan, store, arm)
-        ended_ms, tokens = (int(steps[-1]["time"] * 1000), steps[-1]["tokens"]) if steps else (0, 0)
+        ended_ms = int(steps[-1]["time"] * 1000) if steps else 0
         tags = {"switchpoint.evaluation": evaluation.digest, "switchpoint.failure": row.failure or "none"}
         run.params(as_text(flat_recipe(plan, arm)))
         run.text(json.dumps(resolved_recipe(plan, arm), indent=1), "recipe.json")
+        # Scores before the curve: MLflow's compare page takes the first metric that all runs have.
+        run.finals(score_points(row.scores, ended_ms))
         run.curve(steps)
         if arm is None:
             run.tag(tags | {NOTE_TAG: base_note(study)})
@@ -185,7 +187,6 @@ class _StudyLog:
                 run.files(model_folder(plan, store, arm.model), MODEL)
             phases = list(arm.phases)
         run.inputs(as_inputs(datasets_of(plan, phases)))
-        run.finals(score_points(row.scores, ended_ms, tokens))
         run.end("FAILED" if row.failure else "FINISHED", ended_ms)
         return ended_ms
 
@@ -196,7 +197,11 @@ def _began_ms(store: Store, identity: Identity) -> int:
 
 
 def compare_commands(store: Store, logged: Logged) -> list[str]:
-    """What opens the comparison: MLflow on the store, unless there is a server, and the page of the study's arms."""
+    """What opens the comparison: MLflow on the store, unless there is a server; the arms' charts; their compare page.
+
+    Both pages show the arms only. The charts' list is sorted by name, since sorted by time it shows the study's run
+    with the arms folded away.
+    """
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     commands = []
     server = without_password(given).rstrip("/")
@@ -205,5 +210,14 @@ def compare_commands(store: Store, logged: Logged) -> list[str]:
         uri = '"$MLFLOW_TRACKING_URI"' if given else tracking_uri(store)  # it may hold a password
         commands.append(f"{mlflow} ui --backend-store-uri {uri} --host 127.0.0.1 --port {UI_PORT}")
         server = f"http://127.0.0.1:{UI_PORT}"
-    runs, experiments = (quote(json.dumps(ids)) for ids in (list(logged.run_ids.values()), [logged.experiment_id]))
-    return [*commands, f"{server}/#/compare-runs?runs={runs}&experiments={experiments}"]
+    arms = f"tags.`{KIND_TAG}` = 'arm' and tags.`{PARENT_TAG}` = '{logged.study_run_id}'"
+    charts = {
+        "searchFilter": arms, "orderByKey": "tags.`mlflow.runName`", "orderByAsc": "true", "compareRunsMode": "CHART",
+    }  # fmt: skip
+    run_ids = [run_id for name, run_id in logged.run_ids.items() if name != "base"]
+    runs, experiments = (quote(json.dumps(ids)) for ids in (run_ids, [logged.experiment_id]))
+    return [
+        *commands,
+        f"{server}/#/experiments/{logged.experiment_id}/runs?{urlencode(charts, quote_via=quote)}",
+        f"{server}/#/compare-runs?runs={runs}&experiments={experiments}",
+    ]
