@@ -27,7 +27,7 @@ def _row_name(plan: Plan, store: Store, arm: str | None) -> str:
     rows = [row for row in results.rows(plan, store) if row.arm and arm in (None, row.arm.arm_id)]
     if not rows:
         raise BadInput("no such arm", field="--arm", given=arm, allowed=", ".join(known))
-    best = results.best(plan, rows)
+    best = results.best_row(plan, rows)
     if best is None:
         raise BadInput(
             "there is nothing to register: no arm has scores", field="--arm" if arm else "", given=arm or "",

@@ -118,53 +118,6 @@ def examples(store: Store, row: Row, plan: Plan) -> dict[str, list[Any]]:
     return dict(read_json(store.path(evaluation) / "examples.json") or {})
 
 
-SERIES = "evaluation.jsonl"
-"""In a training run's folder: evaluations that were made while it trained, one JSON line each."""
-
-
-def series(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
-    """Evaluations over all the arm's steps, the shared GB part included: step, tokens, evaluation, scores, time.
-
-    Where one run goes on from another, the step between them counts once.
-    """
-    ends = [plan.run(run.digest).start_step for run in arm.runs[1:]] + [arm.horizon_steps]
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    for run, end in zip(arm.runs, ends, strict=True):
-        for row in read_series(store.path(run), end):
-            found.setdefault((row["step"], row["evaluation"]), row)
-    return list(found.values())
-
-
-def read_series(folder: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:
-    """Rows up to `last_step`. A line that a crash cut short ends the reading; a run may have none."""
-    path = folder / SERIES
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
-                return
-            row = json.loads(line)
-            if last_step is None or row["step"] <= last_step:
-                yield row
-
-
-def best(plan: Plan, found: list[Row]) -> Row | None:
-    """The arm with the lowest bits per byte, as a mean over sources; of its seeds the best. None without scores.
-
-    Arms are compared by the mean over their seeds: the best seed of many is luck.
-    """
-    by_arm: dict[str, list[tuple[float, Row]]] = {}
-    for row in found:
-        values = [score["value"] for name, score in row.scores.items() if name.startswith("bits_per_byte.")]
-        if row.arm is not None and values:
-            by_arm.setdefault(row.arm.arm_id, []).append((sum(values) / len(values), row))
-    if not by_arm:
-        return None
-    chosen = min(by_arm.values(), key=lambda rows: sum(value for value, _ in rows) / len(rows))
-    return min(chosen, key=lambda one: one[0])[1]
-
-
 def score_names(plan: Plan, found: list[Row]) -> list[str]:
     """Every score, in the order in which they are shown: what arms are ranked by, accuracies, then bits per byte."""
     known = list(dict.fromkeys(name for row in found for name in row.scores))

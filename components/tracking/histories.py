@@ -3,7 +3,6 @@
 from typing import Any
 
 from components.recipe.plan import Plan, TrainingRun
-from components.report.results import read_series
 from components.store.store import Store
 from components.tracking.client import KIND_TAG, PARENT_TAG, find, find_or_create, training_key
 from components.tracking.curve import series_points
@@ -11,7 +10,7 @@ from components.tracking.datasets import as_inputs, datasets_of
 from components.tracking.notes import NOTE_TAG, Link, gb_note, phase_note
 from components.tracking.params import as_text, gb_params
 from components.tracking.tracked import TrackedRun
-from components.train.metrics import read_metrics
+from components.train.metrics import read_metrics, read_series
 from components.train.run import run_is_done
 
 
@@ -29,8 +28,9 @@ def log_gb_run(
     tracked.params(as_text(gb_params(plan, run)))
     tracked.inputs(as_inputs(datasets_of(plan, run.phases[-1:])))
     tracked.curve(rows)
-    tracked.series(series_points(read_series(store.path(identity))))
-    ended = "FINISHED" if run_is_done(run, store) else "FAILED" if store.failure(identity) else "KILLED"
+    if plan.probes is not None:
+        tracked.series(series_points(read_series(store.path(identity), plan.probes.digest).values()))
+    ended = "FINISHED" if run_is_done(plan, store, run) else "FAILED" if store.failure(identity) else "KILLED"
     tracked.end(ended, int(rows[-1]["time"] * 1000))
     return tracked
 

@@ -13,8 +13,8 @@ from components.blend.remote_tokens import RangeCache
 from components.blend.samples import open_samples
 from components.blend.streams import pack_stream
 from components.recipe.errors import BadInput
-from tests.components.blend.conftest import ObjectStore
 from tests.components.blend.test_tokenise import Tokenised, files, planned, study
+from tests.components.conftest import ObjectStore
 
 __all__ = ["study"]
 

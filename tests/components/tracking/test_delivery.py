@@ -1,11 +1,6 @@
 """Metrics reach a real MLflow server while a run trains, also when it was away; and nothing waits for it."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +12,20 @@ from components.store.plan_file import Planned
 from components.store.store import open_store, read_json
 from components.tracking import delivery
 from components.tracking.delivery import Delivery
+from tests.components.tracking.server import Server, wait_until
 from tests.components.train.conftest import prepared  # noqa: F401 (a fixture)
 
 RUN = Identity(step="gb", format=1, config={"a": "run"})
 
 
-class Server:
-    """An MLflow server that can be stopped and started again on the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--artifacts-destination", str(self.folder),
-        ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        wait_until(self._answers)
-
-    def _answers(self) -> bool:
-        with socket.socket() as tried:
-            return tried.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def stop(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, 15)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    one = Server(tmp_path)
+    one = Server(
+        {
+            "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/server.db",
+            "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path),
+        }
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", one.uri)
     yield one
     one.stop()
@@ -71,13 +37,6 @@ def row(step: int) -> dict[str, Any]:
         "losses": {"qa@best": 2.0}, "tokens_per_second": 10.0, "mfu": None, "memory_bytes": 1, "eta_seconds": 0.0,
         "skipped_steps": 0, "time": 1000.0 + step,
     }  # fmt: skip
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def test_metrics_are_kept_while_mlflow_is_away_and_delivered_when_it_is_back(

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from rich.console import Console
 
 from components.plan.run import check_study
 from components.recipe.errors import BadInput
 from components.report.results import curve, series
+from components.store.store import Store
 from components.tracking.client import without_password
 from components.tracking.curve import is_drawn
 from components.tracking.delivery import Delivery
@@ -19,6 +21,7 @@ from components.tracking.registry import register_best
 from components.tracking.study import Logged, compare_commands
 from components.train.metrics import read_metrics
 from components.train.run import model_folder
+from pipelines.register import print_registered
 from tests.components.tracking.made_study import deliver, make_study, report
 from tests.conftest import tiny_study
 
@@ -234,6 +237,21 @@ def test_the_report_and_a_run_of_somebody_else(made: Made, monkeypatch: pytest.M
     assert names == {"report.html", "report.json", "report.md", "study.yaml"}
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # it may be of another server
     assert deliver(made.plan, made.store) == made.logged
+
+
+def test_the_best_arm_is_registered_unless_one_is_named(made: Made, tmp_path: Path) -> None:
+    def register(arm: str | None) -> tuple[str, str]:
+        done = print_registered(made.plan, made.store, "chosen", arm, Console(quiet=True))
+        return done["arm"], done["uri"]
+
+    assert register(None) == ("exams-seed-2", "models:/chosen/1")
+    assert register("mixed") == ("mixed-seed-2", "models:/chosen/2")
+    assert register("mixed-seed-1") == ("mixed-seed-1", "models:/chosen/3")
+    assert register("exams") == ("exams-seed-2", "models:/chosen/1")
+    with pytest.raises(BadInput, match="no such arm"):
+        register("nothing")
+    with pytest.raises(BadInput, match="nothing to register"):
+        print_registered(made.plan, Store(tmp_path), "chosen", None, Console(quiet=True))
 
 
 def test_no_password_is_shown(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
