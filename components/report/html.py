@@ -135,7 +135,9 @@ def _forgetting(plan: Plan, content: Content) -> str:
     gaps, lost = gap_table(plan, content.summaries), forgetting_table(plan, content.summaries)
     if not gaps and not lost:
         return '<p class="note">The recipe asks for no evaluation while runs train (`evaluation.continual`).</p>'
-    shown = "".join(f'<div class="wide">{table(lines, left=2 if lines is gaps else 1)}</div>' for lines in (gaps, lost))
+    shown = "".join(
+        f'<div class="wide">{table(lines, left=2 if lines is gaps else 1)}</div>' for lines in (gaps, lost) if lines
+    )
     missing = [f" {html.escape(line)}" for line in content.missing_points]
     return f'{shown}<p class="note">{html.escape(FORGETTING_NOTE)}{"".join(missing)}</p>'
 

@@ -126,6 +126,10 @@ def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     return recipe
 
 
+OF_SEVERAL_ARMS = ("arms", "grid", "seeds", "halving", "published")
+"""Fields that make no sense with one arm."""
+
+
 def runnable_study(plan: Plan, arm: ArmPlan | None = None) -> dict[str, Any]:
     """The study as a recipe that `switchpoint run` takes; with `arm`, of this one with its seed, and the same digests.
 
@@ -135,5 +139,5 @@ def runnable_study(plan: Plan, arm: ArmPlan | None = None) -> dict[str, Any]:
     if arm is None:
         return dumped
     overrides = arms_of(plan.recipe)[arm.arm_id][1].model_dump(mode="json", exclude_unset=True)
-    kept = {name: value for name, value in dumped.items() if name not in ("arms", "grid", "seeds")}
+    kept = {name: value for name, value in dumped.items() if name not in OF_SEVERAL_ARMS}
     return kept | {"seed": arm.seed, "arms": {arm.arm_id: overrides}}

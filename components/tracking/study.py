@@ -37,7 +37,7 @@ from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base
 from components.tracking.params import as_text, deciding_params, flat_recipe, resolved_recipe, runnable_study
 from components.tracking.tracked import TrackedRun
 from components.train.metrics import read_metrics
-from components.train.run import arm_is_done, model_folder
+from components.train.run import model_folder, model_is_there
 
 UI_PORT = 5000
 MODEL = "model"
@@ -183,7 +183,7 @@ class _StudyLog:
             run.tag(tags | {NOTE_TAG: arm_note(arm, study, gb_link)})
             run.text(yaml.safe_dump(runnable_study(plan, arm), sort_keys=False), STUDY_FILE)
             run.series(series_points(series(plan, store, arm)))
-            if arm_is_done(store, arm):
+            if model_is_there(store, arm.model):
                 run.files(model_folder(plan, store, arm.model), MODEL)
             phases = list(arm.phases)
         run.inputs(as_inputs(datasets_of(plan, phases)))

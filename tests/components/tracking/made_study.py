@@ -23,9 +23,10 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
         source["folder"] = str(folder / source["folder"])
     plan, _ = check_study(study, "recipe.yaml", folder / "store")
     store = open_store(folder / "store")
+    probes = plan.probes.digest if plan.probes else ""
     for number, run in enumerate(plan.runs):
         tokens = [run.clock.tokens_at(step) for step in range(run.end_step + 1)]
-        _train(store, run.identity, tokens, run.start_step, list(run.phases[-1].weights), 100 + number)
+        _train(store, run.identity, tokens, run.start_step, list(run.phases[-1].weights), 100 + number, probes)
         place = store.path(run.identity)
         for step in run.keep_steps:
             checkpoint_path(place, step).mkdir(parents=True)
@@ -39,19 +40,17 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
     assert base.clock is not None
     assert base.phase is not None
     tokens = [base.clock.tokens_at(step) for step in range(base.end_step + 1)]
-    _train(store, plan.base, tokens, 0, list(base.phase.weights), 0)
+    _train(store, plan.base, tokens, 0, list(base.phase.weights), 0, "")
     for number, evaluation in enumerate([plan.base_evaluation, *(arm.evaluation for arm in plan.arms)]):
-        scores = {
-            f"bits_per_byte.{source}": {"value": 2.0 - number / 8, "stderr": 0.125, "n": 5}
-            for source in study["sources"]
-        }
+        names = ["bits_per_byte", *(f"bits_per_byte.{source}" for source in study["sources"])]
+        scores = {name: {"value": 2.0 - number / 8, "stderr": 0.125, "n": 5} for name in names}
         store.path(evaluation).mkdir(parents=True, exist_ok=True)
         store.write_record(evaluation, store.path(evaluation), {"scores": scores})
     return plan, store
 
 
 def _train(
-    store: Store, identity: Identity, tokens: list[int], start_step: int, sources: list[str], began: int
+    store: Store, identity: Identity, tokens: list[int], start_step: int, sources: list[str], began: int, probes: str
 ) -> None:
     """A row per step, and an evaluation now and then; `tokens` by step."""
     folder = store.path(identity)
@@ -65,9 +64,9 @@ def _train(
                 "tokens_per_second": 10.0, "mfu": None, "memory_bytes": 1, "eta_seconds": 0.0, "skipped_steps": 0,
             }  # fmt: skip
             metrics.write(json.dumps(row) + "\n")
-            if step % EVALUATED_STEPS == 0:
+            if probes and step % EVALUATED_STEPS == 0:
                 scores = {f"bits_per_byte.{source}": 2.0 for source in sources}
-                evaluations.write(json.dumps(at | {"evaluation": "heldout", "scores": scores}) + "\n")
+                evaluations.write(json.dumps(at | {"probes": probes, "scores": scores}) + "\n")
 
 
 def deliver(plan: Plan, store: Store) -> Logged:

@@ -22,7 +22,7 @@ from components.tracking.study import Logged, compare_commands
 from components.train.metrics import read_metrics
 from components.train.run import model_folder
 from pipelines.register import print_registered
-from tests.components.tracking.made_study import deliver, make_study, report
+from tests.components.tracking.made_study import EVALUATED_STEPS, deliver, make_study, report
 from tests.conftest import tiny_study
 
 TABLES = ("metrics", "latest_metrics", "params", "tags", "inputs", "input_tags", "datasets", "runs", "experiments",
@@ -38,6 +38,7 @@ def three_sources(folder: Path) -> dict[str, Any]:
     study["sources"]["exams"] = {"folder": "exams", "category": "qa"}
     study["blends"]["exams"] = {"prose": 0.5, "answers": 0.25, "exams": 0.25}
     study["arms"] = {"prose": {"qb": "prose"}, "mixed": {}, "exams": {"qb": "exams"}}
+    study["evaluation"]["continual"] = {"every_steps": EVALUATED_STEPS}
     return study | {"seeds": [1, 2]}
 
 

@@ -24,4 +24,4 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Planned:
     train_tokenizer(plan, store, inputs.corpora)
     tokenise_group(plan, store, inputs.corpora, 0, 1)
     build_blends(plan, store, inputs.corpora)
-    return Planned(plan=plan, store=store, recipe_file=str(folder / "recipe.yaml"), corpora={})
+    return Planned(plan=plan, store=store, recipe_file=str(folder / "recipe.yaml"), options="", corpora={})
