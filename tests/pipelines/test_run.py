@@ -24,10 +24,12 @@ from tests.pipelines.conftest import Finished
 
 
 def mlflow_runs(root: Path) -> dict[str, Any]:
+    """Of the rows: the base and the arms."""
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
-    return {run.info.run_name: (client, run) for run in client.search_runs([experiment.experiment_id])}
+    runs = client.search_runs([experiment.experiment_id])
+    return {run.info.run_name: (client, run) for run in runs if run.data.tags["switchpoint.kind"] in ("base", "arm")}
 
 
 def test_mlflow_holds_the_full_curve_of_each_arm(finished: Finished) -> None:

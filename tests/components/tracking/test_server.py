@@ -64,6 +64,7 @@ def counts(client: MlflowClient, experiment_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_on_a_server_with_postgresql_object_store_and_login(
     server: Server, study: dict[str, Any], object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
