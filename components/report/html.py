@@ -92,7 +92,9 @@ def _scores(plan: Plan, content: Content) -> str:
                 for name, cell in zip(names, cells[first:], strict=True)
             ]
         else:
-            shown.append(f'<td class="word" colspan="{max(1, len(names))}">{html.escape(cells[first])}</td>')
+            shown.append(
+                f'<td class="word" colspan="{max(1, len(names))}">{html.escape(" ".join(cells[first:]).strip())}</td>'
+            )
         body.append(f"<tr{kind}>{''.join(shown)}</tr>")
     for line in stopped_arms(content.rows):
         body.append(f'<tr><td class="word" colspan="{len(content.table.header)}">{html.escape(line)}</td></tr>')

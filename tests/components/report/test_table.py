@@ -65,6 +65,16 @@ def test_a_failed_arm_has_its_reason_in_the_report(plan: Plan, tmp_path: Path) -
     assert "switchpoint run recipe.yaml --scale cpu --store" in page
 
 
+def test_a_study_without_any_score_has_a_report(plan: Plan, tmp_path: Path) -> None:
+    none = [
+        Row(name=row.name, arm=row.arm, scores={}, failure="base failed: no", log="x.log") for row in rows(plan, "")
+    ]
+    found = gather(plan, Store(tmp_path / "store"), none, "recipe.yaml", "")
+    assert found.verdict.startswith("No arm has a score. 7 of 7 rows failed")
+    assert "base failed: no" in render(plan, Store(tmp_path / "store"), found, [])
+    assert "base failed: no" in markdown_report(plan, found)
+
+
 def test_the_verdict_says_what_the_noise_allows(plan: Plan, tmp_path: Path) -> None:
     found = content(plan, tmp_path)
     assert found.verdict.startswith("prose has the lowest bits/byte, 2.050")
