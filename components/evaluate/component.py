@@ -13,10 +13,10 @@ def prepare_evaluation(plan: str) -> None:
 
     planned = load_plan(plan)
     with task(planned.store, planned.plan.base_evaluation):
-        check_suites(planned.plan, planned.store)
+        questions = check_suites(planned.plan, planned.store)
     if planned.plan.probes is not None:
         with task(planned.store, planned.plan.probes):
-            make_probes(planned.plan, planned.store)
+            make_probes(planned.plan, planned.store, questions)
 
 
 @component

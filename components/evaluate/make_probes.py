@@ -1,5 +1,6 @@
-"""Makes the probes: the beginnings of held-out documents, and some of the suite's questions, as token ids."""
+"""Makes the probes: the beginnings of held-out documents, and some of the suites' questions, as token ids."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -8,6 +9,7 @@ from components.blend.documents import read_documents
 from components.blend.tokenizer import load_tokenizer
 from components.evaluate.heldout import heldout_parts
 from components.evaluate.questions import QUESTION_PARTS, multiple_choice
+from components.evaluate.suite_questions import SuiteQuestion
 from components.recipe.plan import Plan
 from components.store.store import Store, write_json
 from components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
@@ -16,8 +18,8 @@ MAX_TOKENS = 1024
 """Of a text: longer ones cost memory (their logits) and tell little more."""
 
 
-def make_probes(plan: Plan, store: Store) -> None:
-    """Writes the probes' file into the store, where the study evaluates while it trains."""
+def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -> None:
+    """Writes the probes' file into the store, where the study evaluates while it trains. `asked`: of the suites."""
     continual = plan.recipe.evaluation.continual
     if plan.probes is None or continual is None or store.is_done(plan.probes):
         return
@@ -29,6 +31,8 @@ def make_probes(plan: Plan, store: Store) -> None:
         texts += _texts(source, paths, continual.bytes_per_source, tokenizer, end_of_document, length)
         if part in QUESTION_PARTS and continual.questions and not questions:
             questions = _questions(paths, continual.questions, tokenizer, length)
+    window = plan.recipe.sequence_length
+    questions += [_of_suite(question, tokenizer, end_of_document, window) for question in asked]
     with store.output(plan.probes) as folder:
         write_json(folder / PROBES, ProbeFile(texts=texts, questions=questions).model_dump())
         outputs = {
@@ -66,8 +70,25 @@ def _questions(paths: list[Path], number: int, tokenizer: Tokenizer, length: int
     asked, _ = multiple_choice(documents, number, fits)
     found = []
     for question in asked:
-        context = tokenizer.encode(question["prompt"]).ids
-        whole = [tokenizer.encode(f"{question['prompt']} {choice}").ids for choice in question["choices"]]
-        choices = [ids[len(context) :] for ids in whole]
-        found.append(ProbeQuestion(task="accuracy", context=context, choices=choices, gold=question["gold"]))
+        pairs = [_pair(tokenizer, question["prompt"], f" {choice}") for choice in question["choices"]]
+        lengths = [1.0] * len(pairs)
+        found.append(ProbeQuestion(task="accuracy", pairs=pairs, lengths=lengths, gold=question["gold"]))
     return found
+
+
+def _of_suite(question: SuiteQuestion, tokenizer: Tokenizer, end_of_document: int, window: int) -> ProbeQuestion:
+    """A prompt that is longer than the window loses its beginning; one that is empty begins like a document."""
+    pairs = []
+    for context, continuation in question.pairs:
+        before, choice = _pair(tokenizer, context, continuation)
+        before = (before or [end_of_document])[-max(1, window + 1 - len(choice)) :]
+        pairs.append((before, choice))
+    return ProbeQuestion(task=question.score, pairs=pairs, lengths=question.lengths, gold=question.gold)
+
+
+def _pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """As lm-eval cuts them: blanks at the end of the context belong to the continuation."""
+    stripped = context.rstrip()
+    continuation = context[len(stripped) :] + continuation
+    before = tokenizer.encode(stripped).ids
+    return before, tokenizer.encode(stripped + continuation).ids[len(before) :]

@@ -8,6 +8,7 @@ from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.evaluate.check_app import CheckJob
 from components.evaluate.heldout import heldout_parts
 from components.evaluate.hub import hub_environment
+from components.evaluate.suite_questions import SuiteQuestion
 from components.launch.local import run_job, tail
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
@@ -25,21 +26,23 @@ class SuitesUnusable(RuntimeError):
     """A suite's data, or what it needs to run, is not there: found before anything is trained."""
 
 
-def check_suites(plan: Plan, store: Store) -> None:
-    """Reads the data of the suites that are not local, if any score is still to be made.
+def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
+    """Reads the data of the suites that are not local, if any score, or the probes, are still to be made.
 
-    Raises SuitesUnusable, which says how to mend it.
+    Returns the questions for the probes. Raises SuitesUnusable, which says how to mend it.
     """
     evaluation = plan.recipe.evaluation
-    missing = [one for _, one in plan.evaluations().values() if not store.is_done(one)]
+    wanted = [*(one for _, one in plan.evaluations().values()), *filter(None, [plan.probes])]
+    missing = [one for one in wanted if not store.is_done(one)]
     if not evaluation.beyond_local or not missing:
-        return
+        return []
     folder = store.root / "jobs" / "check-suites"
     shutil.rmtree(folder, ignore_errors=True)  # of a launcher that was killed
     folder.mkdir(parents=True)
     job = CheckJob(
-        suites=evaluation.beyond_local, data_folder=evaluation.data_folder, result=str(folder / "result.json")
-    )
+        suites=evaluation.beyond_local, data_folder=evaluation.data_folder, result=str(folder / "result.json"),
+        questions=evaluation.continual.questions if evaluation.continual else 0,
+    )  # fmt: skip
     write_json(folder / "job.json", job.model_dump(mode="json"))
     end = run_job(
         f"check-suites-{missing[0].digest}", "components.evaluate.check_app", [str(folder / "job.json")],
@@ -49,6 +52,7 @@ def check_suites(plan: Plan, store: Store) -> None:
     shutil.rmtree(folder)
     if "error" in result:
         raise SuitesUnusable(f"{result['error']}\n  log: {end.log}")
+    return [SuiteQuestion.model_validate(question) for question in result["questions"]]
 
 
 def evaluate_models(plan: Plan, store: Store) -> None:

@@ -20,7 +20,7 @@ class Continual(Config):
     bytes_per_source: Count = 8_000
     """Held-out bytes of each source: the beginnings of whole documents, as long as a sample."""
     questions: Annotated[int, Field(ge=0)] = 64
-    """Of the multiple-choice questions."""
+    """Of the multiple-choice questions, and about so many of every multiple-choice benchmark of the suites."""
 
     def steps(self, switches: Iterable[int], end_step: int) -> tuple[int, ...]:
         """Where an arm is evaluated: the start (step 0), its switches and its end included."""

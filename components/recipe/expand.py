@@ -211,6 +211,7 @@ class _Expansion:
             "bytes_per_source": continual.bytes_per_source, "questions": continual.questions,
             "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
         }  # fmt: skip
+        config |= {"suites": self._suites()} if self.recipe.evaluation.beyond_local else {}
         return identity_of("probes", config, {"tokenizer": self.tokenizer} | self.from_sources)
 
     def _evaluation(self, model: Identity) -> Identity:

@@ -18,8 +18,10 @@ class ProbeText(Config):
 
 class ProbeQuestion(Config):
     task: str
-    context: list[int]
-    choices: list[list[int]]
+    pairs: list[tuple[list[int], list[int]]]
+    """Context and continuation of every choice."""
+    lengths: list[float]
+    """What a choice's log-likelihood is divided by."""
     gold: int
     """Which choice is right."""
 

@@ -35,7 +35,7 @@ class Probes:
         self._ranks = ranks
         self._sequences = [_Sequence(text.tokens, 1) for text in self._file.texts]
         for question in self._file.questions:
-            self._sequences += [_Sequence(question.context + one, len(question.context)) for one in question.choices]
+            self._sequences += [_Sequence([*context, *choice], len(context)) for context, choice in question.pairs]
         # Alike in length, so that little is padded; the same batches on every process.
         order = sorted(range(len(self._sequences)), key=lambda number: len(self._sequences[number].tokens))
         self._batches: list[list[int]] = [[]]
@@ -79,9 +79,9 @@ class Probes:
         right_answers: dict[str, list[bool]] = {}
         at = len(texts)
         for question in self._file.questions:
-            likelihoods = found[at : at + len(question.choices), 0]
+            likelihoods = found[at : at + len(question.pairs), 0] / torch.tensor(question.lengths, dtype=torch.float64)
             right_answers.setdefault(question.task, []).append(int(likelihoods.argmax()) == question.gold)
-            at += len(question.choices)
+            at += len(question.pairs)
         scores |= {task: sum(answers) / len(answers) for task, answers in right_answers.items()}
         return scores
 

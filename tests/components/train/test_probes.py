@@ -38,7 +38,13 @@ def write_probes(folder: Path) -> Path:
 
     texts = [ProbeText(source=source, tokens=ids(size), num_bytes=held) for source, size, held in TEXTS]
     questions = [
-        ProbeQuestion(task="accuracy", context=ids(6), choices=[ids(3), ids(5), ids(4)], gold=gold) for gold in (0, 2)
+        ProbeQuestion(
+            task="accuracy",
+            pairs=[(ids(6), ids(3)), (ids(5), ids(5)), (ids(6), ids(4))],
+            lengths=[1, 2, 1.5],
+            gold=gold,
+        )
+        for gold in (0, 2)
     ]
     folder.mkdir()
     (folder / PROBES).write_text(ProbeFile(texts=texts, questions=questions).model_dump_json())
@@ -65,9 +71,9 @@ def by_hand(model: Any, file: Path) -> dict[str, float]:
     answers = []
     for question in data["questions"]:
         sums = []
-        for choice in question["choices"]:
-            found = likelihoods(question["context"] + choice)[-len(choice) :]
-            sums.append(found[torch.arange(len(choice)), torch.tensor(choice)].sum().item())
+        for (context, choice), length in zip(question["pairs"], question["lengths"], strict=True):
+            found = likelihoods(context + choice)[-len(choice) :]
+            sums.append(found[torch.arange(len(choice)), torch.tensor(choice)].sum().item() / length)
         answers.append(sums.index(max(sums)) == question["gold"])
     return scores | {"accuracy": sum(answers) / len(answers)}
 
