@@ -28,18 +28,20 @@ def gap_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:
 
 
 def _recovered(gaps: Sequence[tuple[ArmPlan, StabilityGap]]) -> str:
-    if all(gap.depth == 0 for _, gap in gaps):
-        return "no gap"
+    """Of the seeds that agree one answer; otherwise each answer with how many seeds gave it."""
+    without = sum(gap.depth == 0 for _, gap in gaps)
     tokens = [
         arm.clock.tokens_at(gap.recovered_step) - arm.clock.tokens_at(gap.step)
         for arm, gap in gaps
-        if gap.recovered_step is not None
+        if gap.depth > 0 and gap.recovered_step is not None
     ]
-    never = len(gaps) - len(tokens)
-    if not tokens:
-        return "not by the end"
-    mean = f"{sum(tokens) / len(tokens):,.0f}"
-    return mean + (f" ({never} of {len(gaps)} seeds: not by the end)" if never else "")
+    never = len(gaps) - without - len(tokens)
+    answers = [("no gap", without), ("not by the end", never)]
+    answers[1:1] = [(f"{sum(tokens) / len(tokens):,.0f}", len(tokens))] if tokens else []
+    said = [(answer, number) for answer, number in answers if number]
+    if len(said) == 1:
+        return said[0][0]
+    return ", ".join(f"{answer} ({number} of {len(gaps)})" for answer, number in said)
 
 
 def forgetting_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:

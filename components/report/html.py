@@ -99,7 +99,8 @@ def _scores(plan: Plan, content: Content) -> str:
     for line in stopped_arms(content.rows):
         body.append(f'<tr><td class="word" colspan="{len(content.table.header)}">{html.escape(line)}</td></tr>')
     for name, reason, log in content.table.failures:
-        text = f"{html.escape(name)}: {html.escape(reason)} <small>log: {html.escape(log)}</small>"
+        where = f" <small>log: {html.escape(log)}</small>" if log else ""
+        text = f"{html.escape(name)}: {html.escape(reason)}{where}"
         body.append(f'<tr class="failed"><td colspan="{len(content.table.header)}">{text}</td></tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 

@@ -34,7 +34,11 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
             value = published.base if arm_id == BASE else published.arms.get(arm_id)
             printed = ["" if value is None else f"{value:g}"]
         lines.append([arm_id, _blends(rows[0]), *printed, *cells])
-    return Table(header, lines, [(row.name, row.failure, row.log) for row in found if row.failure])
+    failures = [(row.name, row.failure, row.log) for row in found if row.failure and row.failure != NOT_RUN]
+    waiting = [row.name for row in found if row.failure == NOT_RUN]
+    if waiting:
+        failures.append((f"{len(waiting)} of {len(found)} rows", f"{NOT_RUN}, the first: {waiting[0]}", ""))
+    return Table(header, lines, failures)
 
 
 def _instead(rows: Sequence[Row]) -> str:
