@@ -75,7 +75,7 @@ def plan(
 
     rung, kept = _checked(recipe, scale, sources, store, budget, arm)
     console = _console(as_json)
-    outcome = print_plan(rung.plan, kept, console, rung.most_tokens)
+    outcome = print_plan(rung.whole if not rung.is_last else rung.plan, kept, console, rung.most_tokens)
     if plot is not None:
         from pipelines.plan_plot import write_plot
 
@@ -105,7 +105,7 @@ def report(
     from pipelines.show import print_outcome
 
     rung, kept = _checked(recipe, scale, sources, store)
-    outcome = print_outcome(rung.plan, kept, _console(as_json))
+    outcome = print_outcome(rung.plan, kept, _console(as_json), is_finished=rung.is_last)
     _finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
 
 
@@ -118,7 +118,7 @@ def prune(
     from pipelines.show import print_pruned
 
     rung, kept = _checked(recipe, scale, sources, store)
-    _finish(0, print_pruned(rung.plan, kept, _console(as_json)), as_json)
+    _finish(0, print_pruned(rung.plan, rung.whole, kept, _console(as_json)), as_json)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def register(
     from pipelines.register import print_registered
 
     rung, kept = _checked(recipe, scale, sources, store)
-    _finish(0, print_registered(rung.plan, kept, name, arm, _console(as_json)), as_json)
+    _finish(0, print_registered(rung, kept, name, arm, _console(as_json)), as_json)
 
 
 @app.command()

@@ -94,12 +94,16 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
     if total["flops"] is not None:
         lines[-1] += f"; {total['flops']:.3g} FLOPs"
     if hardware and total["gpu_hours"] is not None:
+        part = 1.0 if data["most_tokens"] is None else data["most_tokens"] / data["tokens_shared"]
+        total = {name: value * part for name, value in total.items()}
+        at_most = "at most " if part < 1 else ""
         days = total["gpu_hours"] / hardware.num_gpus / 24
         lines.append(
-            f"on {hardware.num_gpus:,} {hardware.gpu} at {hardware.mfu:.0%} MFU: {total['gpu_hours']:,.0f} GPU-hours "
-            f"({days:,.1f} days), {_money(total['cost_usd'])} at ${hardware.usd_per_gpu_hour:g} an hour"
+            f"on {hardware.num_gpus:,} {hardware.gpu} at {hardware.mfu:.0%} MFU: {at_most}"
+            f"{total['gpu_hours']:,.0f} GPU-hours ({days:,.1f} days), {_money(total['cost_usd'])} at "
+            f"${hardware.usd_per_gpu_hour:g} an hour"
         )
-        if data["left_to_do"]["gpu_hours"] != total["gpu_hours"]:
+        if part == 1 and data["left_to_do"]["gpu_hours"] != total["gpu_hours"]:
             lines[-1] += f"; left to do: {_money(data['left_to_do']['cost_usd'])}"
     if memory:
         needed, there = memory["needed_bytes_per_gpu"], memory["gpu_bytes"]

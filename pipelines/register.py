@@ -9,10 +9,14 @@ from components.recipe.plan import Plan
 from components.report import results
 from components.store.store import Store
 from components.tracking.registry import register_best
+from pipelines.rungs import Rung
 
 
-def print_registered(plan: Plan, store: Store, name: str, arm: str | None, console: Console) -> dict[str, Any]:
+def print_registered(rung: Rung, store: Store, name: str, arm: str | None, console: Console) -> dict[str, Any]:
     """Registers and says which version it is. Raises BadInput where there is nothing to register."""
+    if not rung.is_last:
+        raise BadInput("there is nothing to register: the study's arms are not at their ends", allowed="run it first")
+    plan = rung.plan
     row_name = _row_name(plan, store, arm)
     version = register_best(plan, store, name, row_name)
     console.print(f"{row_name} is version {version} of {name}: models:/{name}/{version}", highlight=False)

@@ -38,7 +38,7 @@ def run_study(
     rung = current_rung(study, recipe_file, root, give_up_failed=False)
     check_runnable(rung.whole, recipe_file, rung.most_tokens)
     store = open_store(root)
-    planned = print_plan(rung.plan, store, console, rung.most_tokens)
+    planned = print_plan(rung.plan if rung.is_last else rung.whole, store, console, rung.most_tokens)
     if not planned["missing"] and rung.is_last:
         console.print("nothing is left to do")
         return 0, print_outcome(rung.plan, store, console) | {"state": "succeeded", "log": ""}
@@ -54,7 +54,10 @@ def run_study(
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}
-    outcome = print_outcome(rung.plan, store, console)
+    outcome = print_outcome(rung.plan, store, console, is_finished=rung.is_last)
+    if not rung.is_last:
+        ended_well = False
+        console.print("halving cannot go on: no arm has the score that decides", style="bold red")
     outcome |= {"seconds": round(time.monotonic() - began, 1), "log": str(log)}
     console.print(f"took {outcome['seconds']:.0f} s; log: {log}", highlight=False)
     if ended_well and not outcome["failures"]:

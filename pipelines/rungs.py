@@ -51,13 +51,13 @@ def current_rung(study: dict[str, Any], recipe_file: str, root: Path, *, give_up
             for rows in going.values()
             for row in rows
         )
-        sign = 1 if higher_is_better(metric) else -1
+        sign = 1 if higher_is_better(metric, [row for rows in going.values() for row in rows]) else -1
         values: dict[str, float | None] = {}
         for arm_id, rows in going.items():
             scores = [row.scores[metric]["value"] for row in rows if metric in row.scores]
             values[arm_id] = sign * sum(scores) / len(scores) if len(scores) == len(rows) else None
         if waiting or not any(value is not None for value in values.values()):
-            return Rung(plan=plan, stops=_data(here), is_last=False, whole=whole, most_tokens=most)
+            return Rung(plan=plan, stops=_data(here, False), is_last=False, whole=whole, most_tokens=most)
         for arm_id, reason in decide(halving, point, title(metric), values).items():
             for row in going[arm_id]:
                 stopped[row.name] = Stop(step=here[row.name].step, reason=reason)
@@ -65,5 +65,5 @@ def current_rung(study: dict[str, Any], recipe_file: str, root: Path, *, give_up
     return Rung(plan=plan, stops=_data(stopped), is_last=True, whole=whole, most_tokens=most)
 
 
-def _data(stops: Stops) -> dict[str, Any]:
-    return {run_name: stop.model_dump() for run_name, stop in stops.items()}
+def _data(stops: Stops, is_last: bool = True) -> dict[str, Any]:
+    return {"is_last": is_last, "arms": {run_name: stop.model_dump() for run_name, stop in stops.items()}}

@@ -74,9 +74,9 @@ def _grid(header: list[str], lines: list[list[str]], left: int) -> RichTable:
     return shown
 
 
-def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
+def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bool = True) -> dict[str, Any]:
     """The table of arms, the verdict, what failed and why, and where to look next."""
-    content = gather(plan, store, results.rows(plan, store), "", "")
+    content = gather(plan, store, results.rows(plan, store), "", "", is_finished=is_finished)
     console.print()
     print_scores(content.table, console)
     console.print(f"[bold]{escape(content.verdict)}[/bold]", highlight=False)
@@ -98,9 +98,9 @@ def print_outcome(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     return as_data(plan, content, mlflow_runs) | {"failures": failures, "report": str(page) if page.exists() else ""}
 
 
-def print_pruned(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
+def print_pruned(plan: Plan, whole: Plan, store: Store, console: Console) -> dict[str, Any]:
     """Prunes; tells what was removed and what stays, with the reason."""
-    found = prune(plan, store)
+    found = prune(plan, store, whole)
     for one in found:
         why = f"stays: {one.kept_because}" if one.kept_because else f"removed, {size(one.num_bytes)}"
         console.print(f"{one.run}  step {one.step:>9,}  {why}", highlight=False)

@@ -37,15 +37,17 @@ def _evaluate_benchmark(lm: Any, one: LoadedBenchmark) -> Results:
     results = Results()
     num_cut = sum(_num_cut(lm, task, found["samples"][task.config.task], one.benchmark.filter) for task in one.tasks)
     results.prompts_cut |= {one.name: num_cut} if num_cut else {}
+    # Said where it is so: most scores are better when they are higher.
+    lower = {} if one.tasks[0].higher_is_better().get(one.benchmark.metric, True) else {"lower_is_better": 1.0}
     aggregate = one.tasks[0].aggregation().get(one.benchmark.metric)
     if not one.benchmark.runs_code and not _is_mean(aggregate):
         listed = [value for part in values.values() for value in part]
-        results.examples[one.name] = [list(value) if isinstance(value, tuple) else value for value in listed]
-        results.scores[one.name] = resampled_score(listed, aggregate)
+        # No examples: the score is not their mean, so that arms cannot be compared by resampling them.
+        results.scores[one.name] = resampled_score(listed, aggregate) | lower
         return results
     paired = one.benchmark.combine == "paired"
     whole = means_of_pairs(list(values.values())) if paired else [value for part in values.values() for value in part]
-    results.add_mean(one.name, whole)
+    results.add_mean(one.name, whole).update(lower)
     for part, listed in values.items():
         if part:
             results.add_mean(f"{one.name}.{part}", listed)

@@ -3,7 +3,6 @@
 lm-eval's own task runs them unprotected, and loads what runs them from the hub.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +12,9 @@ from components.evaluate.sandbox import run
 STOP = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
 """What begins after the function: section 2.1 of the paper."""
 MAX_GENERATED_TOKENS = 1024
+
+PROGRAMS_AT_A_TIME = 2
+"""As many as the evaluation has threads: beside more, a program's seconds would be others' work."""
 
 
 def task_config(task: str, data: str) -> dict[str, Any]:
@@ -32,5 +34,5 @@ def program_of(problem: dict[str, Any], completion: str) -> str:
 def passes(problems: Sequence[dict[str, Any]], completions: Sequence[str]) -> list[float]:
     """1 for each completion with which the problem's tests pass, else 0. Raises SandboxUnavailable."""
     programs = [program_of(problem, completion) for problem, completion in zip(problems, completions, strict=True)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(PROGRAMS_AT_A_TIME) as pool:
         return [float(outcome.passed) for outcome in pool.map(run, programs)]

@@ -36,7 +36,7 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     missing = [one for one in wanted if not store.is_done(one)]
     if not evaluation.beyond_local or not missing:
         return []
-    folder = store.root / "jobs" / "check-suites"
+    folder = store.root / "jobs" / f"check-suites-{missing[0].digest}"
     shutil.rmtree(folder, ignore_errors=True)  # of a launcher that was killed
     folder.mkdir(parents=True)
     job = CheckJob(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Score = dict[str, float]
-"""value, stderr (its standard error), n (how many examples)."""
+"""value, stderr (its standard error), n (how many examples); lower_is_better (1) where it is."""
 NUM_RESAMPLES = 200
 """Of a bootstrap, where a score is neither a mean nor a ratio: the standard error is known to a twentieth."""
 RESAMPLING_SEED = 20240707

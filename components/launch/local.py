@@ -14,7 +14,7 @@ from torchx import specs
 from torchx.runner import get_runner
 
 from components.launch.process import die_with_parent
-from components.launch.slots import slots
+from components.launch.slots import has_gpus, slots, visible_gpus
 
 LEFT_SECONDS = 5.0
 """For the processes that are left when one of a job failed: to find out by themselves, and to say so."""
@@ -88,13 +88,14 @@ def run_job(
     die_with_parent()
     log_folder.mkdir(parents=True, exist_ok=True)
     with (
-        slots(num_processes * num_threads),
+        # A process has one GPU, whatever its threads; on a CPU each thread has a core.
+        slots(num_processes if has_gpus() else num_processes * num_threads) as taken,
         tempfile.TemporaryDirectory(prefix="switchpoint-") as meeting,
         get_runner() as runner,
     ):
         app = app_definition(
             name, module, arguments, num_processes=num_processes, num_threads=num_threads,
-            rendezvous=f"{meeting}/rendezvous", variables=variables,
+            rendezvous=f"{meeting}/rendezvous", variables={**(variables or {}), **visible_gpus(taken)},
         )  # fmt: skip
         before = _children()
         handle = runner.schedule(runner.dryrun(app, "local_cwd", {"log_dir": str(log_folder)}))

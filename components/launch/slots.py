@@ -16,11 +16,21 @@ WAIT_SECONDS = 30 * 24 * 3600.0
 
 def num_slots() -> int:
     """One for each GPU, or for each core that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip():
-        return len(visible.split(","))
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return gpus or len(os.sched_getaffinity(0))
+    return len(_named_gpus()) or _num_gpus() or len(os.sched_getaffinity(0))
+
+
+def has_gpus() -> bool:
+    return bool(_named_gpus() or _num_gpus())
+
+
+def _named_gpus() -> list[str]:
+    """Those that this process was given."""
+    return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+
+
+def _num_gpus() -> int:
+    """Of the machine; none where this process was given none."""
+    return 0 if "CUDA_VISIBLE_DEVICES" in os.environ else len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def slots_folder() -> Path:
@@ -29,35 +39,42 @@ def slots_folder() -> Path:
 
 
 @contextmanager
-def slots(number: int) -> Iterator[None]:
-    """Holds `number` slots (all, where there are fewer), waiting for them. Who waits first is served first."""
+def slots(number: int) -> Iterator[list[int]]:
+    """Holds `number` slots (all, where there are fewer), waiting for them; their numbers. First come, first served."""
     total, folder = num_slots(), slots_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     with ExitStack() as held:
         # Only who holds the gate takes slots: two large jobs never wait for each other's.
         with locked(folder / "gate", WAIT_SECONDS):
-            for _ in range(min(number, total)):
-                held.enter_context(_one(folder, total))
-        yield
+            taken = [held.enter_context(_one(folder, total)) for _ in range(min(number, total))]
+        yield taken
+
+
+def visible_gpus(taken: list[int]) -> dict[str, str]:
+    """The variable that gives a job the GPUs of its slots; nothing where slots are cores."""
+    if not has_gpus():
+        return {}
+    named = _named_gpus()
+    return {"CUDA_VISIBLE_DEVICES": ",".join(named[slot] if named else str(slot) for slot in taken)}
 
 
 @contextmanager
-def _one(folder: Path, total: int) -> Iterator[None]:
+def _one(folder: Path, total: int) -> Iterator[int]:
     """Any free slot."""
-    descriptor = _take(folder, total)
+    number, descriptor = _take(folder, total)
     try:
-        yield
+        yield number
     finally:
         os.close(descriptor)
 
 
-def _take(folder: Path, total: int) -> int:
+def _take(folder: Path, total: int) -> tuple[int, int]:
     while True:
         for number in range(total):
             descriptor = os.open(folder / f"slot-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
+                return number, descriptor
             except BlockingIOError:
                 os.close(descriptor)
         time.sleep(0.1)

@@ -89,10 +89,18 @@ def write_plan(
     Failures of an earlier run are forgotten: what failed is tried again.
     """
     plan, inputs = check_study(study, recipe_file, root, stops)
+    if plan.recipe.halving is not None and not stops:
+        raise BadInput(
+            "which arms stop is decided by the command, from one run of the pipeline to the next", file=recipe_file,
+            field="halving", allowed="`switchpoint run`; or no `halving:`, where the pipeline is run by itself",
+        )  # fmt: skip
     check_runnable(plan, recipe_file)
     store = open_store(root.resolve())
+    stopped = {run.digest for arm in plan.arms if arm.stopped for run in (*arm.runs, arm.evaluation)}
+    going = {run.digest for arm in plan.arms if not arm.stopped for run in arm.runs}
     for identity in plan.identities():
-        store.forget_failure(identity)
+        if identity.digest not in stopped - going:  # an arm that was given up is not tried again
+            store.forget_failure(identity)
     keep_digests(store, inputs.file_digests)
     corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
     path = save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)

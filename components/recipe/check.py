@@ -270,14 +270,18 @@ def _check_evaluation(recipe: Recipe) -> Iterator[Problem]:
                 ),
             )  # fmt: skip
     if evaluation.metric is not None:
-        yield from _check_metric(recipe, evaluation.metric)
+        yield from _check_metric(recipe, evaluation.metric, ("evaluation", "metric"))
+    if recipe.halving is not None and recipe.halving.metric is not None:
+        yield from _check_metric(recipe, recipe.halving.metric, ("halving", "metric"))
 
 
-def _check_metric(recipe: Recipe, metric: str) -> Iterator[Problem]:
-    categories = sorted({source.category for source in recipe.sources.values() if source.category})
-    known = [*LOCAL_SCORES, *(f"bits_per_byte.{source}" for source in recipe.sources)]
+def _check_metric(recipe: Recipe, metric: str, place: Place) -> Iterator[Problem]:
+    with_text = {name: one for name, one in recipe.sources_with_text().items() if not one.mine}
+    measured = with_text or recipe.sources  # a plan without text
+    categories = sorted({source.category for source in measured.values() if source.category})
+    known = [*LOCAL_SCORES, *(f"bits_per_byte.{source}" for source in measured)]
     known += [f"bits_per_byte.category.{category}" for category in categories]
     known += [score for suite in recipe.evaluation.named_suites for score in suite_scores(suite)]
     folders = [f"{suite_name(folder)}." for folder in recipe.evaluation.suite_folders]
     if metric not in known and not metric.startswith(tuple(folders)):
-        yield ("evaluation", "metric"), unknown("score", metric, [*known, *(f"{name}TASK" for name in folders)])
+        yield place, unknown("score", metric, [*known, *(f"{name}TASK" for name in folders)])

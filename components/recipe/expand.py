@@ -127,6 +127,9 @@ class _Expansion:
                 "report",
                 {
                     "name": self.recipe.name, "question": self.recipe.question, "left_out": self.recipe.left_out,
+                    "metric": self.recipe.evaluation.ranked_by,
+                    "published": self.recipe.published and self.recipe.published.model_dump(),
+                    "hardware": self.recipe.hardware and self.recipe.hardware.model_dump(),
                     "arms": [[arm.run_name, *(phase.blend for phase in arm.phases)] for arm in arms],
                     "evaluation_steps": [list(arm.evaluation_steps) for arm in arms],
                     "stopped": {arm.run_name: arm.stopped for arm in arms if arm.stopped},
@@ -299,7 +302,7 @@ class _Expansion:
                 )
             )  # fmt: skip
         runs = history(arm, line, phases, self.base.identity)
-        stop = self.stops.get(arm.run_name)
+        stop, whole_step = self.stops.get(arm.run_name), phases[-1].end_step
         if stop is not None and stop.step < phases[-1].end_step:
             phases, runs = stopped_at(stop.step, phases, runs, arm.seed)
         last, end_step = runs[-1].identity, phases[-1].end_step
@@ -307,7 +310,9 @@ class _Expansion:
         switches = [phase.end_step for phase in phases[:-1]]
         steps = config.continual.steps(switches, end_step) if config.continual else ()
         checkpoints = {}
-        for step in _checkpoint_steps(config, switches, line.clock, end_step):
+        for step in _checkpoint_steps(config, switches, line.clock, whole_step):
+            if step >= end_step:
+                continue
             run = next(run for run in runs if run.start_step < step <= run.end_step)
             run.keeps.add(step)
             run.exports.add(step)

@@ -58,6 +58,8 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
         "architecture": _shape(model.get("architecture", {})),
         "pretrain": _scaled(model["published"], BASE_TOKENS) | {"num_processes": NUM_PROCESSES},
     }
+    if isinstance(halving := changed.get("halving"), dict):  # by a score that there is here
+        changed["halving"] = {name: value for name, value in halving.items() if name != "metric"}
     if not {"seed", "seeds"} & study.keys() and not _any_seed(study.get("arms")):
         changed["seeds"] = SEEDS
     changed["tokenizer"] = {"vocab_size": VOCAB_SIZE}

@@ -16,6 +16,7 @@ from components.store.store import Store
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     metric: str
+    higher_is_better: bool
     best: str
     """The arm with the best mean over its seeds."""
     value: float
@@ -53,12 +54,20 @@ def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comp
     if BASE in scored:  # it has no seed: the same beside every one
         by_seed[BASE] = dict.fromkeys(seeds, scored[BASE][0].scores[metric]["value"])
     means = {arm_id: sum(values.values()) / len(values) for arm_id, values in by_seed.items()}
-    best = (max if higher_is_better(metric) else min)(arms, key=lambda arm_id: means[arm_id])
+    higher = higher_is_better(metric, found)
+    best = (max if higher else min)(arms, key=lambda arm_id: means[arm_id])
     kept = {arm_id: [examples(store, row, plan) for row in scored[arm_id]] for arm_id in by_seed}
     pairs = differences(by_seed, _parts(metric, kept))
     against = [one if one.second == best else _turned(one) for one in pairs if best in (one.first, one.second)]
     against.sort(key=lambda one: abs(one.value))
-    return Comparison(metric=metric, best=best, value=means[best], against=tuple(against), num_pairs=len(pairs))
+    return Comparison(
+        metric=metric,
+        higher_is_better=higher,
+        best=best,
+        value=means[best],
+        against=tuple(against),
+        num_pairs=len(pairs),
+    )
 
 
 def _turned(one: Difference) -> Difference:

@@ -19,4 +19,8 @@ def report(study: Dict, store: str, stops: Dict, status: dsl.PipelineTaskFinalSt
 
     planned = load_plan(str(plan_path(study, Store(Path(store)), stops)))
     with task(planned.store, planned.plan.report):
-        print(write_report(planned.plan, planned.store, planned.recipe_file, planned.options))
+        print(
+            write_report(
+                planned.plan, planned.store, planned.recipe_file, planned.options, is_finished=planned.is_last_rung
+            )
+        )

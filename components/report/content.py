@@ -37,7 +37,10 @@ class Content:
     """What makes each row again, alone: the weights' digests say whether it is the same."""
 
 
-def gather(plan: Plan, store: Store, rows: list[Row], recipe_file: str, options: str) -> Content:
+def gather(
+    plan: Plan, store: Store, rows: list[Row], recipe_file: str, options: str, *, is_finished: bool = True
+) -> Content:
+    """`is_finished`: False where arms only came to a point of successive halving."""
     metric = plan.recipe.evaluation.ranked_by
     comparisons = [compare(plan, store, rows, name) for name in dict.fromkeys([metric, QUESTIONS])]
     series = {arm.run_name: results.series(plan, store, arm) for arm in plan.arms}
@@ -48,11 +51,16 @@ def gather(plan: Plan, store: Store, rows: list[Row], recipe_file: str, options:
     }
     return Content(
         rows=rows, table=build_table(plan, rows), comparisons=[one for one in comparisons if one is not None],
-        verdict=verdict(comparisons[0], rows), costs=Costs(plan, store),
+        verdict=verdict(comparisons[0], rows) if is_finished else _not_finished(plan), costs=Costs(plan, store),
         curves={arm.run_name: results.curve(plan, store, arm) for arm in plan.arms}, series=series,
         summaries=summaries, missing_points=_missing(rows, series), command=command(recipe_file, options, store),
-        row_commands=[alone(recipe_file, options, row) for row in rows if row.arm is not None],
+        row_commands=[alone(recipe_file, options, row) for row in rows if row.arm is not None and not row.stopped],
     )  # fmt: skip
+
+
+def _not_finished(plan: Plan) -> str:
+    tokens = max(arm.horizon_tokens for arm in plan.arms)
+    return f"Not finished: arms came to {tokens:,} tokens, where the better ones are chosen to go on."
 
 
 def _missing(rows: list[Row], series: Rows) -> list[str]:

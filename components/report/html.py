@@ -78,7 +78,7 @@ def _scores(plan: Plan, content: Content) -> str:
             if any(row.arm is not None and name in row.scores and not row.stopped for row in rows)
         }
         if means:
-            best[name] = (max if higher_is_better(name) else min)(means, key=lambda arm_id: means[arm_id])
+            best[name] = (max if higher_is_better(name, content.rows) else min)(means, key=lambda arm_id: means[arm_id])
     head = "".join(
         f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(content.table.header)
     )

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.evaluate.continual import Summary, summarise
 from components.recipe.digest import Identity
 from components.recipe.plan import ArmPlan, Plan
 from components.store.store import Store, read_json
@@ -15,7 +14,7 @@ BASE = "base"
 NOT_RUN = "not run"
 """The failure of a row that nothing has been tried for."""
 MANY_SOURCES = 6
-"""With more, tables show bits per byte by category, and the rest in a table of its own."""
+"""With more, tables show bits per byte by category; with more categories, of QA only. All stand in one of their own."""
 
 Scores = dict[str, dict[str, float]]
 """By name: value, stderr, n."""
@@ -107,11 +106,6 @@ def _stretches(plan: Plan, arm: ArmPlan) -> list[tuple[Identity, int]]:
     return list(zip(arm.runs, ends, strict=True))
 
 
-def summary(plan: Plan, store: Store, arm: ArmPlan) -> Summary | None:
-    """What the arm's series says about forgetting and the gaps after its switches."""
-    return summarise(plan, arm, {row["step"]: row["scores"] for row in series(plan, store, arm)})
-
-
 def examples(store: Store, row: Row, plan: Plan) -> dict[str, list[Any]]:
     """What the row's scores are made from, by score: a number, or (bits, bytes), of every example."""
     evaluation = row.arm.evaluation if row.arm else plan.base_evaluation
@@ -139,14 +133,18 @@ def main_scores(plan: Plan, found: list[Row]) -> list[str]:
     names = score_names(plan, found)
     sources = [name for name in names if name.removeprefix("bits_per_byte.") in plan.recipe.sources]
     if len(sources) > MANY_SOURCES:
-        return [name for name in names if name not in sources and name.count(".") < 3]
+        names = [name for name in names if name not in sources and name.count(".") < 3]
+        categories = [name for name in names if name.startswith("bits_per_byte.category.")]
+        many = set(categories) if len(categories) > MANY_SOURCES else set()
+        return [name for name in names if name not in many or name == "bits_per_byte.category.qa"]
     return [name for name in names if not name.startswith("bits_per_byte.category.") and name.count(".") < 2]
 
 
 def best_row(plan: Plan, found: Iterable[Row]) -> Row | None:
     """Of the arm with the best mean over its seeds, the row of its best seed; None where no arm has the score."""
     metric = plan.recipe.evaluation.ranked_by
-    sign = 1 if higher_is_better(metric) else -1
+    found = list(found)
+    sign = 1 if higher_is_better(metric, found) else -1
     scored = by_arm(row for row in found if row.arm is not None and metric in row.scores and not row.stopped)
 
     def value(row: Row) -> float:
@@ -158,5 +156,7 @@ def best_row(plan: Plan, found: Iterable[Row]) -> Row | None:
     return max(best, key=value)
 
 
-def higher_is_better(name: str) -> bool:
-    return not name.startswith("bits_per_byte")
+def higher_is_better(name: str, found: Iterable[Row]) -> bool:
+    """Of bits per byte the lower is better; of others what their rows say, or the higher."""
+    lower = name.startswith("bits_per_byte") or any("lower_is_better" in row.scores.get(name, {}) for row in found)
+    return not lower

@@ -11,10 +11,11 @@ from components.tracking.client import MLflowAway
 from components.tracking.study import Logged, compare_commands, log_report, log_study, tracked_in
 
 
-def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "") -> Path:
+def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", *, is_finished: bool = True) -> Path:
     """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores.
 
-    `options`: what the command was given beside the recipe's file and the store.
+    `options`: what the command was given beside the recipe's file and the store. `is_finished`: whether arms are at
+    their ends; at a point of successive halving the page says so, and MLflow waits.
     """
     folder = store.path(plan.report)
     page = folder / "report.html"
@@ -22,14 +23,16 @@ def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "") 
         return page
     folder.mkdir(parents=True, exist_ok=True)
     found = results.rows(plan, store)
-    away = ""
+    away = "" if is_finished else "MLflow gets the study when its arms are at their ends"
+    logged = Logged("", {})
     try:
-        logged = log_study(plan, store, found)
+        if is_finished:
+            logged = log_study(plan, store, found)
     except MLflowAway as error:  # the report does not wait for it, and is not recorded as done
         logged, away = Logged("", {}), _said(error)
     from components.report.html import render
 
-    content = gather(plan, store, found, recipe_file, options)
+    content = gather(plan, store, found, recipe_file, options, is_finished=is_finished)
     compare = [] if away else compare_commands(store, logged)
     page.write_text(render(plan, store, content, compare), encoding="utf-8")
     (folder / "report.md").write_text(markdown_report(plan, content), encoding="utf-8")

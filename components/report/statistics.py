@@ -16,6 +16,8 @@ from scipy import stats
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+COUNTABLE = 10
+"""Resamples on the other side of 0 from which on their share is an estimate."""
 BOOTSTRAP_SEED = 20240707
 CHUNK = 2**24
 """Counts of resampled examples that are held at a time."""
@@ -105,10 +107,15 @@ def resampled_scores(parts: Sequence[Part]) -> Array:
 
 
 def percentile_interval(differences: Array) -> Interval:
-    """From resampled differences; p counts those on the other side of 0, and never is 0."""
+    """From resampled differences. p counts those on the other side of 0; where there are too few to count, it is that
+    of a normal distribution with their mean and spread, so that it is not bounded by the number of resamples."""
     low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return Interval(low=float(low), high=float(high), p=min(1.0, 2 * (fewer + 1) / (len(differences) + 1)))
+    p = min(1.0, 2 * (fewer + 1) / (len(differences) + 1))
+    spread = float(differences.std(ddof=1))
+    if fewer < COUNTABLE and spread:
+        p = min(p, float(2 * stats.norm.sf(abs(differences.mean()) / spread)))
+    return Interval(low=float(low), high=float(high), p=p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from components.report.comparison import Comparison
-from components.report.results import BASE, NOT_RUN, Row, higher_is_better
+from components.report.results import BASE, NOT_RUN, Row
 from components.report.statistics import Interval
 from components.report.table import title
 
@@ -17,7 +17,7 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
     if comparison is None:
         return f"No arm has a score.{missing}"
     name = title(comparison.metric)
-    which = "highest" if higher_is_better(comparison.metric) else "lowest"
+    which = "highest" if comparison.higher_is_better else "lowest"
     others = [one for one in comparison.against if one.first != BASE]
     if not others:
         return (
@@ -32,6 +32,7 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
     else:
         told = [one.first for one in others if one.is_distinguishable]
         said += f". It is better than {_few(told)}, and {NOT_DISTINGUISHABLE} from {_few(comparison.undecided)}."
+    said += _against_base(comparison)
     seeds = comparison.num_seeds
     covered = (
         f" Differences are paired by {seeds} seeds."
@@ -39,6 +40,17 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
         else " With one seed per arm, the noise between seeds is not covered."
     )
     return said + covered + missing
+
+
+def _against_base(comparison: Comparison) -> str:
+    """Whether continued training helped at all is the first thing to know."""
+    for one in comparison.against:
+        if one.first == BASE:
+            better = (one.value > 0) == comparison.higher_is_better
+            if not one.is_distinguishable:
+                return f" It is {NOT_DISTINGUISHABLE} from the base."
+            return f" It is {'better' if better else 'WORSE'} than the base by {abs(one.value):.3f}."
+    return ""
 
 
 def _few(names: Sequence[str]) -> str:
@@ -58,7 +70,7 @@ def difference_table(comparison: Comparison) -> list[list[str]]:
         p = "< 0.001" if one.adjusted_p < 0.001 else f"{one.adjusted_p:.3f}"
         lines.append(
             [
-                one.first, f"{one.value:+.3f}", _interval(one.over_seeds), _interval(one.over_examples), p,
+                one.first, _signed(one.value), _interval(one.over_seeds), _interval(one.over_examples), p,
                 DISTINGUISHABLE if one.is_distinguishable else NOT_DISTINGUISHABLE,
             ]
         )  # fmt: skip
@@ -66,7 +78,11 @@ def difference_table(comparison: Comparison) -> list[list[str]]:
 
 
 def _interval(interval: Interval | None) -> str:
-    return "not covered" if interval is None else f"{interval.low:+.3f} to {interval.high:+.3f}"
+    return "not covered" if interval is None else f"{_signed(interval.low)} to {_signed(interval.high)}"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def difference_note(comparison: Comparison) -> str:

@@ -21,6 +21,10 @@ class Planned:
     """What the command was given beside the recipe's file and the store."""
     corpora: dict[str, Any]
     """Each folder's files, as data, by the origin of a source's text."""
+    is_last_rung: bool = True
+    """False where arms only go to a point of successive halving."""
+    whole: Plan | None = None
+    """Then: the plan with no arm stopped."""
 
 
 def plan_path(study: dict[str, Any], store: Store, stops: dict[str, Any] | None = None) -> Path:
@@ -55,7 +59,8 @@ def save_plan(
 
 
 def read_stops(stops: dict[str, Any]) -> Stops:
-    return {run_name: Stop.model_validate(stop) for run_name, stop in stops.items()}
+    """From the pipeline's parameter: {} without halving, else `arms` (run name to step and reason) and `is_last`."""
+    return {run_name: Stop.model_validate(stop) for run_name, stop in stops.get("arms", {}).items()}
 
 
 def load_plan(path: str) -> Planned:
@@ -64,8 +69,12 @@ def load_plan(path: str) -> Planned:
     if saved is None:
         raise RuntimeError("there is no plan: the task `plan` did not succeed")
     recipe = parse_recipe(saved["study"], saved["recipe_file"])
-    plan = expand(recipe, saved["input_digests"], saved["recipe_file"], read_stops(saved.get("stops", {})))
+    stops = saved.get("stops", {})
+    plan = expand(recipe, saved["input_digests"], saved["recipe_file"], read_stops(stops))
+    is_last = bool(stops.get("is_last", True))
+    whole = None if is_last else expand(recipe, saved["input_digests"], saved["recipe_file"])
     return Planned(
+        is_last_rung=is_last, whole=whole,
         plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"],
         options=saved.get("options", ""), corpora=saved["corpora"],
     )  # fmt: skip

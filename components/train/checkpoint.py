@@ -91,6 +91,7 @@ class CheckpointWriter:
         self._stager = DefaultStager(StagingOptions(on_gpu, False, False, on_gpu))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._pending_step = 0
         self.blocked_seconds = 0.0
         """How long the last save kept the loop."""
 
@@ -99,7 +100,12 @@ class CheckpointWriter:
         return self._pending is not None and not self._pending.done()
 
     def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-        """Starts to write the checkpoint of `step`. `facts`: what else its state file tells (of the first process)."""
+        """Starts to write the checkpoint of `step`. `facts`: what else its state file tells (of the first process).
+
+        Raises CheckpointFailed, on every process, where the one before had to be kept and failed.
+        """
+        if self._pending_step in self._keep:
+            self.wait()
         self.report()
         began = time.monotonic()
         working = _working_path(self._folder, step)
@@ -110,7 +116,7 @@ class CheckpointWriter:
             dist.barrier()
         model_state, optimizer_state = get_state_dict(model, optimizer)
         staged: Any = self._stager.stage({"model": model_state, "optimizer": optimizer_state})
-        self._pending = self._thread.submit(self._write, staged, step, facts)
+        self._pending, self._pending_step = self._thread.submit(self._write, staged, step, facts), step
         self.blocked_seconds = time.monotonic() - began
 
     def report(self) -> None:
@@ -154,12 +160,12 @@ class CheckpointWriter:
         files = {name: {"bytes": (working / name).stat().st_size, "sha256": one} for name, one in digests.items()}
         write_json(working / STATE, {"step": step, **facts, "files": files})
         if path.exists():
-            _remove(path)
+            remove_checkpoint(path)
         working.rename(path)
         newest = steps_in(self._folder)
         for old in [one for one in newest if one <= step][: -self._keep_newest]:
             if old not in self._keep:
-                _remove(checkpoint_path(self._folder, old))
+                remove_checkpoint(checkpoint_path(self._folder, old))
 
 
 def find_damage(path: Path, share: slice = slice(None)) -> str:
@@ -229,7 +235,7 @@ def _remove_unfinished(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _remove(path: Path) -> None:
+def remove_checkpoint(path: Path) -> None:
     """Invisible first: a removal that is cut short must not leave what looks complete."""
     hidden = path.with_name(f".{path.name}.old")
     shutil.rmtree(hidden, ignore_errors=True)

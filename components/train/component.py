@@ -16,7 +16,9 @@ def train_base(plan: str) -> List[Dict]:
     planned = load_plan(plan)
     with task(planned.store, planned.plan.base):
         train(planned.plan, planned.store)
-    missing = [run for run in planned.plan.gb_runs if not run_is_done(planned.plan, planned.store, run)]
+    wanted = {one.digest for arm in planned.plan.arms if not arm.stopped for one in arm.runs}
+    runs = [run for run in planned.plan.gb_runs if run.identity.digest in wanted]
+    missing = [run for run in runs if not run_is_done(planned.plan, planned.store, run)]
     return [{"plan": plan, "gb_run": run.identity.digest} for run in missing]
 
 
@@ -44,7 +46,8 @@ def join(plan: str = "") -> List[Dict]:
     from components.train.run import arm_is_done
 
     planned = load_plan(plan)
-    missing = [arm for arm in planned.plan.arms if not arm_is_done(planned.plan, planned.store, arm)]
+    arms = [arm for arm in planned.plan.arms if not arm.stopped]  # those that are given up, failed or not, stay so
+    missing = [arm for arm in arms if not arm_is_done(planned.plan, planned.store, arm)]
     return [{"plan": plan, "arm": arm.run_name} for arm in missing]
 
 

@@ -57,16 +57,16 @@ class Trainer:
         self.evaluation_steps = set(job.evaluation_steps) - set(evaluated)
         self.skipped_steps = 0
         self.keep = set(job.keep_steps) | set(job.export_steps)
-        missing = sorted(step for step in self.keep if not self._is_kept(step))
-        self.end_step = missing[-1] if missing else job.end_step
-        self.step = self._load(missing[0] if missing else job.end_step)
+        self.missing = sorted(step for step in self.keep if not self._is_there(step))
+        self.end_step = self.missing[-1] if self.missing else job.end_step
+        self.step = self._load(self.missing[0] if self.missing else job.end_step)
         self.writer = CheckpointWriter(self.folder, self.keep, job.training.keep_checkpoints)
         self._stop_wanted = False
         self._saved_at = time.monotonic()
 
-    def _is_kept(self, step: int) -> bool:
+    def _is_there(self, step: int) -> bool:
         exported = step not in self.job.export_steps or model_path(self.folder, step).exists()
-        return exported and is_kept(self.folder, step)
+        return exported and (step not in self.job.keep_steps or is_kept(self.folder, step))
 
     def _load(self, wanted_step: int) -> int:
         """Goes on from the newest checkpoint of the job's own before what is missing, or starts as the job says.
@@ -111,6 +111,9 @@ class Trainer:
                 self._save()
             if stop:
                 break
+            while self._skip_ahead():
+                self._export_missing()
+                batch = self.batches.batch(self.step) if self.step < self.end_step else None
         self.writer.wait()
         self.writer.close()
         if self.metrics:
@@ -118,6 +121,19 @@ class Trainer:
         end = FINISHED if self.step >= self.end_step else STOPPED
         self._status(end, "SIGTERM" if end == STOPPED else "")
         return end
+
+    def _skip_ahead(self) -> bool:
+        """Where the next step that is missing lies behind a checkpoint that is there: goes on from that one."""
+        if self.step not in self.missing:
+            return False
+        ahead = [step for step in self.missing if step > self.step]
+        kept = [step for step in steps_in(self.folder) if ahead and self.step < step <= ahead[0]]
+        newest = self.ranks.agree(kept[-1:])
+        if not newest:
+            return False
+        self.writer.wait()
+        self.step = self._load(ahead[0])
+        return True
 
     def _evaluate(self, alive: Callable[[], None]) -> None:
         """Where the recipe wants it at this step, unless the series has it: a step trained again has the same."""

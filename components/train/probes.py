@@ -59,7 +59,8 @@ class Probes:
             # Every process has a batch each time: with a sharded model, they work together.
             mine = first + rank
             batch = self._batches[min(mine, len(self._batches) - 1)]
-            values = _log_likelihoods(model, [self._sequences[number] for number in batch], self._ranks.device)
+            with torch.compiler.set_stance("force_eager"):  # other shapes must not decide how training is compiled
+                values = _log_likelihoods(model, [self._sequences[number] for number in batch], self._ranks.device)
             if mine < len(self._batches):
                 found[batch] = values
         model.train()

@@ -1,6 +1,5 @@
 """Checkpoints that are kept for later, until they are pruned: switch points and ends."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from components.recipe.plan import Plan, TrainingRun
 from components.store.lock import Locked, locked
 from components.store.plan_file import load_plan
 from components.store.store import RECORD, Store, write_json
-from components.train.checkpoint import checkpoint_path, steps_in
+from components.train.checkpoint import checkpoint_path, remove_checkpoint, steps_in
 from components.train.run import needed_steps, run_is_done
 
 
@@ -24,13 +23,15 @@ class Pruned:
     kept_because: str = ""
 
 
-def prune(plan: Plan, store: Store) -> list[Pruned]:
+def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
     """Removes the checkpoints of the study's GB and QB runs that no study of the store still trains from.
+
+    `whole`: the plan with no arm stopped, where the study's arms may yet go on.
 
     Models, metrics and records stay: the study stays done. A new arm that goes on from what was removed trains that
     part again.
     """
-    plans = [plan, *_other_plans(store)]
+    plans = [plan, *([whole] if whole else []), *_other_plans(store)]
     found: list[Pruned] = []
     for run in plan.runs:
         if store.record(run.identity) is None:
@@ -47,7 +48,10 @@ def _other_plans(store: Store) -> Iterable[Plan]:
     """Of every study that was run in the store. What cannot be planned any more cannot be trained from either."""
     for path in sorted((store.root / "plans").glob("*.json")):
         try:
-            yield load_plan(str(path)).plan
+            planned = load_plan(str(path))
+            yield planned.plan
+            if planned.whole is not None:
+                yield planned.whole
         except (ValueError, KeyError, RuntimeError):
             continue
 
@@ -79,7 +83,7 @@ def _prune_run(store: Store, run: TrainingRun, plans: Sequence[Plan]) -> list[Pr
     outputs["keep_steps"] = [step for step in outputs["keep_steps"] if step not in pruned]
     write_json(folder / RECORD, record)
     for step in removed:
-        shutil.rmtree(checkpoint_path(folder, step))
+        remove_checkpoint(checkpoint_path(folder, step))
     return found
 
 

@@ -70,10 +70,12 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
     else:
         begin["start_checkpoint"] = str(_base_checkpoint(plan, store))
     before = (store.record(run.identity) or {"outputs": {"keep_steps": [], "weights_sha256": {}}})["outputs"]
+    # What longer studies keep behind this one's end is theirs to train: the schedule may be another there.
+    known = [step for step in before["keep_steps"] if step <= run.end_step]
     pruned = set(before.get("pruned_steps", [])) - needed_steps(plan, store, run)
     job = TrainJob(
         start=run.start, model_config_folder=str(base_model), seed=run.seed, start_step=run.start_step,
-        end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *before["keep_steps"]} - pruned),
+        end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *known} - pruned),
         export_steps=list(run.export_steps),
         probes=str(store.path(plan.probes) / PROBES) if plan.probes else "",
         evaluation_steps=list(run.evaluation_steps),
@@ -83,7 +85,7 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
     _run(plan, store, run.identity, job, num_processes)
     weights = {str(step): _facts(checkpoint_path(folder, step))["weights_sha256"] for step in job.keep_steps}
     outputs = {
-        "keep_steps": job.keep_steps, "pruned_steps": sorted(pruned),
+        "keep_steps": sorted({*job.keep_steps, *before["keep_steps"]} - pruned), "pruned_steps": sorted(pruned),
         "weights_sha256": before["weights_sha256"] | weights,
     }  # fmt: skip
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))

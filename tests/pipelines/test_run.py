@@ -174,6 +174,7 @@ CUTS = {
 """Where the run is cut off: the step, what shows that it has begun, and the signal (SIGINT is Ctrl-C)."""
 
 
+@pytest.mark.slow
 def test_cut_off_at_any_moment_it_resumes_and_ends_with_the_same_bits(finished: Finished, tmp_path: Path) -> None:
     """Ctrl-C or kill -9 of the whole group inside every step, each in a new run, then to the end."""
     root = tmp_path / "store"

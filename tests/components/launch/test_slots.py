@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.launch import slots as module
-from components.launch.slots import num_slots, slots
+from components.launch.slots import has_gpus, num_slots, slots, visible_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,12 @@ def test_never_more_than_there_are_and_all_get_their_turn() -> None:
     assert 1 < most[0] <= 4
 
 
-def test_gpus_are_counted_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,5")
-    assert num_slots() == 3
+def test_jobs_side_by_side_get_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,9")
+    assert num_slots() == 4
+    with slots(2) as first, slots(2) as second:
+        assert visible_gpus(first) == {"CUDA_VISIBLE_DEVICES": "4,5"}
+        assert visible_gpus(second) == {"CUDA_VISIBLE_DEVICES": "6,9"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus([0, 1]) == {}
+    assert not has_gpus()

@@ -97,5 +97,11 @@ def test_one_seed_leaves_the_examples_alone() -> None:
     assert none.num_seeds == 0
 
 
-def test_p_is_never_zero() -> None:
+def test_p_is_not_bounded_by_the_number_of_resamples() -> None:
+    """With 23 arms there are 253 pairs: clear differences must stay clear after the correction."""
+    rng = np.random.default_rng(9)
+    clear = percentile_interval(rng.normal(0.2, 0.02, 10_000))
+    assert clear.p < 1e-10
+    unclear = percentile_interval(rng.normal(0.02, 0.02, 10_000))
+    assert unclear.p == pytest.approx(2 * 0.1587, rel=0.1)
     assert percentile_interval(np.ones(1999)).p == pytest.approx(2 / 2000)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from components.plan.run import check_study
 from components.recipe.errors import BadInput
+from components.recipe.plan import Plan
 from components.report.results import curve, series
 from components.store.store import Store
 from components.tracking.client import without_password
@@ -22,6 +23,7 @@ from components.tracking.study import Logged, compare_commands
 from components.train.metrics import read_metrics
 from components.train.run import model_folder
 from pipelines.register import print_registered
+from pipelines.rungs import Rung
 from tests.components.tracking.made_study import EVALUATED_STEPS, deliver, make_study, report
 from tests.conftest import tiny_study
 
@@ -40,6 +42,10 @@ def three_sources(folder: Path) -> dict[str, Any]:
     study["arms"] = {"prose": {"qb": "prose"}, "mixed": {}, "exams": {"qb": "exams"}}
     study["evaluation"]["continual"] = {"every_steps": EVALUATED_STEPS}
     return study | {"seeds": [1, 2]}
+
+
+def rung(plan: Plan) -> Rung:
+    return Rung(plan=plan, stops={}, is_last=True, whole=plan, most_tokens=None)
 
 
 def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -242,7 +248,7 @@ def test_the_report_and_a_run_of_somebody_else(made: Made, monkeypatch: pytest.M
 
 def test_the_best_arm_is_registered_unless_one_is_named(made: Made, tmp_path: Path) -> None:
     def register(arm: str | None) -> tuple[str, str]:
-        done = print_registered(made.plan, made.store, "chosen", arm, Console(quiet=True))
+        done = print_registered(rung(made.plan), made.store, "chosen", arm, Console(quiet=True))
         return done["arm"], done["uri"]
 
     assert register(None) == ("exams-seed-2", "models:/chosen/1")
@@ -252,7 +258,7 @@ def test_the_best_arm_is_registered_unless_one_is_named(made: Made, tmp_path: Pa
     with pytest.raises(BadInput, match="no such arm"):
         register("nothing")
     with pytest.raises(BadInput, match="nothing to register"):
-        print_registered(made.plan, Store(tmp_path), "chosen", None, Console(quiet=True))
+        print_registered(rung(made.plan), Store(tmp_path), "chosen", None, Console(quiet=True))
 
 
 def test_no_password_is_shown(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

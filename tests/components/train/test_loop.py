@@ -152,6 +152,26 @@ def test_a_new_switch_inside_a_trained_run_is_kept_and_nothing_else_changes(
     assert [weights(first, step) for step in new] == [weights(tmp_path / "both", step) for step in new]
 
 
+def test_what_lies_between_two_missing_steps_and_is_there_is_not_trained_again(
+    prepared: Planned, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arms that switch at 5 and at the end of a run that is there from 10 to 30: 5 steps, then 10."""
+    folder, trained = tmp_path / "run", []
+    run(job(prepared, folder, keep_steps=[10, 30], end_step=30, export_steps=[]))
+    whole_step = Trainer._train_step
+
+    def counted(self: Trainer, batch: Any) -> Any:
+        trained.append(self.step)
+        return whole_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", counted)
+    assert run(job(prepared, folder, keep_steps=[5, 10, 30, END])) == FINISHED
+    assert trained == [*range(5), *range(30, END)]
+    assert steps_in(folder) == [5, 10, 30, END]
+    assert losses(folder) == losses(alone)
+    assert weights(folder, END) == weights(alone, END)
+
+
 def test_a_new_schedule_takes_weights_and_optimizer_and_starts_at_zero(
     prepared: Planned, alone: Path, tmp_path: Path
 ) -> None:
