@@ -57,6 +57,14 @@ def test_a_stopped_arm_has_the_history_of_the_whole_one(study: dict[str, Any]) -
     assert planned(study, {"mixed": Stop(step=99)}).arm("mixed").horizon_steps == 40
 
 
+def test_chosen_checkpoints_are_fractions_of_the_whole_horizon(study: dict[str, Any]) -> None:
+    study["evaluation"]["checkpoints"] = [0.25, 0.9]
+    whole = planned(study)
+    half = planned(study, stops_at(whole, Fraction(1, 2), {}))
+    assert [list(arm.checkpoint_evaluations) for arm in whole.arms] == [[10, 36]] * 3
+    assert [list(arm.checkpoint_evaluations) for arm in half.arms] == [[10]] * 3
+
+
 def test_what_it_takes_at_most(study: dict[str, Any]) -> None:
     """To step 20 two GB runs; then two of three arms for 20 steps each: 40 + 40 steps of 128 tokens."""
     halving = Halving(at=[0.5])

@@ -131,6 +131,29 @@ def test_a_save_that_fails_is_told_and_training_goes_on(
     assert weights(tmp_path, END) == weights(alone, END)
 
 
+def test_a_switch_point_that_cannot_be_written_ends_the_run(
+    prepared: Planned, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found at the next save, not at the end of a run that may take days."""
+    one = job(prepared, tmp_path, training=Training(checkpoint_every_seconds=1e-9), keep_steps=[10, END])
+    trainer, saved = Trainer(one, 0, 1), checkpoint.dcp.save
+
+    failures = [OSError("the object store does not answer")]
+
+    def save(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return saved(*arguments, **options)
+
+    monkeypatch.setattr(checkpoint.dcp, "save", save)
+    monkeypatch.setattr(Trainer, "_is_save_due", lambda self: self.step >= 10)
+    with pytest.raises(CheckpointFailed, match="the object store does not answer"):
+        trainer.run()
+    assert trainer.step == 11
+    assert Trainer(one, 0, 1).run() == FINISHED
+    assert weights(tmp_path, END) == weights(alone, END)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with little space."""
