@@ -168,7 +168,11 @@ class _StudyLog:
         evaluation = plan.base_evaluation if arm is None else arm.evaluation
         steps = list(read_metrics(store.path(plan.base))) if arm is None else curve(plan, store, arm)
         ended_ms = int(steps[-1]["time"] * 1000) if steps else 0
-        tags = {"switchpoint.evaluation": evaluation.digest, "switchpoint.failure": row.failure or "none"}
+        tags = {
+            "switchpoint.evaluation": evaluation.digest,
+            "switchpoint.failure": row.failure or "none",
+            "switchpoint.stopped": row.stopped or "none",
+        }
         run.params(as_text(flat_recipe(plan, arm)))
         run.text(json.dumps(resolved_recipe(plan, arm), indent=1), "recipe.json")
         # Scores before the curve: MLflow's compare page takes the first metric that all runs have.
