@@ -1,5 +1,6 @@
-"""Evaluates models one after the other in one process: `python -m components.evaluate.app JOB.json`."""
+"""Evaluates models one after the other, each process its own: `python -m components.evaluate.app JOB.json`."""
 
+import os
 import sys
 import traceback
 from dataclasses import asdict
@@ -36,23 +37,22 @@ class EvaluateJob(Config):
 def main() -> None:
     die_with_parent()
     job = EvaluateJob.model_validate_json(Path(sys.argv[1]).read_text())
-    failed = False
+    # Models are few, and lm-eval is one thread of Python most of the time: so processes, not threads.
+    own = job.models[int(os.environ["RANK"]) :: int(os.environ["WORLD_SIZE"])]
     try:
         evaluate = _evaluator(job)
     except Exception as error:  # nothing can be evaluated: that is the reason for each
         traceback.print_exc()
-        for model in job.models:
+        for model in own:
             write_json(Path(model.result), {"error": f"{type(error).__name__}: {error}"})
-        sys.exit(1)
-    for model in job.models:
+        return
+    for model in own:
         try:
             result = evaluate(Path(model.folder))
-        except Exception as error:  # one model's failure must not take the others' scores
+        except Exception as error:  # one model's failure must not take the others' scores, here or in other processes
             traceback.print_exc()
             result = {"error": f"{type(error).__name__}: {error}"}
-            failed = True
         write_json(Path(model.result), result)
-    sys.exit(1 if failed else 0)
 
 
 def _evaluator(job: EvaluateJob) -> Any:

@@ -21,10 +21,13 @@ class LoadedModel:
 
 
 def load_model(folder: Path, tokenizer: Path, batch_size: int) -> LoadedModel:
-    """In fp32, on the first GPU if there is one."""
+    """In fp32, on this process's GPU if there are any."""
+    import os
+
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpus = torch.cuda.device_count()
+    device = f"cuda:{int(os.environ.get('RANK', 0)) % gpus}" if gpus else "cpu"
     return LoadedModel(model.to(device), AutoTokenizer.from_pretrained(tokenizer, local_files_only=True), batch_size)

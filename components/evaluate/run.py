@@ -10,6 +10,7 @@ from components.evaluate.heldout import heldout_parts
 from components.evaluate.hub import hub_environment
 from components.evaluate.suite_questions import SuiteQuestion
 from components.launch.local import run_job, tail
+from components.launch.slots import num_slots
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
@@ -87,7 +88,7 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     write_json(folder / "job.json", job.model_dump(mode="json"))
     end = run_job(
         f"evaluate-{first.digest}", "components.evaluate.app", [str(folder / "job.json")], store.log_folder(first),
-        num_threads=NUM_THREADS, variables=hub_environment(recipe.evaluation, os.environ),
+        num_processes=min(len(wanted), num_slots()), variables=hub_environment(recipe.evaluation, os.environ),
     )  # fmt: skip
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
     shutil.rmtree(folder)
@@ -103,6 +104,6 @@ def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) ->
     with store.output(evaluation) as folder:
         write_json(folder / "examples.json", result["examples"])
         outputs = {name: value for name, value in result.items() if name != "examples"}
-        store.write_record(evaluation, folder, outputs, {"num_threads": NUM_THREADS})
+        store.write_record(evaluation, folder, outputs, {"num_threads": 1})
     store.forget_failure(evaluation)
     return True
