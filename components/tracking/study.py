@@ -175,8 +175,8 @@ class _StudyLog:
         }
         run.params(as_text(flat_recipe(plan, arm)))
         run.text(json.dumps(resolved_recipe(plan, arm), indent=1), "recipe.json")
-        # Scores before the curve: MLflow's compare page takes the first metric that all runs have.
-        ranked_by = plan.recipe.evaluation.ranked_by  # first: MLflow's compare page takes the first
+        # The score that ranks before the others, and scores before the curve: MLflow's compare page takes the first.
+        ranked_by = plan.recipe.evaluation.ranked_by
         run.finals(score_points(dict(sorted(row.scores.items(), key=lambda one: one[0] != ranked_by)), ended_ms))
         run.curve(steps)
         if arm is None:
