@@ -5,12 +5,14 @@ import os
 import pydoc_data.topics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.kube import Kube, running_server
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -96,3 +98,9 @@ def losses(store: Path) -> dict[str, list[tuple[int, float]]]:
         ]
         for path in sorted(store.glob("*/*/metrics.jsonl"))
     }
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
+    with running_server(tmp_path_factory.mktemp("kube")) as server:
+        yield server

@@ -9,9 +9,9 @@ from components.evaluate.check_app import CheckJob
 from components.evaluate.heldout import heldout_parts
 from components.evaluate.hub import hub_environment
 from components.evaluate.suite_questions import SuiteQuestion
-from components.launch.local import run_job, tail
-from components.launch.slots import num_slots
-from components.recipe.digest import Identity
+from components.launch.job import JobRequest, num_side_by_side, run_job
+from components.launch.local import tail
+from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
 from components.train.run import model_folder, model_is_there
@@ -46,9 +46,17 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     )  # fmt: skip
     write_json(folder / "job.json", job.model_dump(mode="json"))
     end = run_job(
-        f"check-suites-{missing[0].digest}", "components.evaluate.check_app", [str(folder / "job.json")],
-        store.log_folder(missing[0]), num_threads=NUM_THREADS, variables=hub_environment(evaluation, os.environ),
-    )  # fmt: skip
+        JobRequest(
+            name=f"check-suites-{missing[0].digest}",
+            module="components.evaluate.check_app",
+            arguments=(str(folder / "job.json"),),
+            log_folder=store.log_folder(missing[0]),
+            num_threads=NUM_THREADS,
+            variables=hub_environment(evaluation, os.environ),
+            cluster=plan.recipe.cluster.without_devices(),
+            labels={"study": plan.recipe.name, "step": "check-suites"},
+        )
+    )
     result = read_json(folder / "result.json") or {"error": tail(end.log) or "the check ended without a result"}
     shutil.rmtree(folder)
     if "error" in result:
@@ -87,9 +95,19 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     first = next(iter(wanted.values()))
     write_json(folder / "job.json", job.model_dump(mode="json"))
     end = run_job(
-        f"evaluate-{first.digest}", "components.evaluate.app", [str(folder / "job.json")], store.log_folder(first),
-        num_processes=min(len(wanted), num_slots()), variables=hub_environment(recipe.evaluation, os.environ),
-    )  # fmt: skip
+        JobRequest(
+            name=f"evaluate-{first.digest}",
+            module="components.evaluate.app",
+            arguments=(str(folder / "job.json"),),
+            log_folder=store.log_folder(first),
+            num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
+            variables=hub_environment(recipe.evaluation, os.environ),
+            cluster=recipe.cluster,
+            labels={"study": recipe.name, "step": "evaluate"},
+            notes={"store": str(store.root)},
+            content=digest_of(sorted(wanted)),
+        )
+    )
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
     shutil.rmtree(folder)
     if failed:

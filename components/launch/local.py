@@ -6,30 +6,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from torchx import specs
 from torchx.runner import get_runner
 
+from components.launch.job import JobEnd
 from components.launch.process import die_with_parent
 from components.launch.slots import has_gpus, slots, visible_gpus
 
 LEFT_SECONDS = 5.0
 """For the processes that are left when one of a job failed: to find out by themselves, and to say so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobEnd:
-    """How a job ended."""
-
-    succeeded: bool
-    reason: str
-    log: Path
-    """What the first failed replica (or replica 0) wrote to its standard error."""
-    killed_by: str = ""
-    """The signal that ended one of its processes before this one ended any."""
 
 
 def app_definition(
@@ -71,7 +59,7 @@ def app_definition(
     )  # fmt: skip
 
 
-def run_job(
+def run_local_job(
     name: str,
     module: str,
     arguments: Sequence[str],
@@ -107,7 +95,6 @@ def run_job(
     return JobEnd(
         succeeded=status.state == specs.AppState.SUCCEEDED,
         killed_by=killed_by,
-        reason=f"{name} ended as {status.state.name}",
         log=_telling_log(logs, num_processes),
     )
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from components.recipe.blend import BlendConfig
 from components.recipe.catalogue import with_catalogue
 from components.recipe.clock import BatchRamp
+from components.recipe.cluster import Cluster, check_nodes
 from components.recipe.evaluation import Evaluation
 from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLength, Tokens, one_of
 from components.recipe.halving import Halving
@@ -89,6 +90,8 @@ class Recipe(Config):
     halving: Halving | None = None
     """Arms are stopped early. Not given: every arm runs to its horizon."""
     hardware: Hardware | None = None
+    cluster: Cluster = Cluster()
+    """What training pods ask a cluster for. On one machine it does nothing."""
     evaluation: Evaluation = Evaluation()
     evaluation_sets: dict[Name, str] = Field(default_factory=dict)
     """Folders with the text of evaluation sets, by task: documents that share 13 words in a row with one are left out
@@ -126,14 +129,21 @@ class Recipe(Config):
         pretrain = self.model.pretrain
         if pretrain and self.model.folder is None:
             size = pretrain.batch_size or self.batch_size
-            sizes = [size] if isinstance(size, int) else [batch for _, batch in size.stages()]
-            check_processes(pretrain.num_processes, self.training)
-            for batch in sizes:
-                check_batch(batch, pretrain.num_processes, self.training)
-        for size in self._batch_sizes():
-            for batch in [size] if isinstance(size, int) else [stage for _, stage in size.stages()]:
-                check_batch(batch, self.training.num_processes, self.training)
+            self._check_processes(pretrain.num_processes, [size])
+        self._check_processes(self.training.num_processes, self._batch_sizes())
+        nodes, least = self.cluster.num_nodes(self.training.num_processes), self.cluster.min_nodes
+        if least is not None and least > nodes:
+            raise ValueError(f"`cluster.min_nodes` {least} is more than the {nodes} of `training.num_processes`")
         return self
+
+    def _check_processes(self, num_processes: int, sizes: list[int | BatchRamp]) -> None:
+        """Raises ValueError where a number of processes that a job may have does not divide its batches."""
+        check_nodes(self.cluster, num_processes)
+        batches = [batch for size in sizes for _, batch in ([(0, size)] if isinstance(size, int) else size.stages())]
+        for world_size in self.cluster.world_sizes(num_processes):
+            check_processes(world_size, self.training)
+            for batch in batches:
+                check_batch(batch, world_size, self.training)
 
     def _batch_sizes(self) -> list[int | BatchRamp]:
         """Of all continued runs, as written."""

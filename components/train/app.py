@@ -43,7 +43,8 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
     from components.train.watchdog import Watchdog
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    meeting = f"file://{os.environ['SWITCHPOINT_RENDEZVOUS']}"
+    file = os.environ.get("SWITCHPOINT_RENDEZVOUS")
+    meeting = f"file://{file}" if file else "env://"  # on one machine a file; elsewhere where torchrun says
     folder, seconds = Path(job.folder), job.training.hang_seconds
 
     def tell_hang() -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.launch.job import JobEnd
 from components.store.store import read_json, write_json
 
 RESUME_ME = 75
@@ -71,11 +72,11 @@ def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
     return kept
 
 
-def ending(folder: Path, stacks: Path | None, log_reason: str, killed_by: str) -> Ending:
+def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> Ending:
     """Of a job that did not finish: the cause goes before what followed from it in other processes.
 
     `stacks`: where a hang's are. `log_reason`: what a process said last, for one that could write no file.
-    `killed_by`: the signal that ended the first one.
+    `end`: what is known from outside, a signal or what a cluster did.
     """
     status = read_json(folder / STATUS) or {}
     if stacks is not None:
@@ -85,9 +86,13 @@ def ending(folder: Path, stacks: Path | None, log_reason: str, killed_by: str) -
     causes = [failure for failure in failures if not failure["lost_peer"]]
     if causes:
         return Ending(causes[0]["reason"], causes[0]["resume"])
+    if end.cause:
+        return Ending(end.cause, end.may_resume)
     if status.get("resume"):
         return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
     if not failures and log_reason:
         return Ending(log_reason, "No space left" in log_reason)
-    hint = ", often for want of memory" if killed_by == "SIGKILL" else ""
-    return Ending(f"a training process was killed ({killed_by or 'by whom is not known'}{hint})", True)
+    if end.reason:
+        return Ending(end.reason, True)
+    hint = ", often for want of memory" if end.killed_by == "SIGKILL" else ""
+    return Ending(f"a training process was killed ({end.killed_by or 'by whom is not known'}{hint})", True)

@@ -215,7 +215,17 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
     rows = partial(read_metrics, Path(job.folder))
     try:
         with Delivery(store, plan.recipe.name, identity, rows):
-            train_to_end(name, job, store.log_folder(identity), num_processes)
+            train_to_end(
+                name, job, store.log_folder(identity), num_processes, cluster=plan.recipe.cluster,
+                labels={"study": plan.recipe.name, "step": identity.step, "output": identity.digest},
+                notes=_notes(plan, store, identity),
+            )  # fmt: skip
     except TrainingFailed as failure:
         store.write_failure(identity, str(failure), str(failure.log))
         raise TrainingFailed(f"{failure}; log: {failure.log}", failure.log) from None
+
+
+def _notes(plan: Plan, store: Store, identity: Identity) -> dict[str, str]:
+    """What a pod belongs to."""
+    arms = [arm.run_name for arm in plan.arms if identity in arm.runs] or ["all"]
+    return {"arms": ", ".join(arms), "store": str(store.root), "path": identity.path}

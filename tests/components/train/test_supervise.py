@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 import torch
 
+from components.launch.job import JobEnd
 from components.launch.process import is_alive
 from components.recipe.training import Training
 from components.store.plan_file import Planned
 from components.store.store import read_json, write_json
 from components.train.checkpoint import checkpoint_path, model_path, steps_in
-from components.train.ending import ending, failure_file, write_failure
+from components.train.ending import Ending, ending, failure_file, write_failure
 from components.train.job import TrainJob
 from components.train.loop import FINISHED, Trainer
 from components.train.metrics import read_metrics
@@ -191,13 +193,11 @@ def test_restarts_that_come_no_further_end(prepared: Planned, tmp_path: Path, mo
     starts: list[int] = []
 
     def fails(*_: Any, **__: Any) -> Any:
-        from components.launch.local import JobEnd
-
         starts.append(1)
         write_json(
             failure_file(Path(gb.folder), 0), {"reason": "OSError: no answer", "lost_peer": False, "resume": True}
         )
-        return JobEnd(succeeded=False, reason="", log=tmp_path / "log")
+        return JobEnd(succeeded=False, log=tmp_path / "log")
 
     monkeypatch.setattr("components.train.supervise.run_job", fails)
     with pytest.raises(TrainingFailed, match=r"OSError: no answer \(step 0 of 600\); 2 restarts came no further"):
@@ -209,12 +209,15 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
     write_json(
         failure_file(tmp_path, 0), {"reason": "RuntimeError: closed by peer", "lost_peer": True, "resume": False}
     )
-    assert ending(tmp_path, None, "", "SIGKILL") == ending(tmp_path, None, "anything", "SIGKILL")
-    assert "was killed (SIGKILL, often" in ending(tmp_path, None, "", "SIGKILL").reason
-    assert ending(tmp_path, None, "", "SIGKILL").resume
+    killed = JobEnd(succeeded=False, log=tmp_path / "log", killed_by="SIGKILL")
+    assert ending(tmp_path, None, "", killed) == ending(tmp_path, None, "anything", killed)
+    assert "was killed (SIGKILL, often" in ending(tmp_path, None, "", killed).reason
+    assert ending(tmp_path, None, "", killed).resume
+    evicted = replace(killed, cause="pod train-0 was evicted", may_resume=False)
+    assert ending(tmp_path, None, "", evicted) == Ending("pod train-0 was evicted", False)
     write_json(failure_file(tmp_path, 1), {"reason": "step 7: the loss is nan", "lost_peer": False, "resume": False})
-    assert ending(tmp_path, None, "", "SIGKILL").reason == "step 7: the loss is nan"
-    assert not ending(tmp_path, None, "", "SIGKILL").resume
+    assert ending(tmp_path, None, "", evicted).reason == "step 7: the loss is nan"
+    assert not ending(tmp_path, None, "", killed).resume
 
 
 @pytest.mark.parametrize(

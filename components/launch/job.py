@@ -1,0 +1,85 @@
+"""A job, wherever it runs: on this machine, or on a cluster."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.launch.site import read_site, scheduler
+from components.launch.slots import num_slots
+from components.recipe.cluster import Cluster
+from components.recipe.digest import digest_of
+
+ON_ONE_MACHINE = Cluster()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """`python -m module arguments` in some processes, and what it is to be called, find and ask for."""
+
+    name: str
+    """Deterministic, STEP-DIGEST: who starts it again on a cluster finds it by this name."""
+    module: str
+    arguments: tuple[str, ...]
+    log_folder: Path
+    num_processes: int = 1
+    num_threads: int = 1
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of its environment. Nothing secret: on a cluster anybody reads them."""
+    cluster: Cluster = ON_ONE_MACHINE
+    max_restarts: int = 3
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Short values, to be selected by on a cluster: study, step."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What it belongs to: arms, output, the run in MLflow."""
+    content: str = ""
+    """The digest of what it is told beside its arguments: the job's file."""
+    is_done: Callable[[], bool] = lambda: False
+    """Whether the output is there: a job of this name that completed without is made anew."""
+
+    @property
+    def role(self) -> str:
+        """Letters and digits only: TorchX and Volcano make a shell variable of it."""
+        role = self.module.split(".")[-2]
+        assert role.isalnum(), role
+        return role
+
+    @property
+    def content_digest(self) -> str:
+        """Whether a job of the same name does the same."""
+        return digest_of([self.module, list(self.arguments), self.num_processes, self.content])
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """How a job ended."""
+
+    succeeded: bool
+    reason: str = ""
+    """What is known of a failure at least. Empty: nothing."""
+    log: Path
+    """What the first failed replica (or replica 0) wrote to its standard error."""
+    killed_by: str = ""
+    """The signal that ended one of its processes before this one ended any."""
+    cause: str = ""
+    """What the cluster did to it: pre-emption, want of memory, an image that is not there. Empty: nothing is known."""
+    may_resume: bool = True
+    """Whether the cause may pass."""
+
+
+def run_job(request: JobRequest) -> JobEnd:
+    """Runs it to its end. Raises BadInput where the site, or the cluster, does not let it."""
+    if scheduler() == "local":
+        from components.launch.local import run_local_job
+
+        return run_local_job(
+            request.name, request.module, request.arguments, request.log_folder, num_processes=request.num_processes,
+            num_threads=request.num_threads, variables=request.variables,
+        )  # fmt: skip
+    from components.launch.cluster_job import run_on_cluster
+
+    return run_on_cluster(request, read_site())
+
+
+def num_side_by_side(cluster: Cluster) -> int:
+    """Processes that share nothing, such as evaluations, at a time: of this machine, or of one pod."""
+    return num_slots() if scheduler() == "local" else cluster.processes_per_node

@@ -1,0 +1,163 @@
+"""Why pods do not run, or ran no longer, from what the cluster says of them (pure: plain data in, words out).
+
+Pods and events are mappings as the API sends them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Object = Mapping[str, Any]
+
+BAD_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+BAD_CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+NEVER_PASSES = ("InvalidImageName", "ErrImageNeverPull")
+LOST_NODE = (
+    "NodeLost",
+    "DeletionByTaintManager",
+    "DeletionByPodGC",
+    "NodeShutdown",
+    "Terminated",
+    "TerminationByKubelet",
+)
+PREEMPTED = ("PreemptionByScheduler", "Preempting", "Preempted")
+MAX_EVENTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """What the cluster did to a job."""
+
+    reason: str
+    resume: bool
+    """Whether the same may go well when it is started again."""
+    at_once: bool = True
+    """False: it may pass by itself, and is waited for."""
+
+
+def blocked_by(pods: Iterable[Object]) -> Cause | None:
+    """What keeps a pod from starting that the scheduler has placed: its image, or its configuration."""
+    for pod in pods:
+        for status in _containers(pod):
+            waiting = status.get("state", {}).get("waiting") or {}
+            reason, message = waiting.get("reason", ""), waiting.get("message", "")
+            if reason in BAD_IMAGE:
+                image = status.get("image", "")
+                text = f"the image {image} cannot be pulled for pod {_name(pod)} ({reason}{_more(message)})"
+                return Cause(reason=text, resume=False, at_once=reason in NEVER_PASSES)
+            if reason in BAD_CONFIG:
+                text = f"pod {_name(pod)} cannot start ({reason}{_more(message)})"
+                return Cause(reason=text, resume=False, at_once=False)
+    return None
+
+
+def waiting_for(pods: Sequence[Object], num_pods: int) -> str:
+    """What pods that do not run yet wait for."""
+    if not pods:
+        return "no pod was made: the queue has no room for the job, or Volcano does not run"
+    running = sum(_phase(pod) == "Running" for pod in pods)
+    blocked = blocked_by(pods)
+    if blocked:
+        return blocked.reason
+    for pod in pods:
+        for condition in pod.get("status", {}).get("conditions") or []:
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return (
+                    f"{running} of {num_pods} pods run; {_name(pod)} is not scheduled: {condition.get('message', '')}"
+                )
+    return f"{running} of {num_pods} pods run"
+
+
+def ended_by(pods: Iterable[Object], events: Iterable[Object] = ()) -> Cause | None:
+    """What ended pods from outside: pre-emption, eviction, the loss of a node, want of memory. None: nothing did."""
+    found: list[tuple[int, Cause]] = []
+    for pod in pods:
+        status, name = pod.get("status", {}), _name(pod)
+        node = pod.get("spec", {}).get("nodeName", "its node")
+        told = status.get("message", "")
+        disruption: Object = next(
+            (one for one in status.get("conditions") or []
+             if one["type"] == "DisruptionTarget" and one["status"] == "True"), {},
+        )  # fmt: skip
+        why = disruption.get("reason") or status.get("reason", "")
+        message = disruption.get("message") or told
+        if why in PREEMPTED:
+            found.append((0, Cause(reason=f"pod {name} was pre-empted{_more(message)}", resume=True)))
+        elif why in LOST_NODE:
+            found.append(
+                (1, Cause(reason=f"the node {node} of pod {name} was lost ({why}{_more(message)})", resume=True))
+            )
+        elif why in ("Evicted", "EvictionByEvictionAPI"):
+            found.append((2, Cause(reason=f"pod {name} was evicted from {node}{_more(message)}", resume=True)))
+        for container in _containers(pod):
+            ended = container.get("state", {}).get("terminated") or {}
+            if ended.get("reason") == "OOMKilled":
+                limit = _memory_limit(pod)
+                text = f"pod {name} ran out of memory (its limit is {limit}: `cluster.memory_gib_per_node`)"
+                found.append((3, Cause(reason=text, resume=True)))
+    if found:
+        return min(found, key=lambda one: one[0])[1]
+    for event in events:
+        if event.get("reason") in ("Evict", "Preempt", "Preempted", "Evicted", "Preempting"):
+            return Cause(reason=f"pods were evicted or pre-empted: {event.get('message', '')}", resume=True)
+        if event.get("reason") in ("NodeNotReady", "TaintManagerEviction"):
+            return Cause(reason=f"a node was lost: {event.get('message', '')}", resume=True)
+    return None
+
+
+def exit_of(pods: Iterable[Object]) -> str:
+    """How the first pod that failed by itself ended, with its last words."""
+    for pod in pods:
+        for container in _containers(pod):
+            ended = container.get("state", {}).get("terminated") or {}
+            if ended.get("exitCode"):
+                said = _more(_last_line(ended.get("message", "")))
+                return f"pod {_name(pod)} ended with exit code {ended['exitCode']}{said}"
+    return ""
+
+
+def failed_pods(pods: Iterable[Object]) -> list[str]:
+    return [_name(pod) for pod in pods if _phase(pod) == "Failed"]
+
+
+def shown_events(events: Iterable[Object], since: datetime | None = None) -> list[str]:
+    """The newest warnings, oldest first, one line each."""
+    warnings = [one for one in events if one.get("type") == "Warning" and (since is None or _time(one) >= since)]
+    lines = [
+        f"{one.get('reason', '')}: {' '.join(one.get('message', '').split())}" for one in sorted(warnings, key=_time)
+    ]
+    return list(dict.fromkeys(lines))[-MAX_EVENTS:]
+
+
+def _time(event: Object) -> datetime:
+    text = event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
+    text = text or event.get("metadata", {}).get("creationTimestamp")
+    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
+
+
+def _containers(pod: Object) -> list[Object]:
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _name(pod: Object) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def _phase(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase", ""))
+
+
+def _memory_limit(pod: Object) -> str:
+    limits = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
+    return str(limits.get("memory", "not set"))
+
+
+def _more(message: str) -> str:
+    return f": {' '.join(message.split())}" if message else ""
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

@@ -1,0 +1,169 @@
+"""The Volcano Job of a training or evaluation job: built by TorchX from an AppDef, made to fit restricted namespaces.
+
+Pure: nothing is asked of a cluster.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torchx import specs
+from torchx.components.dist import torchrun
+from torchx.runner import Runner
+from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
+
+from components.launch.job import JobRequest
+from components.launch.site import Site
+from components.recipe.cluster import Cluster
+
+RENDEZVOUS_PORT = 29500
+KEPT_SECONDS = 7 * 24 * 3600
+"""A job that ended stays so long, with its pods and their logs."""
+GRACE_SECONDS = 300
+"""From SIGTERM to SIGKILL: a step, and a checkpoint."""
+NEVER_HANDED_ON = ("KFP_", "SWITCHPOINT_", "KUBERNETES_")
+"""The launcher's own variables, which TaskConfig holds too."""
+TORCHX_OWN = ("TORCHX_INTERNAL_SESSION_ID", "TORCHX_TRACKING_EXPERIMENT_NAME", "TORCHX_TRACKING_RUN_NAME")
+NOTE, CONTENT = "switchpoint/", "switchpoint/content"
+
+
+def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
+    """torchrun on every node, `min_nodes` of them at least, which meet at the first one's."""
+    cluster = request.cluster
+    nodes = cluster.num_nodes(request.num_processes)
+    least = min(cluster.min_nodes or nodes, nodes)
+    processes = min(request.num_processes, cluster.processes_per_node)
+    devices = dict(cluster.devices) | ({cluster.device: processes} if cluster.device else {})
+    app = torchrun(
+        *request.arguments, m=request.module, name=request.name, image=site.trainer_image,
+        j=f"{nodes}x{processes}" if least == nodes else f"{least}:{nodes}x{processes}",
+        rdzv_port=RENDEZVOUS_PORT, env=_environment(request),
+    )  # fmt: skip
+    role = app.roles[0]
+    role.name = request.role
+    role.resource = specs.Resource(
+        cpu=cluster.cpus_per_node, gpu=devices.pop("nvidia.com/gpu", 0), devices=devices,
+        memMB=round(cluster.memory_gib_per_node * 2**30 / 1e6),
+    )  # fmt: skip
+    role.min_replicas = least
+    return app
+
+
+def _environment(request: JobRequest) -> dict[str, str]:
+    """Nothing secret: secrets come by reference."""
+    return {
+        "OMP_NUM_THREADS": str(request.num_threads), "MKL_NUM_THREADS": str(request.num_threads),
+        "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
+        "LOGLEVEL": "WARNING",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - 30), "SWITCHPOINT_JOB": request.name,
+        **request.variables,
+    }  # fmt: skip
+
+
+def volcano_job(request: JobRequest, site: Site, runner: Runner) -> Any:
+    """What `runner.schedule` takes: TorchX's own dry run, its Job completed. The same for the same request."""
+    options = {
+        "queue": request.cluster.queue, "namespace": site.namespace, "service_account": site.service_account,
+        "priority_class": request.cluster.priority_class, "validate_spec": False, "reserved_millicpu": 0,
+        "reserved_memmb": 0,
+    }  # fmt: skip
+    info = runner.dryrun(
+        app_definition(request, site), "kubernetes", {k: v for k, v in options.items() if v is not None}
+    )
+    job: dict[str, Any] = sanitize_for_serialization(info.request.resource)
+    # TorchX ends every name with a random one: a launcher that comes back must find its job.
+    job = json.loads(json.dumps(job).replace(job["metadata"]["name"], request.name))
+    labels = {"app.kubernetes.io/part-of": "switchpoint"} | {NOTE + name: one for name, one in request.labels.items()}
+    notes = {NOTE + name: one for name, one in request.notes.items()} | {CONTENT: request.content_digest}
+    if site.kfp_run_id:
+        labels[NOTE + "kfp-run"] = site.kfp_run_id
+    job["metadata"] |= {"namespace": site.namespace, "labels": labels, "annotations": notes}
+    tasks = job["spec"]["tasks"]
+    job["spec"] |= {
+        "minAvailable": sum(task["minAvailable"] for task in tasks), "maxRetry": request.max_restarts,
+        "ttlSecondsAfterFinished": KEPT_SECONDS,
+        # What is evicted or pre-empted starts again by itself, all pods together. What fails is looked at first.
+        "policies": [
+            {"event": "PodEvicted", "action": "RestartJob"}, {"event": "PodFailed", "action": "TerminateJob"},
+        ],
+    }  # fmt: skip
+    for task in tasks:
+        _complete_pod(task["template"], request.cluster, site, labels, notes)
+    info.request.resource = job
+    return info
+
+
+def _complete_pod(
+    pod: dict[str, Any], cluster: Cluster, site: Site, labels: Mapping[str, str], notes: Mapping[str, str]
+) -> None:
+    """Adds what TorchX's role cannot say."""
+    pod["metadata"]["labels"] |= labels
+    pod["metadata"]["annotations"] |= notes
+    spec, given = pod["spec"], site.task_config
+    (container,) = spec["containers"]
+    spec |= {
+        "automountServiceAccountToken": False, "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": site.user, "runAsGroup": site.user, "fsGroup": site.user,
+            "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }  # fmt: skip
+    container["securityContext"] = {
+        "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "privileged": False,
+        "readOnlyRootFilesystem": True, "runAsNonRoot": True,
+    }  # fmt: skip
+    container["imagePullPolicy"] = "IfNotPresent"
+    # Only what fails says so: torchrun's table of errors is the pod's last word.
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    env_from = [{"configMapRef": {"name": name}} for name in site.env_config_maps]
+    env_from += [{"secretRef": {"name": name}} for name in site.env_secrets]
+    if env_from:
+        container["envFrom"] = env_from
+    # What names this launch of TorchX only would make every spec another one.
+    container["env"] = [one for one in container["env"] if one["name"] not in TORCHX_OWN]
+    ours = {one["name"] for one in container["env"]}
+    handed_on = [one for one in given.env or [] if not one["name"].startswith(NEVER_HANDED_ON)]
+    container["env"] += [one for one in handed_on if one["name"] not in ours]
+    for volume in spec["volumes"]:
+        if volume["name"] == "dshm":
+            volume["emptyDir"]["sizeLimit"] = f"{round(cluster.shared_memory_gib * 1024)}Mi"
+    _mount(
+        spec,
+        container,
+        {"name": "scratch", "emptyDir": {"sizeLimit": f"{round(cluster.scratch_gib * 1024)}Mi"}},
+        "/tmp",
+    )
+    if site.store_volume:
+        claim = {"claimName": site.store_volume.claim}
+        _mount(spec, container, {"name": "store", "persistentVolumeClaim": claim}, site.store_volume.path)
+    _hand_on_volumes(spec, container, given.volumes or [], given.volume_mounts or [])
+    selector = (given.node_selector or {}) | dict(cluster.node_selector)
+    spec["nodeSelector"] = (spec.get("nodeSelector") or {}) | selector
+    if not spec["nodeSelector"]:
+        del spec["nodeSelector"]
+    tolerations = [*(given.tolerations or []), *(one.spec() for one in cluster.tolerations)]
+    if tolerations:
+        spec["tolerations"] = tolerations
+    if given.affinity:
+        spec["affinity"] = given.affinity
+    if site.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in site.image_pull_secrets]
+
+
+def _mount(spec: dict[str, Any], container: dict[str, Any], volume: dict[str, Any], path: str) -> None:
+    spec["volumes"].append(volume)
+    container["volumeMounts"].append({"name": volume["name"], "mountPath": path})
+
+
+def _hand_on_volumes(
+    spec: dict[str, Any], container: dict[str, Any], volumes: Sequence[dict[str, Any]], mounts: Sequence[dict[str, Any]]
+) -> None:
+    """What KFP mounted into the launcher, unless a path or a name is taken."""
+    paths = {mount["mountPath"] for mount in container["volumeMounts"]}
+    names = {volume["name"] for volume in spec["volumes"]}
+    wanted = [mount for mount in mounts if mount["mountPath"] not in paths]
+    mounted = {mount["name"] for mount in wanted}
+    added = [volume for volume in volumes if volume["name"] in mounted - names]
+    spec["volumes"] += added
+    container["volumeMounts"] += [mount for mount in wanted if mount["name"] in {one["name"] for one in added}]

@@ -1,0 +1,97 @@
+"""A test plays Volcano's controller and a kubelet on a real API server: pods are made, states are written."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client
+
+GROUP, VERSION, JOBS = "batch.volcano.sh", "v1alpha1", "jobs"
+
+
+def wait_until(happened: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True)
+class Controller:
+    api: Any
+    namespace: str
+    name: str
+
+    def job(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = client.CustomObjectsApi(self.api).get_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, JOBS, self.name
+            )
+            return found
+        except client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def wait_for_job(self, other_than: str = "") -> dict[str, Any]:
+        """The Job, once there is one; another one than that with the uid `other_than`."""
+
+        def found() -> dict[str, Any] | None:
+            job = self.job()
+            return job if job and job["metadata"]["uid"] != other_than else None
+
+        job: dict[str, Any] = wait_until(found)
+        return job
+
+    def phase(self, phase: str, retries: int = 0, message: str = "") -> None:
+        """Writes the Job's status."""
+        job = self.wait_for_job()
+        state = {"phase": phase, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        state |= {"message": message} if message else {}
+        job["status"] = {"state": state, "retryCount": retries, "minAvailable": job["spec"]["minAvailable"]}
+        client.CustomObjectsApi(self.api).replace_namespaced_custom_object_status(
+            GROUP, VERSION, self.namespace, JOBS, self.name, job
+        )
+
+    def make_pods(self) -> list[str]:
+        """As Volcano does, one for each task."""
+        made = []
+        for task in self.wait_for_job()["spec"]["tasks"]:
+            template, name = task["template"], f"{self.name}-{task['name']}-0"
+            labels = template["metadata"]["labels"] | {"volcano.sh/job-name": self.name}
+            metadata = {"name": name, "labels": labels, "annotations": template["metadata"]["annotations"]}
+            body = {"metadata": metadata, "spec": template["spec"]}
+            client.CoreV1Api(self.api).create_namespaced_pod(self.namespace, body)
+            made.append(name)
+        return made
+
+    def pod_status(self, name: str, phase: str, **status: Any) -> None:
+        client.CoreV1Api(self.api).patch_namespaced_pod_status(
+            name, self.namespace, {"status": {"phase": phase, **status}}
+        )
+
+    def container(self, name: str, phase: str, state: dict[str, Any]) -> None:
+        """The state of its one container."""
+        container = name.removeprefix(f"{self.name}-").removesuffix("-0")
+        status = {"name": container, "image": "registry/trainer:1", "imageID": "", "ready": False, "restartCount": 0}
+        self.pod_status(name, phase, containerStatuses=[status | {"state": state}])
+
+    def delete_pods(self) -> None:
+        client.CoreV1Api(self.api).delete_collection_namespaced_pod(
+            self.namespace, label_selector=f"volcano.sh/job-name={self.name}", grace_period_seconds=0
+        )
+
+    def delete_job(self) -> None:
+        client.CustomObjectsApi(self.api).delete_namespaced_custom_object(
+            GROUP, VERSION, self.namespace, JOBS, self.name
+        )
+
+    def event(self, reason: str, message: str, kind: str = "Warning") -> None:
+        involved = {"kind": "Job", "name": self.name, "namespace": self.namespace}
+        body = {
+            "metadata": {"generateName": f"{self.name}."}, "involvedObject": involved, "reason": reason,
+            "message": message, "type": kind, "lastTimestamp": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        client.CoreV1Api(self.api).create_namespaced_event(self.namespace, body)

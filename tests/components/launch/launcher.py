@@ -1,0 +1,33 @@
+"""A launcher as a process of its own: `python -m tests.components.launch.launcher NAME LOGS [FIELD=VALUE ...]`.
+
+Looks at its job often; prints how it ended as one line of JSON, last.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from components.launch import cluster_job
+from components.launch.job import JobRequest, run_job
+from components.recipe.cluster import Cluster
+
+
+def main() -> None:
+    cluster_job.POLL_SECONDS = 0.1
+    cluster_job.BLOCKED_SECONDS = 1.0
+    name, logs, *fields = sys.argv[1:]
+    given = dict(field.split("=", 1) for field in fields)
+    done = Path(given.pop("done", "/nowhere"))
+    num_processes, content = int(given.pop("num_processes", 2)), given.pop("content", "")
+    request = JobRequest(
+        name=name, module="components.train.app", arguments=("job.json",), log_folder=Path(logs),
+        num_processes=num_processes, cluster=Cluster.model_validate({"device": None, **given}), content=content,
+        labels={"study": "tiny", "step": "gb"}, notes={"arms": "a, b"}, is_done=done.exists,
+    )  # fmt: skip
+    end = run_job(request)
+    print(json.dumps(asdict(end) | {"log": str(end.log)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The launcher against a real API server: made once, followed, found again; every way to end in its own words."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.components.launch.controller import Controller, wait_until
+from tests.kube import Kube
+from tests.restricted import violations
+
+pytestmark = pytest.mark.cluster
+NUMBERS = count(1)
+
+
+class Launcher:
+    """A process that runs one job on the cluster."""
+
+    def __init__(self, kube: Kube, controller: Controller, logs: Path, **fields: Any) -> None:
+        environment = os.environ | {
+            "SWITCHPOINT_SCHEDULER": "kubernetes", "SWITCHPOINT_NAMESPACE": controller.namespace,
+            "SWITCHPOINT_TRAINER_IMAGE": "registry/trainer:1", "KUBECONFIG": str(kube.kubeconfig),
+            "SWITCHPOINT_ENV_SECRETS": "switchpoint-store", "AWS_SECRET_ACCESS_KEY": "never-shown",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "tests.components.launch.launcher", controller.name, str(logs)]
+        command += [f"{name}={value}" for name, value in fields.items()]
+        self.logs = logs
+        self.file = logs / f"launcher-{next(NUMBERS)}.out"
+        logs.mkdir(parents=True, exist_ok=True)
+        with self.file.open("wb") as output:
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    def said(self) -> str:
+        return self.file.read_text()
+
+    def wait_for(self, words: str) -> None:
+        wait_until(lambda: words in self.said() or self.process.poll() is not None)
+        assert words in self.said(), self.said()
+
+    def end(self) -> dict[str, Any]:
+        self.process.wait(timeout=60)
+        assert self.process.returncode == 0, self.said()
+        found: dict[str, Any] = json.loads(self.said().splitlines()[-1])
+        return found
+
+
+Launch = Callable[..., Launcher]
+
+
+@pytest.fixture
+def controller(kube: Kube) -> Controller:
+    number = next(NUMBERS)
+    return Controller(kube.client, kube.namespace(f"launch-{number}"), f"gb-{number:016x}")
+
+
+@pytest.fixture
+def launch(kube: Kube, controller: Controller, tmp_path: Path) -> Iterator[Launch]:
+    started: list[Launcher] = []
+
+    def start(**fields: Any) -> Launcher:
+        started.append(Launcher(kube, controller, tmp_path / "logs", **fields))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def test_a_job_is_made_followed_and_ends_well(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    job = controller.wait_for_job()
+    assert job["metadata"]["labels"]["switchpoint/study"] == "tiny"
+    assert job["metadata"]["annotations"]["switchpoint/arms"] == "a, b"
+    for task in job["spec"]["tasks"]:
+        assert violations(task["template"]["spec"]) == []
+    launcher.wait_for("no pod was made")
+    controller.phase("Pending")
+    first, second = controller.make_pods()
+    launcher.wait_for("0 of 2 pods run")
+    for pod in (first, second):
+        controller.container(pod, "Running", {"running": {}})
+    controller.phase("Running")
+    launcher.wait_for(": Running")
+    controller.phase("Completed")
+    assert launcher.end()["succeeded"]
+    assert "never-shown" not in launcher.said()
+    assert "never-shown" not in json.dumps(job)
+
+
+def test_a_launcher_that_was_killed_comes_back_and_finds_its_job(controller: Controller, launch: Launch) -> None:
+    first = launch()
+    uid = controller.wait_for_job()["metadata"]["uid"]
+    controller.phase("Running")
+    first.wait_for(": Running")
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    second = launch()
+    second.wait_for("is there already (Running): followed from here")
+    controller.phase("Completed")
+    assert second.end()["succeeded"]
+    job = controller.job()
+    assert job is not None
+    assert job["metadata"]["uid"] == uid
+
+
+def test_two_launchers_at_once_make_one_job(controller: Controller, launch: Launch) -> None:
+    launchers = [launch(), launch()]
+    controller.wait_for_job()
+    controller.phase("Running")
+    for launcher in launchers:
+        launcher.wait_for(": Running")
+    controller.phase("Completed")
+    assert all(launcher.end()["succeeded"] for launcher in launchers)
+    assert sum("made in namespace" in launcher.said() for launcher in launchers) == 1
+
+
+def test_a_finished_job_is_not_run_again_unless_its_output_is_gone(
+    controller: Controller, launch: Launch, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    output.touch()
+    first = launch(done=output)
+    uid = controller.wait_for_job()["metadata"]["uid"]
+    controller.phase("Completed")
+    assert first.end()["succeeded"]
+    assert launch(done=output).end()["succeeded"]
+    output.unlink()
+    again = launch(done=output)
+    assert controller.wait_for_job(other_than=uid)
+    controller.phase("Completed")
+    assert again.end()["succeeded"]
+
+
+def test_a_failed_job_is_made_anew_and_one_that_does_something_else_is_waited_for(
+    controller: Controller, launch: Launch
+) -> None:
+    first = launch(content="one")
+    uid = controller.wait_for_job()["metadata"]["uid"]
+    controller.phase("Running")
+    other = launch(content="another")
+    other.wait_for("another job of this name runs: waited for")
+    controller.phase("Failed", message="pods failed")
+    end = first.end()
+    assert not end["succeeded"]
+    assert end["may_resume"]
+    assert "its Job ended as Failed (pods failed)" in end["reason"]
+    assert controller.wait_for_job(other_than=uid)
+    controller.phase("Completed")
+    assert other.end()["succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"reason": "Evicted", "message": "The node was low on resource: memory."}, "low on resource: memory"),
+        ({"reason": "NodeLost", "message": "Node node-7 is not answering"}, "was lost (NodeLost: Node node-7"),
+        (
+            {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
+            "was pre-empted",
+        ),
+    ],
+)
+def test_pods_that_are_taken_away(controller: Controller, launch: Launch, status: dict[str, Any], words: str) -> None:
+    """Volcano starts them again and that is told; where it gives up, the cause is the end's."""
+    launcher = launch()
+    controller.phase("Running")
+    pods = controller.make_pods()
+    for pod in pods:
+        controller.container(pod, "Running", {"running": {}})
+    launcher.wait_for(": Running")
+    controller.pod_status(pods[0], "Failed", **status)
+    controller.event("Evict", "Pod is evicted, because of preempt")
+    controller.phase("Restarting", retries=1)
+    launcher.wait_for(words)
+    launcher.wait_for("Volcano starts them again")
+    controller.delete_pods()
+    pods = wait_until(lambda: _made_again(controller))
+    controller.pod_status(pods[1], "Failed", **status)
+    controller.phase("Failed", retries=3, message="job reached its retries")
+    end = launcher.end()
+    assert words in end["cause"]
+    assert end["may_resume"]
+    assert "event: Evict: Pod is evicted, because of preempt" in launcher.said()
+
+
+def _made_again(controller: Controller) -> list[str] | None:
+    from kubernetes.client import ApiException
+
+    try:
+        return controller.make_pods()
+    except ApiException:  # the old ones are on their way out
+        return None
+
+
+def test_memory_that_ran_out(controller: Controller, launch: Launch) -> None:
+    launcher = launch(memory_gib_per_node=4)
+    controller.phase("Running")
+    pods = controller.make_pods()
+    controller.container(pods[1], "Failed", {"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
+    controller.phase("Terminated")
+    end = launcher.end()
+    assert "ran out of memory (its limit is 4295M: `cluster.memory_gib_per_node`)" in end["cause"]
+    assert end["may_resume"]
+
+
+def test_an_image_that_is_not_there(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    controller.phase("Pending")
+    pod, _ = controller.make_pods()
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": "manifest unknown"}}
+    controller.container(pod, "Pending", state)
+    end = launcher.end()
+    assert "the image registry/trainer:1 cannot be pulled" in end["cause"]
+    assert "manifest unknown" in end["cause"]
+    assert not end["may_resume"]
+    job = controller.job()
+    assert job is not None
+    assert job["status"]["state"]["phase"] == "Aborted"
+
+
+def test_pods_that_find_no_place_for_too_long(controller: Controller, launch: Launch) -> None:
+    launcher = launch(pending_seconds=2)
+    controller.phase("Pending")
+    _, pod = controller.make_pods()
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no GPU"}
+    controller.pod_status(pod, "Pending", conditions=[condition])
+    controller.event("FailedScheduling", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    end = launcher.end()
+    assert "its pods did not run within 2 s (`cluster.pending_seconds`)" in end["cause"]
+    assert "0/3 nodes: no GPU" in end["cause"]
+    assert "event: FailedScheduling: 0/3 nodes are available" in launcher.said()
+    assert not end["may_resume"]
+
+
+def test_a_job_that_vanishes_may_be_made_again(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    controller.phase("Running")
+    launcher.wait_for(": Running")
+    controller.delete_job()
+    end = launcher.end()
+    assert "was deleted from the cluster" in end["cause"]
+    assert end["may_resume"]
+
+
+def test_a_container_that_fails_by_itself(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    controller.phase("Running")
+    pods = controller.make_pods()
+    ended = {"exitCode": 1, "reason": "Error", "message": "Traceback\nValueError: the batch cannot be divided"}
+    controller.container(pods[0], "Failed", {"terminated": ended})
+    controller.phase("Terminated")
+    end = launcher.end()
+    assert end["cause"] == ""
+    assert "ended with exit code 1: ValueError: the batch cannot be divided" in end["reason"]
+
+
+def test_a_launcher_that_is_terminated_aborts_its_job(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    controller.phase("Running")
+    launcher.wait_for(": Running")
+    launcher.process.send_signal(signal.SIGTERM)
+    assert launcher.process.wait(timeout=30) == 128 + signal.SIGTERM
+    job = controller.job()
+    assert job is not None
+    assert job["status"]["state"]["phase"] == "Aborted"
+    again = launch()
+    assert controller.wait_for_job(other_than=job["metadata"]["uid"])
+    controller.phase("Completed")
+    assert again.end()["succeeded"]
+
+
+def test_a_job_that_somebody_aborts_is_not_started_again(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    controller.phase("Running")
+    launcher.wait_for(": Running")
+    controller.phase("Aborted")
+    end = launcher.end()
+    assert "aborted by somebody" in end["cause"]
+    assert not end["may_resume"]
