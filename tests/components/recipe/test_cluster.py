@@ -9,7 +9,6 @@ from components.recipe.errors import BadInput
 from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
 
-
 DIGESTS = {"prose": "1", "answers": "2"}
 
 
