@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from components.recipe.plan import Plan, TrainingRun
-from components.report.cost import duration
 from components.store.store import Store
+from components.train.progress import progress_line
 
 LINE_SECONDS = 10.0
 
@@ -56,15 +56,7 @@ class Watched:
 
     def line(self) -> str:
         """`step a/b | tokens | loss | lr | tok/s | mfu | eta`."""
-        row = self.last
-        loss = "none" if row["loss"] is None else f"{row['loss']:.3f}"
-        skipped = f" | {row['skipped_steps']} skipped" if row["skipped_steps"] else ""
-        mfu = f" | mfu {row['mfu']:.1%}" if row["mfu"] else ""
-        return (
-            f"step {row['step']}/{self.end_step} | {row['tokens']:,} tokens | loss {loss} | "
-            f"lr {row['learning_rate']:.2e} | {row['tokens_per_second']:,.0f} tok/s{mfu} | "
-            f"{row['memory_bytes'] / 2**30:.1f} GiB{skipped} | eta {duration(row['eta_seconds'])}"
-        )
+        return progress_line(self.last, self.end_step)
 
 
 class Watch:

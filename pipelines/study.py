@@ -19,6 +19,7 @@ from components.plan.component import plan
 from components.recipe.load import load_study
 from components.report.component import report
 from components.train.component import join, train_base, train_gb, train_qb
+from pipelines.site import with_site
 
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 
@@ -31,20 +32,22 @@ def study_pipeline(
     options: str = "",
     stops: dict = {},  # noqa: B006
 ) -> None:
-    with dsl.ExitHandler(report(study=study, store=store, stops=stops), name="study"):
-        planned = plan(study=study, store=store, recipe_file=recipe_file, options=options, stops=stops)
+    with dsl.ExitHandler(with_site(report(study=study, store=store, stops=stops)), name="study"):
+        planned = with_site(plan(study=study, store=store, recipe_file=recipe_file, options=options, stops=stops))
         reference = planned.outputs["plan"]
-        text = prepare_text(plan=reference)
-        tokenizer = train_tokenizer(plan=reference).after(text)
+        text = with_site(prepare_text(plan=reference))
+        tokenizer = with_site(train_tokenizer(plan=reference)).after(text)
         with dsl.ParallelFor(planned.outputs["Output"], name="shards") as group:
-            tokens = tokenise(item=group).after(tokenizer)
-        blend = build_blend(plan=reference).after(tokens)
-        ready = prepare_evaluation(plan=reference).after(blend)
-        base = train_base(plan=reference).after(ready)
+            tokens = with_site(tokenise(item=group)).after(tokenizer)
+        blend = with_site(build_blend(plan=reference)).after(tokens)
+        ready = with_site(prepare_evaluation(plan=reference)).after(blend)
+        base = with_site(train_base(plan=reference)).after(ready)
         with dsl.ParallelFor(base.output, name="gb-runs") as gb_run:
-            trained_gb = train_gb(item=gb_run)
+            trained_gb = with_site(train_gb(item=gb_run))
         # A GB run's failure must not keep the other arms from going on.
-        arms = join(plan=reference).after(trained_gb).ignore_upstream_failure()
+        arms = with_site(join(plan=reference)).after(trained_gb).ignore_upstream_failure()
         with dsl.ParallelFor(arms.output, name="arms") as arm:
-            trained_qb = train_qb(item=arm)
-        evaluate(plan=reference).after(trained_qb).ignore_upstream_failure()
+            trained_qb = with_site(train_qb(item=arm))
+        evaluation = with_site(evaluate(plan=reference)).after(trained_qb)
+        # `ignore_upstream_failure()` of KFP 2.17 looks for a TaskConfig among the arguments: KeyError.
+        evaluation._ignore_upstream_failure_tag = True

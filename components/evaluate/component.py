@@ -1,16 +1,20 @@
 """KFP components: prepare_evaluation, evaluate."""
 
-from components.launch.component import component
+from kfp import dsl
+
+from components.launch.component import launcher
 
 
-@component
-def prepare_evaluation(plan: str) -> None:
+@launcher
+def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> None:
     """Before anything is trained: that the suites' data is there, and what runs are evaluated on while they train."""
     from components.evaluate.make_probes import make_probes
     from components.evaluate.run import check_suites
+    from components.launch.site import keep_task_config
     from components.launch.task import task
     from components.store.plan_file import load_plan
 
+    keep_task_config(task_config)
     planned = load_plan(plan)
     with task(planned.store, planned.plan.base_evaluation):
         questions = check_suites(planned.plan, planned.store)
@@ -19,15 +23,17 @@ def prepare_evaluation(plan: str) -> None:
             make_probes(planned.plan, planned.store, questions)
 
 
-@component
-def evaluate(plan: str = "") -> None:
+@launcher
+def evaluate(task_config: dsl.TaskConfig, plan: str = "") -> None:
     """The base and every arm that was trained, by the same suite, in one process."""
     from components.evaluate.run import evaluate_models
     from components.launch.process import die_with_parent
+    from components.launch.site import keep_task_config
     from components.launch.task import sole_task
     from components.store.plan_file import load_plan
 
     die_with_parent()
+    keep_task_config(task_config)
     planned = load_plan(plan)
     with sole_task(planned.store, "evaluate"):
         evaluate_models(planned.plan, planned.store)

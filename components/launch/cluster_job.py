@@ -19,7 +19,7 @@ from components.launch.cluster_api import ClusterAPI
 from components.launch.cluster_log import PodLog, write_logs
 from components.launch.job import JobEnd, JobRequest
 from components.launch.pods import Cause, blocked_by, ended_by, exit_of, failed_pods, shown_events, waiting_for
-from components.launch.site import Site
+from components.launch.site import Launched
 from components.launch.volcano import CONTENT, volcano_job
 
 POLL_SECONDS = 5.0
@@ -34,23 +34,23 @@ class Cancelled(SystemExit):
     """SIGTERM: the run was terminated."""
 
 
-def run_on_cluster(request: JobRequest, site: Site) -> JobEnd:
+def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
     """Runs the job to its end: makes it, or finds the one that is there. Raises BadInput where it is refused."""
     request.log_folder.mkdir(parents=True, exist_ok=True)
-    api = ClusterAPI(site.namespace)
+    api = ClusterAPI(launched.namespace)
     with get_runner(client=api.client) as runner:
-        job = _find_or_make(request, site, runner, api)
-        with _cancelled_by_sigterm(runner, f"{site.namespace}:{request.name}"):
+        job = _find_or_make(request, launched, runner, api)
+        with _cancelled_by_sigterm(runner, f"{launched.namespace}:{request.name}"):
             return _Following(request, api, runner, job).to_the_end()
 
 
-def _find_or_make(request: JobRequest, site: Site, runner: Runner, api: ClusterAPI) -> dict[str, Any]:
+def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any]:
     """The Job that does what is asked for: one that runs, or that completed, or a new one."""
     waited = False
     while True:
         job = api.job(request.name)
         if job is None:
-            job = _make(request, site, runner, api)
+            job = _make(request, launched, runner, api)
             if job is not None:
                 return job
             continue
@@ -75,17 +75,17 @@ def _find_or_make(request: JobRequest, site: Site, runner: Runner, api: ClusterA
         time.sleep(min(1.0, POLL_SECONDS))
 
 
-def _make(request: JobRequest, site: Site, runner: Runner, api: ClusterAPI) -> dict[str, Any] | None:
+def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any] | None:
     """None where another launcher was first."""
     try:
         with api.explained():
-            runner.schedule(volcano_job(request, site, runner))
+            runner.schedule(volcano_job(request, launched, runner))
     except ValueError as error:
         if "already exists" not in str(error):
             raise
         return None
     nodes = request.cluster.num_nodes(request.num_processes)
-    _say(request.name, f"made in namespace {site.namespace}: {nodes} pods, queue {request.cluster.queue}")
+    _say(request.name, f"made in namespace {launched.namespace}: {nodes} pods, queue {request.cluster.queue}")
     return api.job(request.name)
 
 

@@ -13,7 +13,7 @@ from torchx.runner import Runner
 from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
 
 from components.launch.job import JobRequest
-from components.launch.site import Site
+from components.launch.site import Launched, Site
 from components.recipe.cluster import Cluster
 
 RENDEZVOUS_PORT = 29500
@@ -21,8 +21,8 @@ KEPT_SECONDS = 7 * 24 * 3600
 """A job that ended stays so long, with its pods and their logs."""
 GRACE_SECONDS = 300
 """From SIGTERM to SIGKILL: a step, and a checkpoint."""
-NEVER_HANDED_ON = ("KFP_", "SWITCHPOINT_", "KUBERNETES_")
-"""The launcher's own variables, which TaskConfig holds too."""
+NEVER_HANDED_ON = ("KFP_", "KUBERNETES_", "MLFLOW_", "SWITCHPOINT_")
+"""What TaskConfig holds too and is the launcher's own: it alone speaks to MLflow."""
 TORCHX_OWN = ("TORCHX_INTERNAL_SESSION_ID", "TORCHX_TRACKING_EXPERIMENT_NAME", "TORCHX_TRACKING_RUN_NAME")
 NOTE, CONTENT = "switchpoint/", "switchpoint/content"
 
@@ -60,10 +60,11 @@ def _environment(request: JobRequest) -> dict[str, str]:
     }  # fmt: skip
 
 
-def volcano_job(request: JobRequest, site: Site, runner: Runner) -> Any:
+def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
     """What `runner.schedule` takes: TorchX's own dry run, its Job completed. The same for the same request."""
+    site = launched.site
     options = {
-        "queue": request.cluster.queue, "namespace": site.namespace, "service_account": site.service_account,
+        "queue": request.cluster.queue, "namespace": launched.namespace, "service_account": site.service_account,
         "priority_class": request.cluster.priority_class, "validate_spec": False, "reserved_millicpu": 0,
         "reserved_memmb": 0,
     }  # fmt: skip
@@ -75,9 +76,9 @@ def volcano_job(request: JobRequest, site: Site, runner: Runner) -> Any:
     job = json.loads(json.dumps(job).replace(job["metadata"]["name"], request.name))
     labels = {"app.kubernetes.io/part-of": "switchpoint"} | {NOTE + name: one for name, one in request.labels.items()}
     notes = {NOTE + name: one for name, one in request.notes.items()} | {CONTENT: request.content_digest}
-    if site.kfp_run_id:
-        labels[NOTE + "kfp-run"] = site.kfp_run_id
-    job["metadata"] |= {"namespace": site.namespace, "labels": labels, "annotations": notes}
+    if launched.kfp_run_id:
+        labels[NOTE + "kfp-run"] = launched.kfp_run_id
+    job["metadata"] |= {"namespace": launched.namespace, "labels": labels, "annotations": notes}
     tasks = job["spec"]["tasks"]
     job["spec"] |= {
         "minAvailable": sum(task["minAvailable"] for task in tasks), "maxRetry": request.max_restarts,
@@ -88,18 +89,18 @@ def volcano_job(request: JobRequest, site: Site, runner: Runner) -> Any:
         ],
     }  # fmt: skip
     for task in tasks:
-        _complete_pod(task["template"], request.cluster, site, labels, notes)
+        _complete_pod(task["template"], request.cluster, launched, labels, notes)
     info.request.resource = job
     return info
 
 
 def _complete_pod(
-    pod: dict[str, Any], cluster: Cluster, site: Site, labels: Mapping[str, str], notes: Mapping[str, str]
+    pod: dict[str, Any], cluster: Cluster, launched: Launched, labels: Mapping[str, str], notes: Mapping[str, str]
 ) -> None:
     """Adds what TorchX's role cannot say."""
     pod["metadata"]["labels"] |= labels
     pod["metadata"]["annotations"] |= notes
-    spec, given = pod["spec"], site.task_config
+    spec, site, given = pod["spec"], launched.site, launched.task_config
     (container,) = spec["containers"]
     spec |= {
         "automountServiceAccountToken": False, "enableServiceLinks": False,

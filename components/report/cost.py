@@ -7,6 +7,7 @@ from components.plan.price import Price
 from components.recipe.plan import ArmPlan, Plan, TrainingRun
 from components.store.store import Store
 from components.train.metrics import read_metrics
+from components.train.progress import duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +80,6 @@ def _speed(store: Store, run: TrainingRun) -> float | None:
 def _sum(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units: 50 s, 3 min 20 s, 2 h 5 min, 6 d 3 h."""
-    for unit, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)} {name} {int(seconds % unit // below)} {below_name}"
-    return f"{seconds:.0f} s"
 
 
 def cost_table(plan: Plan, costs: Costs) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from components.tracking.client import (
     tag_task_run,
     training_key,
 )
+from components.tracking.link import run_url
 from components.tracking.tracked import TrackedRun
 
 FIRST_SECONDS = 30.0
@@ -47,6 +49,17 @@ class Delivery:
         self._over.set()
         # Training is over and waits for nobody: what is not delivered now, the study's report delivers.
         self._thread.join(timeout=EVERY_SECONDS)
+
+    def announce(self) -> dict[str, str]:
+        """Makes the run before there is a row, so that others can point to it. Returns nothing where MLflow is away."""
+        try:
+            self._client = open_client(self._store)
+            self._run = self._find(int(time.time() * 1000))
+        except Exception as error:  # as in `_deliver`
+            print(f"MLflow does not answer ({reason_of(error)})", file=sys.stderr, flush=True)
+            return {}
+        url = run_url(experiment(self._client, self._name, self._store), self._run.run_id)
+        return {"mlflow-run": self._run.run_id} | ({"mlflow-url": url} if url else {})
 
     def _work(self) -> None:
         pause = FIRST_SECONDS

@@ -2,17 +2,21 @@
 
 from typing import Dict, List
 
-from components.launch.component import component
+from kfp import dsl
+
+from components.launch.component import component, launcher
 
 
-@component
-def train_base(plan: str) -> List[Dict]:
+@launcher
+def train_base(plan: str, task_config: dsl.TaskConfig) -> List[Dict]:
     """The base; returns the GB runs that start from it and still need training."""
+    from components.launch.site import keep_task_config
     from components.launch.task import task
     from components.store.plan_file import load_plan
     from components.train.run import run_is_done
     from components.train.run import train_base as train
 
+    keep_task_config(task_config)
     planned = load_plan(plan)
     with task(planned.store, planned.plan.base):
         train(planned.plan, planned.store)
@@ -22,21 +26,28 @@ def train_base(plan: str) -> List[Dict]:
     return [{"plan": plan, "gb_run": run.identity.digest} for run in missing]
 
 
-@component
-def train_gb(item: Dict) -> None:
+@launcher
+def train_gb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskConfig) -> None:
     """A GB run that arms share, kept at each of their switch points. `item`: plan and gb_run.
 
     Where it goes on from another GB run, that one is trained first, by whichever task comes to it first.
     """
+    from pathlib import Path
+
+    from components.launch.site import keep_task_config
     from components.launch.task import task
     from components.store.plan_file import load_plan
-    from components.train.run import check_parent, train_run
+    from components.train.run import check_parent, show_run, train_run
 
+    keep_task_config(task_config)
     planned = load_plan(item["plan"])
     for run in planned.plan.chain(planned.plan.run(item["gb_run"])):
-        with task(planned.store, run.identity):
-            check_parent(planned.plan, planned.store, run)
-            train_run(planned.plan, planned.store, run)
+        try:
+            with task(planned.store, run.identity):
+                check_parent(planned.plan, planned.store, run)
+                train_run(planned.plan, planned.store, run)
+        finally:
+            show_run(planned.plan, planned.store, run, Path(shown.path))
 
 
 @component
@@ -51,19 +62,26 @@ def join(plan: str = "") -> List[Dict]:
     return [{"plan": plan, "arm": arm.run_name} for arm in missing]
 
 
-@component
-def train_qb(item: Dict) -> None:
+@launcher
+def train_qb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskConfig) -> None:
     """An arm's phases after GB, from its GB run's checkpoint at the switch. `item`: plan and arm."""
+    from pathlib import Path
+
+    from components.launch.site import keep_task_config
     from components.launch.task import task
     from components.store.plan_file import load_plan
-    from components.train.run import check_arm, check_parent, train_run
+    from components.train.run import check_arm, check_parent, show_run, train_run
 
+    keep_task_config(task_config)
     planned = load_plan(item["plan"])
     arm = planned.plan.arm(item["arm"])
     for identity in arm.runs:
         if identity.step == "qb":
             run = planned.plan.run(identity.digest)
-            with task(planned.store, identity):
-                check_parent(planned.plan, planned.store, run)
-                train_run(planned.plan, planned.store, run)
+            try:
+                with task(planned.store, identity):
+                    check_parent(planned.plan, planned.store, run)
+                    train_run(planned.plan, planned.store, run)
+            finally:
+                show_run(planned.plan, planned.store, run, Path(shown.path))
     check_arm(planned.plan, planned.store, arm)  # it may end inside its GB run, whose failure is told there

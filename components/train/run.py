@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.blend.origins import folder_digest
+from components.launch.site import scheduler
 from components.plan.price import model_shape
 from components.recipe.clock import Clock
 from components.recipe.cost import train_flops
@@ -14,10 +15,13 @@ from components.recipe.plan import ArmPlan, Phase, Plan, TrainingRun
 from components.recipe.schedule import Schedule
 from components.store.store import Store, read_json
 from components.tracking.delivery import Delivery
+from components.tracking.link import training_link
 from components.train.checkpoint import checkpoint_path, is_kept, model_path
 from components.train.job import JobPhase, JobSource, TrainJob
 from components.train.metrics import read_metrics
 from components.train.probe_file import PROBES
+from components.train.progress import ProgressLog
+from components.train.shown import training_markdown
 from components.train.supervise import TrainingFailed, train_to_end
 
 BASE_SEED = 0
@@ -89,6 +93,15 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
         "weights_sha256": before["weights_sha256"] | weights,
     }  # fmt: skip
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
+
+
+def show_run(plan: Plan, store: Store, run: TrainingRun, file: Path) -> None:
+    """Writes what the task that trained the run shows in the pipeline's UI."""
+    rows = list(read_metrics(store.path(run.identity), run.end_step))
+    link = training_link(store, plan.recipe.name, run.identity)
+    failure = (store.failure(run.identity) or {}).get("reason", "")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(training_markdown(plan, run, rows, link, failure), encoding="utf-8")
 
 
 def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
@@ -213,12 +226,14 @@ def _facts(checkpoint: Path) -> dict[str, str]:
 def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
     name = f"{identity.step}-{identity.digest}"
     rows = partial(read_metrics, Path(job.folder))
+    delivery = Delivery(store, plan.recipe.name, identity, rows)
+    on_cluster = scheduler() == "kubernetes"  # pods point to their run in MLflow; here that costs seconds for nothing
+    notes = _notes(plan, store, identity) | (delivery.announce() if on_cluster else {})
     try:
-        with Delivery(store, plan.recipe.name, identity, rows):
+        with delivery, ProgressLog(name, job.end_step, rows):
             train_to_end(
                 name, job, store.log_folder(identity), num_processes, cluster=plan.recipe.cluster,
-                labels={"study": plan.recipe.name, "step": identity.step, "output": identity.digest},
-                notes=_notes(plan, store, identity),
+                labels={"study": plan.recipe.name, "step": identity.step, "output": identity.digest}, notes=notes,
             )  # fmt: skip
     except TrainingFailed as failure:
         store.write_failure(identity, str(failure), str(failure.log))

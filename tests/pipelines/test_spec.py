@@ -43,6 +43,7 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
     plan_file = str(plan_path(study, finished.store))
     plan = finished.plan
     parameters = {"study": canonical(study), "store": str(finished.root), "stops": {}}
+    launched = {"task_config": None}  # KFP's settings for pods: there are none on one machine
     expected: list[tuple[str, dict[str, Any]]] = [
         ("plan", parameters | {"recipe_file": str(finished.recipe), "options": ""}),
         ("prepare_text", {"plan": plan_file}),
@@ -50,13 +51,16 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
         # Small sources are one group of shards; that the loop takes several is asserted in tests of the groups.
         ("tokenise", {"item": {"plan": plan_file, "group": 0, "groups": 1}}),
         ("build_blend", {"plan": plan_file}),
-        ("prepare_evaluation", {"plan": plan_file}),
-        ("train_base", {"plan": plan_file}),
-        *(("train_gb", {"item": {"plan": plan_file, "gb_run": run.identity.digest}}) for run in plan.gb_runs),
+        ("prepare_evaluation", {"plan": plan_file, **launched}),
+        ("train_base", {"plan": plan_file, **launched}),
+        *(
+            ("train_gb", {"item": {"plan": plan_file, "gb_run": run.identity.digest}, **launched})
+            for run in plan.gb_runs
+        ),
         ("join", {"plan": plan_file}),
         # Of the three arms only one switches; the others are done when their GB runs are.
-        ("train_qb", {"item": {"plan": plan_file, "arm": "switched"}}),
-        ("evaluate", {"plan": plan_file}),
+        ("train_qb", {"item": {"plan": plan_file, "arm": "switched"}, **launched}),
+        ("evaluate", {"plan": plan_file, **launched}),
         ("report", parameters),
     ]  # fmt: skip
     ran = [(entry["task"], canonical(entry["values"])) for entry in finished.tasks]
@@ -66,6 +70,16 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
     assert [task for task, _ in ran if task not in ("tokenise", "train_gb")] == [
         task for task, _ in expected if task not in ("tokenise", "train_gb")
     ]
+
+
+def test_training_tasks_show_their_curve_in_the_pipelines_ui(finished: Finished) -> None:
+    shown = [path.read_text() for path in (finished.root.parent / "kfp").rglob("shown") if path.is_file()]
+    assert len(shown) == 3
+    for text in shown:
+        assert "**trained**" in text
+        assert "tokens/s" in text
+        assert "▁" in text
+    assert sum("# GB" in text for text in shown) == 2
 
 
 def test_the_shared_gb_run_is_trained_once(finished: Finished) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.components.launch.controller import Controller, wait_until
 from tests.kube import Kube
@@ -25,9 +26,13 @@ class Launcher:
 
     def __init__(self, kube: Kube, controller: Controller, logs: Path, **fields: Any) -> None:
         environment = os.environ | {
-            "SWITCHPOINT_SCHEDULER": "kubernetes", "SWITCHPOINT_NAMESPACE": controller.namespace,
-            "SWITCHPOINT_TRAINER_IMAGE": "registry/trainer:1", "KUBECONFIG": str(kube.kubeconfig),
-            "SWITCHPOINT_ENV_SECRETS": "switchpoint-store", "AWS_SECRET_ACCESS_KEY": "never-shown",
+            "SWITCHPOINT_SITE": yaml.safe_dump(
+                {
+                    "namespace": controller.namespace, "trainer_image": "registry/trainer:1",
+                    "env_secrets": ["switchpoint-store"],
+                }
+            ),
+            "KUBECONFIG": str(kube.kubeconfig), "AWS_SECRET_ACCESS_KEY": "never-shown",
         }  # fmt: skip
         command = [sys.executable, "-m", "tests.components.launch.launcher", controller.name, str(logs)]
         command += [f"{name}={value}" for name, value in fields.items()]

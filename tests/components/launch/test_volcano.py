@@ -9,7 +9,7 @@ import yaml
 from torchx.runner import get_runner
 
 from components.launch.job import JobRequest
-from components.launch.site import Site, TaskConfig, Volume, keep_task_config, read_site
+from components.launch.site import Launched, Site, TaskConfig, Volume, keep_task_config, read_site
 from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster, Toleration
 from components.recipe.errors import BadInput
@@ -17,11 +17,13 @@ from tests.custom_resources import problems
 from tests.restricted import violations
 
 GOLDEN = Path(__file__).parent / "golden"
-SITE = Site(
-    namespace="team", trainer_image="registry.example.com/switchpoint-trainer:0.1.0",
-    service_account="switchpoint-trainer", env_secrets=("switchpoint-store",), env_config_maps=("switchpoint",),
-    store_volume=Volume(claim="switchpoint-store", path="/store"), image_pull_secrets=("registry",),
-    kfp_run_id="7a2f1c3e-0b1d-4e5f-8a9b-0c1d2e3f4a5b",
+SITE = Launched(
+    namespace="team", kfp_run_id="7a2f1c3e-0b1d-4e5f-8a9b-0c1d2e3f4a5b",
+    site=Site(
+        trainer_image="registry.example.com/switchpoint-trainer:0.1.0", service_account="switchpoint-trainer",
+        env_secrets=["switchpoint-store"], env_config_maps=["switchpoint"],
+        store_volume=Volume(claim="switchpoint-store", path="/store"), image_pull_secrets=["registry"],
+    ),
 )  # fmt: skip
 EIGHT = Cluster(processes_per_node=8, cpus_per_node=96, memory_gib_per_node=1024)
 CASES = {
@@ -51,9 +53,9 @@ def request(num_processes: int = 8, cluster: Cluster = EIGHT, **changed: Any) ->
     return JobRequest(**fields | changed)
 
 
-def built(one: JobRequest, site: Site = SITE) -> dict[str, Any]:
+def built(one: JobRequest, launched: Launched = SITE) -> dict[str, Any]:
     with get_runner() as runner:
-        job: dict[str, Any] = volcano_job(one, site, runner).request.resource
+        job: dict[str, Any] = volcano_job(one, launched, runner).request.resource
         return job
 
 
@@ -131,21 +133,23 @@ def test_what_kfp_gave_the_launcher_is_handed_on(monkeypatch: pytest.MonkeyPatch
 
     secret = {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "store", "key": "secret"}}}
     given = dsl.TaskConfig(
-        env=[secret, {"name": "KFP_POD_NAME", "value": "x"}, {"name": "OMP_NUM_THREADS", "value": "9"}],
+        env=[
+            secret, {"name": "KFP_POD_NAME", "value": "x"}, {"name": "MLFLOW_TRACKING_PASSWORD", "value": "y"},
+            {"name": "OMP_NUM_THREADS", "value": "9"},
+        ],
         volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "unused", "emptyDir": {}}],
         volume_mounts=[{"name": "data", "mountPath": "/data"}, {"name": "other", "mountPath": "/tmp"}],
         node_selector={"pool": "gpu", "zone": "a"}, tolerations=[{"key": "gpu", "operator": "Exists"}],
         affinity={"nodeAffinity": {}},
     )  # fmt: skip
-    for name, value in {"TRAINER_IMAGE": "image", "NAMESPACE": "team"}.items():
-        monkeypatch.setenv(f"SWITCHPOINT_{name}", value)
+    monkeypatch.setenv("SWITCHPOINT_SITE", "{trainer_image: image, namespace: team}")
     monkeypatch.setenv("SWITCHPOINT_TASK_CONFIG", "")
     keep_task_config(given)
     site = read_site()
     (pod,) = pods(built(request(8, EIGHT.model_copy(update={"node_selector": {"zone": "b"}})), site))
     container = pod["containers"][0]
     assert secret in container["env"]
-    assert "KFP_POD_NAME" not in str(container["env"])
+    assert not [one for one in container["env"] if one["name"].startswith(("KFP_", "MLFLOW_"))]
     assert [one["value"] for one in container["env"] if one["name"] == "OMP_NUM_THREADS"] == ["1"]
     assert pod["nodeSelector"] == {"pool": "gpu", "zone": "b"}
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
@@ -161,7 +165,7 @@ def test_outside_a_cluster_nothing_is_handed_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SWITCHPOINT_TASK_CONFIG", "")
     keep_task_config(dsl.TaskConfig())
     keep_task_config(None)
-    site = read_site({"SWITCHPOINT_TRAINER_IMAGE": "image", "SWITCHPOINT_NAMESPACE": "team"})
+    site = read_site({"SWITCHPOINT_SITE": "{trainer_image: image, namespace: team}"})
     assert site.task_config == TaskConfig()
 
 
@@ -172,16 +176,15 @@ def test_no_secret_of_the_launcher_stands_in_the_job(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("environment", "field"),
+    ("site", "words"),
     [
-        ({}, "SWITCHPOINT_TRAINER_IMAGE"),
-        ({"SWITCHPOINT_TRAINER_IMAGE": "image"}, "SWITCHPOINT_NAMESPACE"),
-        (
-            {"SWITCHPOINT_TRAINER_IMAGE": "i", "SWITCHPOINT_NAMESPACE": "n", "SWITCHPOINT_STORE_VOLUME": "claim"},
-            "SWITCHPOINT_STORE_VOLUME",
-        ),
+        ("{namespace: team}", "SWITCHPOINT_SITE.trainer_image: Field required"),
+        ("{trainer_image: image}", "SWITCHPOINT_SITE.namespace"),
+        ("{trainer_image: image, store_volume: {claim: store, path: store}}", "SWITCHPOINT_SITE.store_volume.path"),
+        ("{trainer_image: image, queue: mine}", "SWITCHPOINT_SITE.queue"),
+        ("trainer_image: {", "not YAML"),
     ],
 )
-def test_a_site_that_lacks_something_says_what(environment: dict[str, str], field: str) -> None:
-    with pytest.raises(BadInput, match=field):
-        read_site(environment)
+def test_a_site_that_cannot_be_used_says_why(site: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        read_site({"SWITCHPOINT_SITE": site})

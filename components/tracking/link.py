@@ -1,0 +1,34 @@
+"""Where a person finds a run of MLflow: for pods' annotations and for the pipeline's UI."""
+
+import os
+from typing import Any
+
+from components.recipe.digest import Identity
+from components.store.store import Store
+from components.tracking.client import experiment, find, open_client, reason_of, training_key, without_password
+
+PAGE_VARIABLE = "SWITCHPOINT_MLFLOW_URL"
+"""Where people open MLflow, if that is not where jobs reach it."""
+
+
+def run_url(experiment_id: str, run_id: str) -> str:
+    """Empty where MLflow is no server."""
+    page = os.environ.get(PAGE_VARIABLE) or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not page.startswith(("http://", "https://")):
+        return ""
+    return f"{without_password(page).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def training_link(store: Store, experiment_name: str, identity: Identity) -> str:
+    """Of the run that a training run is delivered to, in Markdown. MLflow is asked only where it is a server."""
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
+        return f"experiment {experiment_name}, in the store"
+    try:
+        client: Any = open_client(store)
+        experiment_id = experiment(client, experiment_name, store)
+        found = find(client, experiment_id, training_key(identity))
+    except Exception as error:  # whatever it is: nothing of MLflow's is needed to train
+        return f"experiment {experiment_name}: MLflow does not answer ({reason_of(error)})"
+    if found is None:
+        return f"experiment {experiment_name}"
+    return f"[{identity.step} {identity.digest[:8]}]({run_url(experiment_id, found.run_id)})"

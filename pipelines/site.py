@@ -1,0 +1,34 @@
+"""What every task gets on a cluster: the site's settings and secrets, by reference. Nothing of it holds on one machine.
+
+The ConfigMap and the Secrets are the operator's (k8s/); one that is missing, or lacks a key, is left out.
+"""
+
+from kfp import kubernetes
+from kfp.dsl import PipelineTask
+
+CONFIG_MAP = "switchpoint"
+SETTINGS = (
+    "SWITCHPOINT_SITE",
+    "SWITCHPOINT_MLFLOW_URL",
+    "MLFLOW_TRACKING_URI",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
+"""Few: a cluster's workflow object holds them once for every task that runs."""
+SECRETS = {
+    "switchpoint-store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "switchpoint-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+}
+RUN_ID = "metadata.labels['pipeline/runid']"
+USER = 10001
+"""That the images' files belong to."""
+
+
+def with_site(task: PipelineTask) -> PipelineTask:
+    """The task, with the site's environment."""
+    kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in SETTINGS}, optional=True)
+    for secret, names in SECRETS.items():
+        kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=True)
+    kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", RUN_ID)
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    return task
