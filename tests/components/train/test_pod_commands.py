@@ -1,0 +1,96 @@
+"""What the pods of a Volcano Job run trains: their own commands, as processes here, with the bits of a local job."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchx.runner import get_runner
+
+from components.launch import volcano
+from components.launch.job import JobRequest
+from components.launch.local import run_local_job
+from components.launch.site import Launched, Site
+from components.launch.volcano import volcano_job
+from components.recipe.cluster import Cluster
+from components.store.plan_file import Planned
+from components.store.store import read_json
+from tests.components.train.test_loop import END, job, losses, weights
+
+
+def start_pods(
+    request: JobRequest, site: Site, monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> "list[subprocess.Popen[bytes]]":
+    """Every pod's container as a process; Volcano's plugins would name the first pod's host."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(volcano, "RENDEZVOUS_PORT", one.getsockname()[1])
+    with get_runner() as runner:
+        launched = Launched(site=site, namespace="team")
+        spec: dict[str, Any] = volcano_job(request, launched, runner).request.resource
+    processes = []
+    logs.mkdir(parents=True, exist_ok=True)
+    for task in spec["spec"]["tasks"]:
+        (container,) = task["template"]["spec"]["containers"]
+        environment = {one["name"]: one["value"] for one in container["env"]}
+        environment |= {"VC_TRAIN_0_HOSTS": "127.0.0.1", "HOME": str(logs)}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        with (logs / f"{task['name']}.log").open("wb") as log:
+            processes.append(subprocess.Popen(container["command"], env=environment, stdout=log, stderr=log))
+    return processes
+
+
+def test_two_pods_train_with_the_bits_of_two_local_processes(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = job(prepared, tmp_path / "local")
+    (tmp_path / "local" / "job.json").write_text(local.model_dump_json())
+    file = str(tmp_path / "local" / "job.json")
+    assert run_local_job("local", "components.train.app", [file], tmp_path / "log", num_processes=2).succeeded
+    pods = job(prepared, tmp_path / "pods")
+    (tmp_path / "pods" / "job.json").write_text(pods.model_dump_json())
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "pods" / "job.json"),),
+        log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device=None),
+    )  # fmt: skip
+    processes = start_pods(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
+    try:
+        ended = [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    said = "\n".join(log.read_text() for log in (tmp_path / "pod-logs").glob("*.log"))
+    assert ended == [0, 0], said[-4000:]
+    assert weights(tmp_path / "pods", END) == weights(tmp_path / "local", END)
+    assert losses(tmp_path / "pods") == losses(tmp_path / "local")
+
+
+def test_a_pod_that_is_told_to_end_writes_a_checkpoint_and_asks_to_be_started_again(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM reaches the trainer through bash and torchrun."""
+    endless = job(prepared, tmp_path / "run", end_step=100_000, keep_steps=[100_000], export_steps=[])
+    (tmp_path / "run" / "job.json").write_text(endless.model_dump_json())
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "run" / "job.json"),),
+        log_folder=tmp_path / "log", cluster=Cluster(device=None),
+    )  # fmt: skip
+    (process,) = start_pods(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "metrics.jsonl").exists():
+            assert process.poll() is None, (tmp_path / "pod-logs" / "train-0.log").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(timeout=60) != 0
+    finally:
+        process.kill()
+    status = read_json(tmp_path / "run" / "status.json")
+    assert status["state"] == "stopped"
+    assert status["resume"]
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
