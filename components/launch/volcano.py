@@ -14,7 +14,7 @@ from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
 
 from components.launch.job import JobRequest
 from components.launch.site import Launched, Site
-from components.recipe.cluster import Cluster
+from components.recipe.cluster import NO_DEVICE, Cluster
 
 RENDEZVOUS_PORT = 29500
 KEPT_SECONDS = 7 * 24 * 3600
@@ -33,7 +33,7 @@ def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
     nodes = cluster.num_nodes(request.num_processes)
     least = min(cluster.min_nodes or nodes, nodes)
     processes = min(request.num_processes, cluster.processes_per_node)
-    devices = dict(cluster.devices) | ({cluster.device: processes} if cluster.device else {})
+    devices = dict(cluster.devices) | ({} if cluster.device == NO_DEVICE else {cluster.device: processes})
     app = torchrun(
         *request.arguments, m=request.module, name=request.name, image=site.trainer_image,
         j=f"{nodes}x{processes}" if least == nodes else f"{least}:{nodes}x{processes}",

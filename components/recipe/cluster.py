@@ -12,6 +12,7 @@ Label = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]
 ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 """Of an object in the cluster."""
+NO_DEVICE = "none"
 Gibibytes = Annotated[float, Field(gt=0, le=1_000_000)]
 
 
@@ -44,8 +45,8 @@ class Cluster(Config):
     min_nodes: Count | None = None
     """Elastic: a run starts, and goes on, with so many nodes or more. Another number of them has other rounding. Not
     given: all nodes or none."""
-    device: Label | None = "nvidia.com/gpu"
-    """What a process has one of. null: CPUs only."""
+    device: Label = "nvidia.com/gpu"
+    """What a process has one of. none: CPUs only."""
     cpus_per_node: Count = 4
     memory_gib_per_node: Gibibytes = 16.0
     shared_memory_gib: Gibibytes = 8.0
@@ -68,7 +69,7 @@ class Cluster(Config):
 
     def without_devices(self) -> "Cluster":
         """For what needs no GPU."""
-        return self.model_copy(update={"device": None, "devices": {}, "processes_per_node": 1, "min_nodes": None})
+        return self.model_copy(update={"device": NO_DEVICE, "devices": {}, "processes_per_node": 1, "min_nodes": None})
 
     def world_sizes(self, num_processes: int) -> list[int]:
         """Numbers of processes that a run may go on with."""

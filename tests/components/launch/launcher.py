@@ -22,7 +22,7 @@ def main() -> None:
     num_processes, content = int(given.pop("num_processes", 2)), given.pop("content", "")
     request = JobRequest(
         name=name, module="components.train.app", arguments=("job.json",), log_folder=Path(logs),
-        num_processes=num_processes, cluster=Cluster.model_validate({"device": None, **given}), content=content,
+        num_processes=num_processes, cluster=Cluster.model_validate({"device": "none", **given}), content=content,
         labels={"study": "tiny", "step": "gb"}, notes={"arms": "a, b"}, is_done=done.exists,
     )  # fmt: skip
     end = run_job(request)

@@ -121,7 +121,7 @@ def test_the_same_request_gives_the_same_job_with_a_name_that_fits() -> None:
 
 
 def test_a_cpu_cluster_asks_for_no_device_and_a_small_job_for_one_pod() -> None:
-    (pod,) = pods(built(request(1, Cluster(device=None, memory_gib_per_node=4))))
+    (pod,) = pods(built(request(1, Cluster(device="none", memory_gib_per_node=4))))
     assert pod["containers"][0]["resources"]["limits"] == {"cpu": "4000m", "memory": "4295M"}
     assert "--nproc_per_node 1" in pod["containers"][0]["command"][-1]
     other = Cluster(device="amd.com/gpu", processes_per_node=8)

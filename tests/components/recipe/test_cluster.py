@@ -40,7 +40,7 @@ def test_what_cannot_be_is_refused(
 
 def test_it_is_in_no_digest(study: dict[str, Any]) -> None:
     plain = expand(parse_recipe(study, "recipe.yaml"), DIGESTS, "recipe.yaml")
-    asked = study | {"cluster": {"processes_per_node": 4, "queue": "pretraining", "device": None}}
+    asked = study | {"cluster": {"processes_per_node": 4, "queue": "pretraining", "device": "none"}}
     there = expand(parse_recipe(asked, "recipe.yaml"), DIGESTS, "recipe.yaml")
     assert [one.digest for one in there.identities()] == [one.digest for one in plain.identities()]
 

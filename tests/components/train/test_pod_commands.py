@@ -55,7 +55,7 @@ def test_two_pods_train_with_the_bits_of_two_local_processes(
     (tmp_path / "pods" / "job.json").write_text(pods.model_dump_json())
     request = JobRequest(
         name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "pods" / "job.json"),),
-        log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device=None),
+        log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device="none"),
     )  # fmt: skip
     processes = start_pods(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
     try:
@@ -77,7 +77,7 @@ def test_a_pod_that_is_told_to_end_writes_a_checkpoint_and_asks_to_be_started_ag
     (tmp_path / "run" / "job.json").write_text(endless.model_dump_json())
     request = JobRequest(
         name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "run" / "job.json"),),
-        log_folder=tmp_path / "log", cluster=Cluster(device=None),
+        log_folder=tmp_path / "log", cluster=Cluster(device="none"),
     )  # fmt: skip
     (process,) = start_pods(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
     try:
