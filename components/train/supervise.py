@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from components.launch.local import JobEnd, run_job, tail
-from components.store.store import write_json
 from components.train.checkpoint import steps_in
 from components.train.ending import Ending, ending, forget_ending, keep_stacks
 from components.train.job import TrainJob
+from components.train.job_files import bring_ending, write_job
 from components.train.metrics import last_step
 
 
@@ -20,26 +20,25 @@ class TrainingFailed(RuntimeError):
 
 def train_to_end(name: str, job: TrainJob, log_folder: Path, num_processes: int) -> None:
     """Raises TrainingFailed, with the cause and the step, where that does not help or too often came no further."""
-    folder = Path(job.folder)
-    file = folder / "job.json"
-    write_json(file, job.model_dump(mode="json"))
-    reached, without_progress = _reached(folder), 0
+    file = write_job(job)
+    reached, without_progress = _reached(job), 0
     while True:
-        forget_ending(folder)
-        end = run_job(name, "components.train.app", [str(file)], log_folder, num_processes=num_processes)
+        forget_ending(job.folder)
+        end = run_job(name, "components.train.app", [file], log_folder, num_processes=num_processes)
         if end.succeeded:
             return
+        folder = bring_ending(job)
         found = ending(folder, keep_stacks(folder, log_folder), _traceback(end), end.killed_by)
-        without_progress = 0 if _reached(folder) > reached else without_progress + 1
-        reached = max(reached, _reached(folder))
+        without_progress = 0 if _reached(job) > reached else without_progress + 1
+        reached = max(reached, _reached(job))
         if not found.resume or without_progress > job.training.max_restarts:
-            raise TrainingFailed(_failure(job, found, without_progress), end.log)
+            raise TrainingFailed(_failure(job, folder, found, without_progress), end.log)
         print(f"{name}: {found.reason}; started again from step {max(reached, job.start_step)}", flush=True)
 
 
-def _reached(folder: Path) -> int:
+def _reached(job: TrainJob) -> int:
     """The newest checkpoint: what a restart goes on from."""
-    return max(steps_in(folder), default=-1)
+    return max(steps_in(job.folder), default=-1)
 
 
 def _traceback(end: JobEnd) -> str:
@@ -47,7 +46,7 @@ def _traceback(end: JobEnd) -> str:
     return tail(end.log) if "Traceback" in text else ""
 
 
-def _failure(job: TrainJob, found: Ending, without_progress: int) -> str:
-    step = last_step(Path(job.folder), job.start_step)
+def _failure(job: TrainJob, folder: Path, found: Ending, without_progress: int) -> str:
+    step = last_step(folder, job.start_step)
     tried = f"; {job.training.max_restarts} restarts came no further" if found.resume and without_progress else ""
     return f"{found.reason} (step {step} of {job.end_step}){tried}"
