@@ -37,9 +37,9 @@ RegisteredArm = Annotated[
 ArmOption = Annotated[
     str | None, typer.Option("--arm", help="Only this arm (with several seeds: ARM-seed-N).", metavar="ARM")
 ]
-StoreOption = Annotated[Path, typer.Option("--store", help="Where outputs are kept.", metavar="DIR")]
+StoreOption = Annotated[str, typer.Option("--store", help="Where outputs are kept: a folder, or s3://bucket/prefix.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-DEFAULT_STORE = Path(".switchpoint")
+DEFAULT_STORE = ".switchpoint"
 
 
 @app.callback()
@@ -162,15 +162,15 @@ def schema(as_json: Json = False) -> None:
 
 
 def _checked(
-    recipe: str, scale: str | None, sources: Path | None, root: Path, budget: str | None = None, arm: str | None = None
+    recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None = None, arm: str | None = None
 ) -> Any:
     """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
-    from components.store.store import Store
+    from components.store.opening import store_at
     from pipelines.rungs import current_rung
     from pipelines.study_file import read_study
 
     study, file = read_study(recipe, scale, sources, budget, arm)
-    return current_rung(study, file, root.resolve()), Store(root.resolve())
+    return current_rung(study, file, where), store_at(where)
 
 
 def _console(as_json: bool) -> "Console":

@@ -6,13 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from components.recipe.errors import BadInput
-from components.store.store import check_writable
+from components.store.opening import check_writable, store_at
+from components.store.place import Where
 
 REINSTALL = "make setup (or: pip install -c constraints.txt -e '.[dev]')"
 NEEDED_MEMORY_GIB, NEEDED_DISK_GIB = 3, 2
@@ -26,7 +26,7 @@ class Check:
     mend: str = ""
 
 
-def checks(root: Path) -> Iterator[Check]:
+def checks(where: Where) -> Iterator[Check]:
     yield Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "install Python 3.11 or newer")
     for requirement in _requirements():
         name, _, wanted = requirement.partition("==")
@@ -44,14 +44,15 @@ def checks(root: Path) -> Iterator[Check]:
     )  # fmt: skip
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Check("memory", memory >= NEEDED_MEMORY_GIB, f"{memory:.1f} GiB", f"{NEEDED_MEMORY_GIB} GiB are needed")
-    existing = next(path for path in [root.resolve(), *root.resolve().parents] if path.exists())
+    root = store_at(where).root
+    existing = next(path for path in [root, *root.parents] if path.exists())
     disk = shutil.disk_usage(existing).free / 2**30
     yield Check("disk", disk >= NEEDED_DISK_GIB, f"{disk:.1f} GiB free", f"{NEEDED_DISK_GIB} GiB are needed")
     try:
-        check_writable(root.resolve())
-        yield Check("store", True, str(root))
+        check_writable(where)
+        yield Check("store", True, str(where))
     except BadInput as error:
-        yield Check("store", False, error.problem, "name another folder with --store")
+        yield Check("store", False, error.problem, "name another with --store")
 
 
 def _requirements() -> list[str]:
@@ -65,9 +66,9 @@ def _requirements() -> list[str]:
     return found
 
 
-def diagnose(root: Path, console: Console) -> tuple[int, dict[str, Any]]:
+def diagnose(where: Where, console: Console) -> tuple[int, dict[str, Any]]:
     """Prints every check; exit code 1 where one fails."""
-    listed = list(checks(root))
+    listed = list(checks(where))
     for check in listed:
         mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]"
         console.print(f"{mark} {check.name:<18} {check.found}", highlight=False)

@@ -6,25 +6,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from components.recipe.digest import Identity
 from components.recipe.plan import Plan, TrainingRun
 from components.store.store import Store
+from components.train.metrics import METRICS
 from components.train.progress import progress_line
 
 LINE_SECONDS = 10.0
+LOOK_SECONDS = 5.0
 
 
 @dataclass
 class Watched:
-    """A training run: where its metrics are, and how far they were read."""
+    """A training run: its metrics, and how far they were read."""
 
     label: str
-    file: Path
+    identity: Identity
     start_step: int
     end_step: int
     known_step: int = 0
@@ -34,10 +36,10 @@ class Watched:
     last: dict[str, Any] = field(default_factory=dict)
     shown_at: float = 0.0
 
-    def read(self) -> bool:
+    def read(self, store: Store) -> bool:
         """Takes in new rows; whether there were any. A file that was written anew (a resume) is read anew."""
         try:
-            with self.file.open("rb") as file:
+            with (store.refresh(self.identity, METRICS) / METRICS).open("rb") as file:
                 found = os.fstat(file.fileno())
                 if found.st_ino != self.inode or found.st_size < self.offset:
                     self.offset, self.inode = 0, found.st_ino
@@ -73,6 +75,7 @@ class Watch:
         )  # fmt: skip
         self.bars: dict[str, TaskID] = {}
         self.began = time.monotonic()
+        self.next_look = 0.0
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -84,9 +87,12 @@ class Watch:
         self.update(final=True)
 
     def update(self, final: bool = False) -> None:
-        """One look at the store."""
+        """One look at the store; at an object store now and then."""
+        if self.store.url and not final and time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + LOOK_SECONDS
         for run in self.runs:
-            if run.read():
+            if run.read(self.store):
                 self._show(run, final)
         for identity in [identity for identity in self.waiting if self.store.is_done(identity)]:
             self.waiting.remove(identity)
@@ -133,11 +139,10 @@ def _run_label(plan: Plan, run: TrainingRun) -> str:
 def _training_runs(plan: Plan, store: Store) -> list[Watched]:
     runs = []
     if plan.recipe.model.pretrain:
-        runs.append(Watched("base", store.path(plan.base) / "metrics.jsonl", 0, plan.base_plan.end_step))
+        runs.append(Watched("base", plan.base, 0, plan.base_plan.end_step))
     for run in plan.runs:
-        file = store.path(run.identity) / "metrics.jsonl"
-        runs.append(Watched(_run_label(plan, run), file, run.start_step, run.end_step))
+        runs.append(Watched(_run_label(plan, run), run.identity, run.start_step, run.end_step))
     for watched in runs:
-        watched.read()
+        watched.read(store)
         watched.known_step = watched.last.get("step", 0)
     return runs

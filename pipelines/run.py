@@ -16,7 +16,9 @@ from components.evaluate.hub import hub_environment
 from components.launch.process import DRIVER_VARIABLE
 from components.launch.task import RUN_LOG_VARIABLE
 from components.plan.run import check_runnable
-from components.store.store import Store, check_writable, open_store
+from components.store.opening import check_writable, open_store
+from components.store.place import Where
+from components.store.store import Store
 from pipelines.compile import SPEC
 from pipelines.plan_view import print_plan
 from pipelines.progress import Watch
@@ -27,17 +29,16 @@ INTERRUPTED = 130
 
 
 def run_study(
-    study: dict[str, Any], recipe_file: str, options: str, root: Path, console: Console
+    study: dict[str, Any], recipe_file: str, options: str, where: Where, console: Console
 ) -> tuple[int, dict[str, Any]]:
     """Runs the study to its end; returns the exit code and the outcome for `--json`.
 
     Raises BadInput, with nothing written, for what cannot work.
     """
-    root = root.resolve()
-    check_writable(root)
-    rung = current_rung(study, recipe_file, root, give_up_failed=False)
+    check_writable(where)
+    rung = current_rung(study, recipe_file, where, give_up_failed=False)
     check_runnable(rung.whole, recipe_file, rung.most_tokens)
-    store = open_store(root)
+    store = open_store(where)
     planned = print_plan(rung.plan if rung.is_last else rung.whole, store, console, rung.most_tokens)
     if not planned["missing"] and rung.is_last:
         console.print("nothing is left to do")
@@ -47,7 +48,7 @@ def run_study(
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         ended_well = _run_pipeline(study, recipe_file, options, rung, store, log, console)
-        while not rung.is_last and (following := current_rung(study, recipe_file, root)).stops != rung.stops:
+        while not rung.is_last and (following := current_rung(study, recipe_file, where)).stops != rung.stops:
             rung = following
             _print_stops(rung, console)
             ended_well = _run_pipeline(study, recipe_file, options, rung, store, log, console)
@@ -77,7 +78,7 @@ def _run_pipeline(
     study: dict[str, Any], recipe_file: str, options: str, rung: Rung, store: Store, log: Path, console: Console
 ) -> bool:
     arguments = {
-        "study": study, "store": str(store.root), "recipe_file": recipe_file, "options": options, "stops": rung.stops,
+        "study": study, "store": store.where, "recipe_file": recipe_file, "options": options, "stops": rung.stops,
     }  # fmt: skip
     environment = os.environ | {
         DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",

@@ -1,7 +1,6 @@
 """Successive halving as the commands see it: which point a study has come to, by what the store holds."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.plan.run import check_study
@@ -11,7 +10,8 @@ from components.recipe.stops import most_tokens, stops_at
 from components.report import results
 from components.report.results import BASE, by_arm, higher_is_better
 from components.report.table import title
-from components.store.store import Store
+from components.store.opening import store_at
+from components.store.place import Where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,23 +28,23 @@ class Rung:
     """That the study takes at most; None without halving."""
 
 
-def current_rung(study: dict[str, Any], recipe_file: str, root: Path, *, give_up_failed: bool = True) -> Rung:
+def current_rung(study: dict[str, Any], recipe_file: str, where: Where, *, give_up_failed: bool = True) -> Rung:
     """Replays the decisions that were made, from the scores in the store; writes nothing. Raises BadInput.
 
     `give_up_failed`: arms that failed at a point are stopped there; otherwise they are to be tried again first.
     """
-    whole, _ = check_study(study, recipe_file, root)
+    whole, _ = check_study(study, recipe_file, where)
     halving = whole.recipe.halving
     if halving is None:
         return Rung(plan=whole, stops={}, is_last=True, whole=whole, most_tokens=None)
     metric = halving.metric or whole.recipe.evaluation.ranked_by
-    up_to = [check_study(study, recipe_file, root, _data(stops_at(whole, point, {})))[0] for point in halving.at]
+    up_to = [check_study(study, recipe_file, where, _data(stops_at(whole, point, {})))[0] for point in halving.at]
     most = most_tokens(halving, [*up_to, whole])
     stopped: Stops = {}
     for point in halving.at:
         here = stops_at(whole, point, stopped)
-        plan, _ = check_study(study, recipe_file, root, _data(here))
-        arms = by_arm(row for row in results.rows(plan, Store(root)) if row.arm_id != BASE)
+        plan, _ = check_study(study, recipe_file, where, _data(here))
+        arms = by_arm(row for row in results.rows(plan, store_at(where)) if row.arm_id != BASE)
         going = {arm_id: rows for arm_id, rows in arms.items() if rows[0].name not in stopped}
         waiting = any(
             row.failure and (row.failure == results.NOT_RUN or not give_up_failed)
@@ -61,7 +61,7 @@ def current_rung(study: dict[str, Any], recipe_file: str, root: Path, *, give_up
         for arm_id, reason in decide(halving, point, title(metric), values).items():
             for row in going[arm_id]:
                 stopped[row.name] = Stop(step=here[row.name].step, reason=reason)
-    plan, _ = check_study(study, recipe_file, root, _data(stopped))
+    plan, _ = check_study(study, recipe_file, where, _data(stopped))
     return Rung(plan=plan, stops=_data(stopped), is_last=True, whole=whole, most_tokens=most)
 
 

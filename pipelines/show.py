@@ -16,11 +16,14 @@ from components.report.content import as_data, gather
 from components.report.run import report_is_there
 from components.report.table import Table
 from components.store.store import Store, read_json
+from components.tracking.study import REPORT_FILES
+from components.train.ending import STATUS
 from components.train.prune import prune
 from components.train.run import run_is_done
 from pipelines.amounts import size
 from pipelines.progress import labels
 
+TRAINED = ("base", "gb", "qb")
 WIDEST = 100_000
 """Characters: a table is measured without a limit."""
 
@@ -39,7 +42,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     shown = labels(plan)
     for identity in plan.identities():
         failure = store.failure(identity)
-        progress = read_json(store.path(identity) / "status.json")
+        progress = read_json(store.refresh(identity, STATUS) / STATUS) if identity.step in TRAINED else None
         if is_done(plan, store, identity):
             state = "done"
         elif failure:
@@ -86,8 +89,8 @@ def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bo
         console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)
     for line in left_out(plan, store):
         console.print(f"note: {line}", style="yellow", highlight=False, markup=False)
-    page = store.path(plan.report) / "report.html"
-    saved = read_json(store.path(plan.report) / "report.json") or {"rows": [], "compare": []}
+    folder = store.refresh(plan.report, *REPORT_FILES)
+    page, saved = folder / "report.html", read_json(folder / "report.json") or {"rows": [], "compare": []}
     if page.exists():
         console.print(f"report:  {page}", highlight=False, soft_wrap=True)
         if saved.get("mlflow_away"):

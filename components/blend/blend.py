@@ -19,7 +19,7 @@ def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> 
             join_shards(plan, store, corpora, name)
             for key in [key for key in packed if split_key(key)[0] == name]:
                 for length in sorted(packed[key]):
-                    pack_stream(stream_path(plan, store, key), store.root, length)
+                    pack_stream(stream_path(plan, store, key), store, length)
     num_tokens = source_tokens(plan, store)
     check_sources(plan, num_tokens, file, packed=packed_samples(plan, store))
     for phase in plan.blends.values():

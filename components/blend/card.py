@@ -26,7 +26,7 @@ Lengths = npt.NDArray[np.integer]
 
 def write_card(
     folder: Path, name: str, record: Mapping[str, Any], language: str, tables: Iterable[Path],
-    token_files: list[str], root: Path, tokenizer: Tokenizer,
+    token_files: list[str], tokenizer: Tokenizer,
 ) -> None:  # fmt: skip
     """Writes `card.json` and `card.html`.
 
@@ -36,7 +36,7 @@ def write_card(
     lengths, languages, copies = _documents(tables, language)
     if not lengths.sum():
         for prefix in token_files:
-            lengths += _histogram(read_any_index(_place(root, prefix))[1])
+            lengths += _histogram(read_any_index(prefix)[1])
     card = {
         "source": name,
         "documents": int(lengths.sum()),
@@ -52,14 +52,10 @@ def write_card(
         "copies": copies,
         "dropped": record["dropped"],
         "skipped": record["skipped"],
-        "excerpts": _excerpts(name, token_files, root, tokenizer),
+        "excerpts": _excerpts(name, token_files, tokenizer),
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     (folder / "card.html").write_text(page(card), encoding="utf-8")
-
-
-def _place(root: Path, prefix: str) -> str:
-    return prefix if "://" in prefix else str(root / prefix)
 
 
 def _histogram(lengths: Lengths) -> npt.NDArray[np.int64]:
@@ -88,19 +84,19 @@ def _documents(tables: Iterable[Path], language: str) -> tuple[npt.NDArray[np.in
     return lengths, dict(languages.most_common()), len(known) - len(np.unique(known)) if len(known) else None
 
 
-def _excerpts(name: str, token_files: list[str], root: Path, tokenizer: Tokenizer) -> list[str]:
+def _excerpts(name: str, token_files: list[str], tokenizer: Tokenizer) -> list[str]:
     """The beginnings of at most NUM_EXCERPTS documents, the same every time."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     random = np.random.default_rng(seed)
     found: dict[tuple[str, int], str] = {}
     for _ in range(3 * NUM_EXCERPTS if token_files else 0):
         prefix = token_files[int(random.integers(len(token_files)))]
-        lengths = read_any_index(_place(root, prefix))[1]
+        lengths = read_any_index(prefix)[1]
         document = int(random.integers(len(lengths)))
         if (prefix, document) not in found:
             start = int(lengths[:document].sum(dtype=np.int64))
             stop = start + min(EXCERPT_TOKENS, int(lengths[document]))
-            found[prefix, document] = tokenizer.decode(open_tokens(root, prefix)[start:stop].tolist())
+            found[prefix, document] = tokenizer.decode(open_tokens(prefix)[start:stop].tolist())
         if len(found) == NUM_EXCERPTS:
             break
     return list(found.values())

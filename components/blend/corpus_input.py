@@ -142,7 +142,7 @@ def token_file_digest(name: str, source: Source, file_digests: FileDigests) -> s
     prefix = str(source.token_file)
     folder, _, stem = prefix.rpartition("/")
     try:
-        open_tokens(Path(), prefix)
+        open_tokens(prefix)
     except BadInput as error:
         raise error.at(error.file, f"sources.{name}.token_file") from None
     found = hashlib.sha256()
@@ -157,7 +157,7 @@ def check_ids(name: str, source: Source, num_ids: int, file_digests: FileDigests
     """
     prefix = str(source.token_file)
     folder, _, stem = prefix.rpartition("/")
-    tokens = open_tokens(Path(), prefix)
+    tokens = open_tokens(prefix)
     place, version = f"{prefix}.bin: ids", list(version_of(folder, f"{stem}.bin"))
     kept = file_digests.known.get(place)
     if kept is None or kept[:-1] != version:

@@ -26,6 +26,7 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
         if source.token_file:  # the same tokens may lie elsewhere now
             total = int(read_any_index(source.token_file)[1].sum(dtype=np.int64))
             write_stream(store.path(identity) / STREAMS / WHOLE, [(source.token_file, total)])
+            store.save(store.path(identity) / STREAMS)
         return
     shards = shards_of(plan, corpora, name)
     records = [store.record(shard.identity) for shard in shards]
@@ -69,9 +70,8 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
             name,
             facts,
             source.language,
-            [store.root / shard / DOCUMENTS for shard in facts["shards"]],
-            [prefix for prefix, tokens in files[WHOLE] if tokens],
-            store.root,
+            [store.file(f"{shard}/{DOCUMENTS}") for shard in facts["shards"]],
+            [store.in_place(prefix) for prefix, tokens in files[WHOLE] if tokens],
             tokenizer,
         )
         store.write_record(identity, folder, facts)
@@ -113,4 +113,4 @@ def heldout_files(plan: Plan, store: Store, name: str) -> list[Path]:
     """The held-out documents of a tokenised source whose text lies where the user keeps it."""
     record = store.record(plan.tokens[name])
     assert record is not None, name
-    return [store.root / shard / HELDOUT for shard in record["outputs"]["shards"]]
+    return [store.file(f"{shard}/{HELDOUT}") for shard in record["outputs"]["shards"]]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from components.blend.remote_tokens import open_tokens, read_any_index
 from components.blend.samples import Sample
 from components.blend.streams import any_remote, file_prefixes
+from components.store.store import Store
 
 SURPLUS = 0.005
 """Samples that each source is asked for beyond its share (Megatron's `mid_level_dataset_surplus`)."""
@@ -55,13 +56,11 @@ class MegatronBlend:
 class MegatronSamples:
     """A source's samples in Megatron's order: as many as the blend asks for."""
 
-    def __init__(self, path: Path, root: Path, sequence_length: int, requested: int, seed: int) -> None:
-        prefixes = [prefix.decode() for prefix in file_prefixes(path)]
-        self._tokens = [open_tokens(root, prefix) for prefix in prefixes]
-        lengths = [
-            np.asarray(read_any_index(prefix if "://" in prefix else str(root / prefix))[1]) for prefix in prefixes
-        ]
-        self.is_remote, self._length = any_remote(file_prefixes(path)), sequence_length
+    def __init__(self, path: Path, store: Store, sequence_length: int, requested: int, seed: int) -> None:
+        prefixes = [store.in_place(prefix.decode()) for prefix in file_prefixes(path)]
+        self._tokens = [open_tokens(prefix) for prefix in prefixes]
+        lengths = [np.asarray(read_any_index(prefix)[1]) for prefix in prefixes]
+        self.is_remote, self._length = any_remote(file_prefixes(path), store), sequence_length
         self._file = np.repeat(np.arange(len(lengths)), [len(one) for one in lengths])
         self._begin = np.concatenate([np.cumsum(one, dtype=np.int64) - one for one in lengths])
         whole = np.concatenate(lengths).astype(np.int64)

@@ -135,6 +135,6 @@ class RemoteTokens:
 Tokens = npt.NDArray[np.integer] | RemoteTokens
 
 
-def open_tokens(root: Path, prefix: str) -> Tokens:
-    """Of a token file under `root`, anywhere on this machine, or in an object store. Raises BadInput."""
-    return RemoteTokens(prefix) if is_remote(prefix) else read_token_file(root / prefix).tokens
+def open_tokens(prefix: str) -> Tokens:
+    """Of a token file on this machine, or in an object store. Raises BadInput."""
+    return RemoteTokens(prefix) if is_remote(prefix) else read_token_file(Path(prefix)).tokens

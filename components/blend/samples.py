@@ -14,6 +14,7 @@ from components.blend.remote_tokens import RemoteTokens, Tokens, open_tokens
 from components.blend.streams import any_remote, file_prefixes, packed_ends, packed_folder
 from components.recipe.caps import samples_per_epoch
 from components.recipe.phase import Packing
+from components.store.store import Store
 
 NO_TOKEN = -1
 """Fills a packed sample that is not full: nothing is learned there."""
@@ -36,10 +37,10 @@ class Samples(Protocol):
         """Begins to read a sample that will be asked for, where it lies in an object store."""
 
 
-def open_samples(path: Path, root: Path, sequence_length: int, packing: Packing) -> Samples:
-    """Of the stream at `path`; token files that it names relatively lie under `root`."""
+def open_samples(path: Path, store: Store, sequence_length: int, packing: Packing) -> Samples:
+    """Of the stream at `path`; token files that it names relatively lie in `store`."""
     kind = PackedSamples if packing == "best_fit" else ConcatenatedSamples
-    return kind(path, root, sequence_length)
+    return kind(path, store, sequence_length)
 
 
 def _numbers(path: Path) -> "array[int]":
@@ -50,11 +51,11 @@ def _numbers(path: Path) -> "array[int]":
 class ConcatenatedSamples:
     """Sample k: the tokens [k L, k L + L + 1) of the stream."""
 
-    def __init__(self, path: Path, root: Path, sequence_length: int) -> None:
-        self._prefixes, self._root, self._length = file_prefixes(path), root, sequence_length
+    def __init__(self, path: Path, store: Store, sequence_length: int) -> None:
+        self._prefixes, self._store, self._length = file_prefixes(path), store, sequence_length
         self._ends = _numbers(path.with_name(path.name + ".ends.npy"))
         self._tokens = lru_cache(maxsize=MAX_OPEN_FILES)(self._open)
-        self.is_remote = any_remote(self._prefixes)
+        self.is_remote = any_remote(self._prefixes, store)
         self.num_samples = samples_per_epoch(self._ends[-1], sequence_length)
 
     def read(self, sample: int, out: Sample) -> None:
@@ -88,17 +89,17 @@ class ConcatenatedSamples:
             file, begin = file + 1, end
 
     def _open(self, file: int) -> Tokens:
-        return open_tokens(self._root, self._prefixes[file].decode())
+        return open_tokens(self._store.in_place(self._prefixes[file].decode()))
 
 
 class PackedSamples:
     """Sample k: the k-th of those that the documents were packed into; what is not filled is NO_TOKEN."""
 
-    def __init__(self, path: Path, root: Path, sequence_length: int) -> None:
-        self._prefixes, self._path, self._root, self._length = file_prefixes(path), path, root, sequence_length
+    def __init__(self, path: Path, store: Store, sequence_length: int) -> None:
+        self._prefixes, self._path, self._store, self._length = file_prefixes(path), path, store, sequence_length
         self._ends = _numbers(packed_ends(path, sequence_length))
         self._file = lru_cache(maxsize=MAX_OPEN_FILES)(self._open)
-        self.is_remote = any_remote(self._prefixes)
+        self.is_remote = any_remote(self._prefixes, store)
         self.num_samples = self._ends[-1]
 
     def read(self, sample: int, out: Sample) -> None:
@@ -123,8 +124,8 @@ class PackedSamples:
 
     def _open(self, file: int) -> tuple[Tokens, npt.NDArray[np.void], npt.NDArray[np.int64]]:
         prefix = self._prefixes[file].decode()
-        folder = packed_folder(self._path, self._root, prefix, self._length)
+        folder = packed_folder(self._path, self._store, prefix, self._length)
         return (
-            open_tokens(self._root, prefix), np.load(folder / "segments.npy", mmap_mode="r"),
+            open_tokens(self._store.in_place(prefix)), np.load(folder / "segments.npy", mmap_mode="r"),
             np.load(folder / "ends.npy", mmap_mode="r"),
         )  # fmt: skip

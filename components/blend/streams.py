@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.blend.corpus import is_remote
-from components.blend.packing import ensure_packed, pack_path
+from components.blend.packing import PACKED, ensure_packed, pack_path
 from components.blend.remote_tokens import read_any_index
+from components.store.store import Store
 
 
 def write_stream(path: Path, entries: list[tuple[str, int]]) -> None:
@@ -27,19 +28,26 @@ def _save(path: Path, array: npt.NDArray[Any]) -> None:
     beside.replace(path)
 
 
-def pack_stream(path: Path, root: Path, sequence_length: int) -> None:
+def pack_stream(path: Path, store: Store, sequence_length: int) -> None:
     """Packs the documents of every token file of a stream into samples, unless that was done."""
     if num_packed(path, sequence_length) is not None:
         return
     counts = [
-        ensure_packed(
-            read_any_index(str(root / prefix) if not is_remote(prefix) else prefix)[1],
-            packed_folder(path, root, prefix, sequence_length),
-            sequence_length + 1,
-        )
+        pack_file(store, prefix, packed_folder(path, store, prefix, sequence_length), sequence_length)
         for prefix in map(bytes.decode, file_prefixes(path))
     ]
     _save(packed_ends(path, sequence_length), np.cumsum(counts, dtype=np.int64))
+    store.save(packed_ends(path, sequence_length))
+
+
+def pack_file(store: Store, prefix: str, folder: Path, sequence_length: int) -> int:
+    """Packs the documents of one token file into `folder`, unless that was done; returns the number of samples."""
+    is_new = not (folder / PACKED).exists()
+    num_samples = ensure_packed(read_any_index(store.in_place(prefix))[1], folder, sequence_length + 1)
+    if is_new:
+        store.save(*(path for path in folder.iterdir() if path.name != PACKED))
+        store.save(folder / PACKED)
+    return num_samples
 
 
 def num_packed(path: Path, sequence_length: int) -> int | None:
@@ -58,12 +66,13 @@ def file_prefixes(path: Path) -> npt.NDArray[np.bytes_]:
     return np.load(path.with_name(path.name + ".files.npy"), mmap_mode="r")
 
 
-def any_remote(prefixes: npt.NDArray[np.bytes_]) -> bool:
-    """Whether they lie in an object store: our own all lie here, and of the user's there is one."""
-    return is_remote(prefixes[0].decode())
+def any_remote(prefixes: npt.NDArray[np.bytes_], store: Store) -> bool:
+    """Whether they lie in an object store: our own are where the store is, and of the user's there is one."""
+    return bool(store.url) or is_remote(prefixes[0].decode())
 
 
-def packed_folder(path: Path, root: Path, prefix: str, sequence_length: int) -> Path:
+def packed_folder(path: Path, store: Store, prefix: str, sequence_length: int) -> Path:
     """Beside the token file's index; of a token file that is not ours, beside the stream."""
-    own = not Path(prefix).is_absolute() and not is_remote(prefix)
-    return pack_path(root / prefix if own else path.with_name("packed"), sequence_length + 1)
+    if is_remote(prefix) or Path(prefix).is_absolute():
+        return pack_path(path.with_name("packed"), sequence_length + 1)
+    return store.folder(pack_path(Path(prefix), sequence_length + 1).as_posix())

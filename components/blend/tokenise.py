@@ -27,11 +27,12 @@ from components.blend.encoder import (
 )
 from components.blend.heuristics import first_objection
 from components.blend.metadata_file import MetadataWriter
-from components.blend.packing import PACKED, ensure_packed, pack_path
+from components.blend.packing import PACKED, pack_path
 from components.blend.quality import load_scorer
 from components.blend.readers import CorpusDocument, TextOptions
 from components.blend.shards import Corpora, Shard
-from components.blend.token_file import TokenWriter, read_index
+from components.blend.streams import pack_file, packed_folder
+from components.blend.token_file import TokenWriter
 from components.blend.tokenizer import load_tokenizer, num_ids
 from components.launch.process import die_with_parent
 from components.launch.task import sole_task
@@ -103,7 +104,7 @@ def is_whole(store: Store, shard: Shard, sequence_lengths: tuple[int, ...]) -> b
     """Whether a shard is written, and packed as it is needed."""
     record = store.record(shard.identity)
     return record is not None and all(
-        (pack_path(store.path(shard.identity) / bucket, length + 1) / PACKED).exists()
+        store.exists(f"{pack_path(Path(shard.identity.path, bucket), length + 1).as_posix()}/{PACKED}")
         for bucket in record["outputs"]["buckets"]
         for length in sequence_lengths
     )
@@ -153,9 +154,9 @@ def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
         record = work.store.record(identity)
         assert record is not None
         for bucket in record["outputs"]["buckets"] if work.sequence_lengths else ():
-            prefix = work.store.path(identity) / bucket
+            prefix = f"{identity.path}/{bucket}"
             for length in work.sequence_lengths:
-                ensure_packed(read_index(prefix)[1], pack_path(prefix, length + 1), length + 1)
+                pack_file(work.store, prefix, packed_folder(Path(prefix), work.store, prefix, length), length)
 
 
 def _write(work: ShardWork, encoder: Encoder, difference: str) -> None:

@@ -9,16 +9,21 @@ from typing import Any
 
 from components.launch.process import die_with_parent
 from components.recipe.fields import Config
-from components.store.store import write_json
+from components.store.opening import store_at
+from components.store.place import read_json
+from components.store.store import Store
 
 
 class EvaluatedModel(Config):
     folder: str
+    """Its path in the store, or the user's absolute one; so with the other files."""
     result: str
-    """The file that the scores, or the error, are written to."""
+    """The file in the store that the scores, or the error, are written to."""
 
 
 class EvaluateJob(Config):
+    store: str
+    """Its folder or URL."""
     models: list[EvaluatedModel]
     tokenizer: str
     parts: dict[str, tuple[str, list[str]]]
@@ -36,26 +41,27 @@ class EvaluateJob(Config):
 
 def main() -> None:
     die_with_parent()
-    job = EvaluateJob.model_validate_json(Path(sys.argv[1]).read_text())
+    job = EvaluateJob.model_validate(read_json(sys.argv[1]))
+    store = store_at(job.store)
     # Models are few, and lm-eval is one thread of Python most of the time: so processes, not threads.
     own = job.models[int(os.environ["RANK"]) :: int(os.environ["WORLD_SIZE"])]
     try:
-        evaluate = _evaluator(job)
+        evaluate = _evaluator(job, store)
     except Exception as error:  # nothing can be evaluated: that is the reason for each
         traceback.print_exc()
         for model in own:
-            write_json(Path(model.result), {"error": f"{type(error).__name__}: {error}"})
+            store.write(model.result, {"error": f"{type(error).__name__}: {error}"})
         return
     for model in own:
         try:
-            result = evaluate(Path(model.folder))
+            result = evaluate(store.folder(model.folder))
         except Exception as error:  # one model's failure must not take the others' scores, here or in other processes
             traceback.print_exc()
             result = {"error": f"{type(error).__name__}: {error}"}
-        write_json(Path(model.result), result)
+        store.write(model.result, result)
 
 
-def _evaluator(job: EvaluateJob) -> Any:
+def _evaluator(job: EvaluateJob, store: Store) -> Any:
     """A function of a model's folder: its result."""
     from components.blend.tokenizer import load_tokenizer
     from components.evaluate.harness import evaluate_suites
@@ -63,12 +69,13 @@ def _evaluator(job: EvaluateJob) -> Any:
     from components.evaluate.model import load_model
     from components.evaluate.suite import build_tasks, evaluate_local
 
-    parts = {source: (part, [Path(path) for path in paths]) for source, (part, paths) in job.parts.items()}
-    tokenizer, _ = load_tokenizer(Path(job.tokenizer))
+    parts = {source: (part, [store.file(path) for path in paths]) for source, (part, paths) in job.parts.items()}
+    tokenizer_folder = store.folder(job.tokenizer)
+    tokenizer, _ = load_tokenizer(tokenizer_folder)
     loaded = load_suites(job.suites, job.data_folder)
 
     def evaluate(folder: Path) -> dict[str, Any]:
-        model = load_model(folder, Path(job.tokenizer), job.batch_size)
+        model = load_model(folder, tokenizer_folder, job.batch_size)
         # Tasks hold their requests and answers: each model gets its own.
         tasks, too_long = build_tasks(parts, job.questions, job.bytes_per_source, tokenizer, job.sequence_length)
         results = evaluate_local(model.as_lm(job.sequence_length), tasks, job.categories)

@@ -2,11 +2,11 @@
 
 import sys
 import traceback
-from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.recipe.fields import Config
-from components.store.store import write_json
+from components.store.opening import store_at
+from components.store.place import read_json
 
 
 class CheckJob(Config):
@@ -14,8 +14,10 @@ class CheckJob(Config):
     data_folder: str | None
     questions: int
     """How many of each score to write down, for evaluation while runs train."""
+    store: str
+    """Its folder or URL."""
     result: str
-    """The file that the questions, or the error, are written to."""
+    """The file in it that the questions, or the error, are written to."""
 
 
 def main() -> None:
@@ -23,15 +25,16 @@ def main() -> None:
     from components.evaluate.load import load_suites
     from components.evaluate.suite_questions import suite_questions
 
-    job = CheckJob.model_validate_json(Path(sys.argv[1]).read_text())
+    job = CheckJob.model_validate(read_json(sys.argv[1]))
+    store = store_at(job.store)
     try:
         asked = suite_questions(load_suites(job.suites, job.data_folder), job.questions)
         result = {"questions": [one.model_dump() for one in asked]}
     except Exception as error:
         traceback.print_exc()
-        write_json(Path(job.result), {"error": str(error)})
+        store.write(job.result, {"error": str(error)})
         sys.exit(1)
-    write_json(Path(job.result), result)
+    store.write(job.result, result)
 
 
 if __name__ == "__main__":

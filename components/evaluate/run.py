@@ -1,7 +1,6 @@
 """The launcher of evaluation: all models that still need their scores, in one process."""
 
 import os
-import shutil
 from pathlib import Path
 
 from components.evaluate.app import EvaluatedModel, EvaluateJob
@@ -14,7 +13,7 @@ from components.launch.local import tail
 from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
-from components.train.run import model_folder, model_is_there
+from components.train.run import model_in_store, model_is_there
 
 NUM_THREADS = 2
 
@@ -37,19 +36,19 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     missing = [one for one in wanted if not store.is_done(one)]
     if not evaluation.beyond_local or not missing:
         return []
-    folder = store.root / "jobs" / f"check-suites-{missing[0].digest}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a launcher that was killed
-    folder.mkdir(parents=True)
+    folder = f"jobs/check-suites-{missing[0].digest}"
+    store.remove(folder)  # of a launcher that was killed
     job = CheckJob(
-        suites=evaluation.beyond_local, data_folder=evaluation.data_folder, result=str(folder / "result.json"),
+        suites=evaluation.beyond_local, data_folder=evaluation.data_folder, result=f"{folder}/result.json",
+        store=store.where,
         questions=evaluation.continual.questions if evaluation.continual else 0,
     )  # fmt: skip
-    write_json(folder / "job.json", job.model_dump(mode="json"))
+    job_file = store.write(f"{folder}/job.json", job.model_dump(mode="json"))
     end = run_job(
         JobRequest(
             name=f"check-suites-{missing[0].digest}",
             module="components.evaluate.check_app",
-            arguments=(str(folder / "job.json"),),
+            arguments=(job_file,),
             log_folder=store.log_folder(missing[0]),
             num_threads=NUM_THREADS,
             variables=hub_environment(evaluation, os.environ),
@@ -57,8 +56,10 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
             labels={"study": plan.recipe.name, "step": "check-suites"},
         )
     )
-    result = read_json(folder / "result.json") or {"error": tail(end.log) or "the check ended without a result"}
-    shutil.rmtree(folder)
+    result = read_json(f"{store.where}/{folder}/result.json") or {
+        "error": tail(end.log) or "the check ended without a result"
+    }
+    store.remove(folder)
     if "error" in result:
         raise SuitesUnusable(f"{result['error']}\n  log: {end.log}")
     return [SuiteQuestion.model_validate(question) for question in result["questions"]]
@@ -73,19 +74,19 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     }
     if not wanted:
         return
-    folder = store.root / "jobs" / "evaluate"
-    shutil.rmtree(folder, ignore_errors=True)  # of a launcher that was killed
-    folder.mkdir(parents=True)
+    folder = f"jobs/evaluate-{plan.report.digest}"
+    store.remove(folder)  # of a launcher that was killed
     recipe = plan.recipe
-    results = {digest: folder / f"{digest}.json" for digest in wanted}
+    results = {digest: f"{folder}/{digest}.json" for digest in wanted}
     job = EvaluateJob(
         models=[
-            EvaluatedModel(folder=str(model_folder(plan, store, one.inputs["model"])), result=str(results[digest]))
+            EvaluatedModel(folder=model_in_store(plan, store, one.inputs["model"]), result=results[digest])
             for digest, one in wanted.items()
         ],
-        tokenizer=str(store.path(plan.tokenizer)),
+        store=store.where, tokenizer=plan.tokenizer.path,
         parts={
-            name: (part, [str(file) for file in files]) for name, (part, files) in heldout_parts(plan, store).items()
+            name: (part, [file.relative_to(store.root).as_posix() for file in files])
+            for name, (part, files) in heldout_parts(plan, store).items()
         },
         categories={name: one.category for name, one in plan.sources_with_text().items() if one.category},
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
@@ -93,29 +94,31 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         data_folder=recipe.evaluation.data_folder,
     )  # fmt: skip
     first = next(iter(wanted.values()))
-    write_json(folder / "job.json", job.model_dump(mode="json"))
+    job_file = store.write(f"{folder}/job.json", job.model_dump(mode="json"))
     end = run_job(
         JobRequest(
             name=f"evaluate-{first.digest}",
             module="components.evaluate.app",
-            arguments=(str(folder / "job.json"),),
+            arguments=(job_file,),
             log_folder=store.log_folder(first),
             num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
             variables=hub_environment(recipe.evaluation, os.environ),
             cluster=recipe.cluster,
             labels={"study": recipe.name, "step": "evaluate"},
-            notes={"store": str(store.root)},
+            notes={"store": store.where},
             content=digest_of(sorted(wanted)),
         )
     )
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
-    shutil.rmtree(folder)
+    store.remove(folder)
     if failed:
         raise EvaluationFailed(f"{len(failed)} of {len(wanted)} models have no scores; log: {end.log}")
 
 
-def _record(store: Store, evaluation: Identity, result_file: Path, log: Path) -> bool:
-    result = read_json(result_file) or {"error": tail(log) or "the evaluation ended without a result"}
+def _record(store: Store, evaluation: Identity, result_file: str, log: Path) -> bool:
+    result = read_json(f"{store.where}/{result_file}") or {
+        "error": tail(log) or "the evaluation ended without a result"
+    }
     if "error" in result:
         store.write_failure(evaluation, result["error"], str(log))
         return False

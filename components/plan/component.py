@@ -18,12 +18,11 @@ def plan(
     It has that name because KFP's local runner finds a loop's items only there.
     """
     from collections import namedtuple
-    from pathlib import Path
 
     from components.launch.process import die_with_parent
     from components.plan.run import write_plan
 
     die_with_parent()
-    path, groups = write_plan(study, Path(store), recipe_file, options, stops)
-    items = [{"plan": str(path), "group": group, "groups": groups} for group in range(groups)]
-    return namedtuple("Planned", ["Output", "plan"])(items, str(path))  # type: ignore[call-arg]
+    reference, groups = write_plan(study, store, recipe_file, options, stops)
+    items = [{"plan": reference, "group": group, "groups": groups} for group in range(groups)]
+    return namedtuple("Planned", ["Output", "plan"])(items, reference)  # type: ignore[call-arg]

@@ -1,6 +1,5 @@
 """The step `plan`: a study is checked, its inputs are read, and all that will run is worked out."""
 
-from pathlib import Path
 from typing import Any
 
 from components.blend.blend import packed_samples, source_tokens
@@ -14,21 +13,23 @@ from components.recipe.errors import BadInput, raise_all
 from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
+from components.store.opening import open_store, store_at
+from components.store.place import Where, read_json
 from components.store.plan_file import read_stops, save_plan
-from components.store.store import Store, open_store, read_json, write_json
+from components.store.store import Store, write_json
 
 FILE_DIGESTS = "file_digests.json"
 
 
 def check_study(
-    study: dict[str, Any], recipe_file: str, root: Path, stops: dict[str, Any] | None = None
+    study: dict[str, Any], recipe_file: str, where: Where, stops: dict[str, Any] | None = None
 ) -> tuple[Plan, Inputs]:
     """The plan of `study` and what its inputs hold. Writes nothing. Raises BadInput for whatever cannot work.
 
     `stops`: arms that end before their horizon, as plain data.
     """
     recipe = parse_recipe(study, recipe_file)
-    store = Store(root)
+    store = store_at(where)
     inputs = read_inputs(recipe, known_digests(store))
     plan = expand(recipe, inputs.digests, recipe_file, read_stops(stops or {}))
     for name, source in plan.sources_with_text().items():
@@ -41,12 +42,13 @@ def check_study(
 
 
 def known_digests(store: Store) -> FileDigests:
-    return FileDigests(read_json(store.root / FILE_DIGESTS))
+    return FileDigests(read_json(f"{store.where}/{FILE_DIGESTS}"))
 
 
 def keep_digests(store: Store, file_digests: FileDigests) -> None:
     """For the next plan: large inputs are hashed once."""
     write_json(store.root / FILE_DIGESTS, file_digests.known)
+    store.save(store.root / FILE_DIGESTS)
 
 
 def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None) -> None:
@@ -82,20 +84,20 @@ def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None)
 
 
 def write_plan(
-    study: dict[str, Any], root: Path, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
-) -> tuple[Path, int]:
-    """Writes the plan's file; returns it and into how many tasks the missing shards are divided.
+    study: dict[str, Any], where: Where, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
+) -> tuple[str, int]:
+    """Writes the plan's file; returns its reference and into how many tasks the missing shards are divided.
 
     Failures of an earlier run are forgotten: what failed is tried again.
     """
-    plan, inputs = check_study(study, recipe_file, root, stops)
+    plan, inputs = check_study(study, recipe_file, where, stops)
     if plan.recipe.halving is not None and not stops:
         raise BadInput(
             "which arms stop is decided by the command, from one run of the pipeline to the next", file=recipe_file,
             field="halving", allowed="`switchpoint run`; or no `halving:`, where the pipeline is run by itself",
         )  # fmt: skip
     check_runnable(plan, recipe_file)
-    store = open_store(root.resolve())
+    store = open_store(where)
     stopped = {run.digest for arm in plan.arms if arm.stopped for run in (*arm.runs, arm.evaluation)}
     going = {run.digest for arm in plan.arms if not arm.stopped for run in arm.runs}
     for identity in plan.identities():
@@ -103,5 +105,5 @@ def write_plan(
             store.forget_failure(identity)
     keep_digests(store, inputs.file_digests)
     corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
-    path = save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)
-    return path, groups(plan, store, inputs.corpora)
+    reference = save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)
+    return reference, groups(plan, store, inputs.corpora)

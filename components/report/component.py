@@ -10,14 +10,12 @@ from components.launch.component import component
 @component
 def report(study: Dict, store: str, stops: Dict, status: dsl.PipelineTaskFinalStatus) -> None:
     """MLflow, the HTML report and the table: written whatever failed."""
-    from pathlib import Path
-
     from components.launch.task import task
     from components.report.run import write_report
-    from components.store.plan_file import load_plan, plan_path
-    from components.store.store import Store
+    from components.store.opening import store_at
+    from components.store.plan_file import load_plan, plan_reference
 
-    planned = load_plan(str(plan_path(study, Store(Path(store)), stops)))
+    planned = load_plan(plan_reference(study, store_at(store), stops))
     with task(planned.store, planned.plan.report):
         print(
             write_report(

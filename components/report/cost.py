@@ -6,7 +6,7 @@ from statistics import median
 from components.plan.price import Price
 from components.recipe.plan import ArmPlan, Plan, TrainingRun
 from components.store.store import Store
-from components.train.metrics import read_metrics
+from components.train.metrics import rows_of
 from components.train.progress import duration
 
 
@@ -73,7 +73,7 @@ class Costs:
 
 def _speed(store: Store, run: TrainingRun) -> float | None:
     """Tokens per second."""
-    speeds = [row["tokens_per_second"] for row in read_metrics(store.path(run.identity), run.end_step)]
+    speeds = [row["tokens_per_second"] for row in rows_of(store, run.identity, run.end_step)]
     return median(speeds) if speeds else None
 
 

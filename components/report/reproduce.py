@@ -10,7 +10,9 @@ from components.store.store import Store
 
 def command(recipe_file: str, options: str, store: Store) -> str:
     """What runs the whole study; what is done is not done again."""
-    return " ".join(filter(None, ["switchpoint run", shlex.quote(recipe_file), options, f"--store {store.root}"]))
+    return " ".join(
+        filter(None, ["switchpoint run", shlex.quote(recipe_file), options, f"--store {store.url or store.root}"])
+    )
 
 
 def alone(recipe_file: str, options: str, row: Row) -> str:

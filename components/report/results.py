@@ -7,7 +7,7 @@ from typing import Any
 from components.recipe.digest import Identity
 from components.recipe.plan import ArmPlan, Plan
 from components.store.store import Store, read_json
-from components.train.metrics import read_metrics, read_series
+from components.train.metrics import rows_of, series_of
 
 BASE = "base"
 """The first row's name."""
@@ -82,7 +82,7 @@ def by_arm(found: Iterable[Row]) -> dict[str, list[Row]]:
 
 def curve(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
     """The arm's rows of metrics over all its steps, the shared GB part included, as far as it was trained."""
-    return [row for run, end in _stretches(plan, arm) for row in read_metrics(store.path(run), end)]
+    return [row for run, end in _stretches(plan, arm) for row in rows_of(store, run, end)]
 
 
 def series(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def series(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
     wanted = set(arm.evaluation_steps)
     found: dict[int, dict[str, Any]] = {}
     for run, end in _stretches(plan, arm):
-        rows_of_run = read_series(store.path(run), plan.probes.digest)
+        rows_of_run = series_of(store, run, plan.probes.digest)
         found |= {step: row for step, row in rows_of_run.items() if step in wanted and step <= end}
     return [found[step] for step in sorted(found)]
 

@@ -8,7 +8,7 @@ from components.report import results
 from components.report.content import as_data, gather, markdown_report
 from components.store.store import Store, write_json
 from components.tracking.client import MLflowAway
-from components.tracking.study import Logged, compare_commands, log_report, log_study, tracked_in
+from components.tracking.study import REPORT_FILES, Logged, compare_commands, log_report, log_study, tracked_in
 
 
 def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", *, is_finished: bool = True) -> Path:
@@ -19,6 +19,7 @@ def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", 
     """
     folder = store.path(plan.report)
     page = folder / "report.html"
+    store.refresh(plan.report, *REPORT_FILES)
     if report_is_there(plan, store):
         return page
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +45,7 @@ def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", 
         except MLflowAway as error:
             away = _said(error)
             write_json(folder / "report.json", data | {"mlflow_away": away})
+    store.save(*(folder / name for name in REPORT_FILES))
     if not content.table.failures and not away:
         outputs = {"report": "report.html", "tracked_in": tracked_in(store), "mlflow_runs": logged.run_ids}
         store.write_record(plan.report, folder, outputs)
@@ -59,5 +61,5 @@ def _said(error: MLflowAway) -> str:
 def report_is_there(plan: Plan, store: Store) -> bool:
     """Whether the report is complete and the study logged where it would be logged now."""
     record = store.record(plan.report)
-    written = (store.path(plan.report) / "report.html").exists()
+    written = store.exists(f"{plan.report.path}/report.html")
     return record is not None and written and record["outputs"]["tracked_in"] == tracked_in(store)

@@ -1,7 +1,6 @@
-"""The plan's file in the store: what a task needs to expand the plan anew, handed between tasks by its path."""
+"""The plan's file in the store: what a task needs to expand the plan anew, handed between tasks by its place."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.recipe.digest import digest_of
@@ -9,7 +8,9 @@ from components.recipe.expand import expand
 from components.recipe.halving import Stop, Stops
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
-from components.store.store import Store, read_json, write_json
+from components.store.opening import store_at
+from components.store.place import read_json
+from components.store.store import Store, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,16 @@ class Planned:
     """Then: the plan with no arm stopped."""
 
 
-def plan_path(study: dict[str, Any], store: Store, stops: dict[str, Any] | None = None) -> Path:
-    """One file per study, and for where its arms stop; KFP's turning 4 into 4.0 does not change it."""
-    return store.root / "plans" / f"{digest_of({'study': study, 'stops': stops} if stops else study)}.json"
+def plan_reference(study: dict[str, Any], store: Store, stops: dict[str, Any] | None = None) -> str:
+    """The place of the plan's file, a path or a URL.
+
+    One file per study, and for where its arms stop; KFP's turning 4 into 4.0 does not change it.
+    """
+    return f"{store.where}/plans/{_name(study, stops)}"
+
+
+def _name(study: dict[str, Any], stops: dict[str, Any] | None) -> str:
+    return f"{digest_of({'study': study, 'stops': stops} if stops else study)}.json"
 
 
 def save_plan(
@@ -40,14 +48,15 @@ def save_plan(
     input_digests: dict[str, str],
     corpora: dict[str, Any],
     stops: dict[str, Any] | None = None,
-) -> Path:
-    path = plan_path(study, store, stops)
+) -> str:
+    """Returns the reference that `load_plan` takes, on any machine."""
+    path = store.root / "plans" / _name(study, stops)
     path.parent.mkdir(exist_ok=True)
     write_json(
         path,
         {
             "study": study,
-            "store": str(store.root),
+            "store": store.where,
             "recipe_file": recipe_file,
             "options": options,
             "stops": stops or {},
@@ -55,7 +64,8 @@ def save_plan(
             "corpora": corpora,
         },
     )
-    return path
+    store.save(path)
+    return plan_reference(study, store, stops)
 
 
 def read_stops(stops: dict[str, Any]) -> Stops:
@@ -63,9 +73,9 @@ def read_stops(stops: dict[str, Any]) -> Stops:
     return {run_name: Stop.model_validate(stop) for run_name, stop in stops.get("arms", {}).items()}
 
 
-def load_plan(path: str) -> Planned:
+def load_plan(reference: str) -> Planned:
     """The plan that `save_plan` wrote. Raises RuntimeError where planning failed."""
-    saved = read_json(Path(path)) if path else None
+    saved = read_json(reference) if reference else None
     if saved is None:
         raise RuntimeError("there is no plan: the task `plan` did not succeed")
     recipe = parse_recipe(saved["study"], saved["recipe_file"])
@@ -75,6 +85,6 @@ def load_plan(path: str) -> Planned:
     whole = None if is_last else expand(recipe, saved["input_digests"], saved["recipe_file"])
     return Planned(
         is_last_rung=is_last, whole=whole,
-        plan=plan, store=Store(Path(saved["store"])), recipe_file=saved["recipe_file"],
+        plan=plan, store=store_at(saved["store"]), recipe_file=saved["recipe_file"],
         options=saved.get("options", ""), corpora=saved["corpora"],
     )  # fmt: skip

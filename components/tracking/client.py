@@ -29,7 +29,7 @@ class MLflowAway(RuntimeError):
 
 
 def tracking_uri(store: Store) -> str:
-    """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store."""
+    """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store, or in this machine's copy of it."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / DATABASE).resolve()}"
 
 

@@ -10,7 +10,7 @@ from components.tracking.datasets import as_inputs, datasets_of
 from components.tracking.notes import NOTE_TAG, Link, gb_note, phase_note
 from components.tracking.params import as_text, gb_params
 from components.tracking.tracked import TrackedRun
-from components.train.metrics import read_metrics, read_series
+from components.train.metrics import rows_of, series_of
 from components.train.run import run_is_done
 
 
@@ -19,7 +19,7 @@ def log_gb_run(
 ) -> TrackedRun | None:
     """The run that was delivered while it trained, or a new one. None where nothing was trained."""
     identity = run.identity
-    rows = list(read_metrics(store.path(identity)))
+    rows = list(rows_of(store, identity))
     if not rows:
         return None
     name, began_ms = f"gb {run.blend} {identity.digest[:8]}", int(rows[0]["time"] * 1000)
@@ -29,7 +29,7 @@ def log_gb_run(
     tracked.inputs(as_inputs(datasets_of(plan, run.phases[-1:])))
     tracked.curve(rows)
     if plan.probes is not None:
-        tracked.series(series_points(read_series(store.path(identity), plan.probes.digest).values()))
+        tracked.series(series_points(series_of(store, identity, plan.probes.digest).values()))
     ended = "FINISHED" if run_is_done(plan, store, run) else "FAILED" if store.failure(identity) else "KILLED"
     tracked.end(ended, int(rows[-1]["time"] * 1000))
     return tracked
@@ -47,7 +47,7 @@ def nest_phases(client: Any, experiment_id: str, plan: Plan, store: Store, rows:
                 parts.setdefault(identity.digest, (identity, rows[arm.run_name]))
     for identity, row in parts.values():
         tracked = find(client, experiment_id, training_key(identity))
-        steps = list(read_metrics(store.path(identity))) if tracked else []
+        steps = list(rows_of(store, identity)) if tracked else []
         if tracked and steps:
             tracked.tag({KIND_TAG: "phase", PARENT_TAG: row.run_id, NOTE_TAG: phase_note(row)})
             tracked.rename(f"{identity.step} of {row.name} {identity.digest[:8]}")

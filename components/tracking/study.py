@@ -36,7 +36,7 @@ from components.tracking.histories import log_gb_run, nest_phases
 from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base_note, study_note
 from components.tracking.params import as_text, deciding_params, flat_recipe, resolved_recipe, runnable_study
 from components.tracking.tracked import TrackedRun
-from components.train.metrics import read_metrics
+from components.train.metrics import rows_of
 from components.train.run import model_folder, model_is_there
 
 UI_PORT = 5000
@@ -48,7 +48,10 @@ REPORT_FILES = ("report.html", "report.md", "report.json")
 def tracked_in(store: Store) -> str:
     """Where a study logged now would be: what a report that was written before is compared by. Empty where nowhere."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
-    return without_password(given) if given else DATABASE if (store.root / DATABASE).exists() else ""
+    if given:
+        return without_password(given)
+    # Of an object store it is on the machine of the task that wrote the report, and may be gone with it.
+    return DATABASE if store.url or (store.root / DATABASE).exists() else ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class _StudyLog:
         """Returns when it ended."""
         plan, store, arm = self.plan, self.store, row.arm
         evaluation = plan.base_evaluation if arm is None else arm.evaluation
-        steps = list(read_metrics(store.path(plan.base))) if arm is None else curve(plan, store, arm)
+        steps = list(rows_of(store, plan.base)) if arm is None else curve(plan, store, arm)
         ended_ms = int(steps[-1]["time"] * 1000) if steps else 0
         tags = {
             "switchpoint.evaluation": evaluation.digest,
@@ -198,7 +201,7 @@ class _StudyLog:
 
 def _began_ms(store: Store, identity: Identity) -> int:
     """0 where nothing was trained."""
-    return next((int(row["time"] * 1000) for row in read_metrics(store.path(identity))), 0)
+    return next((int(row["time"] * 1000) for row in rows_of(store, identity)), 0)
 
 
 def compare_commands(store: Store, logged: Logged) -> list[str]:

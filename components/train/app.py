@@ -4,11 +4,10 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.store.lock import locked
-from components.train.ending import RESUME_ME, write_failure, write_status
+from components.train.ending import RESUME_ME, STATUS, write_failure, write_status
 
 LOCK_WAIT_SECONDS = 60.0
 """A trainer whose launcher was killed writes one more checkpoint and ends; its successor waits for that."""
@@ -17,15 +16,19 @@ LOCK_WAIT_SECONDS = 60.0
 def main() -> None:
     die_with_parent(signal.SIGTERM)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    from components.train.job import TrainJob
+    from components.train.job_files import read_job, work_folder
 
-    job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text())
+    job = read_job(sys.argv[1])
+    folder = work_folder(job, rank)
     try:
-        with locked(Path(job.folder) / f".trainer-{rank}.lock", LOCK_WAIT_SECONDS):
+        with locked(folder / f".trainer-{rank}.lock", LOCK_WAIT_SECONDS):
             finished = _train(job, rank, world_size)
     except BaseException as error:
         traceback.print_exc()
-        write_failure(Path(job.folder), rank, error)
+        write_failure(folder, rank, error)
+        from components.train.upload import send_ending
+
+        send_ending(job, rank)
         # At once: what waits for other processes (a checkpoint on its way) may wait for ever.
         sys.stderr.flush()
         os._exit(1)
@@ -37,19 +40,22 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
     import torch
     import torch.distributed as dist
 
+    from components.train.job_files import work_folder
     from components.train.loop import FINISHED, STOPPED, Trainer
     from components.train.metrics import last_step
     from components.train.parallel import Ranks, join_processes
+    from components.train.upload import send_ending
     from components.train.watchdog import Watchdog
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     file = os.environ.get("SWITCHPOINT_RENDEZVOUS")
     meeting = f"file://{file}" if file else "env://"  # on one machine a file; elsewhere where torchrun says
-    folder, seconds = Path(job.folder), job.training.hang_seconds
+    folder, seconds = work_folder(job, rank), job.training.hang_seconds
 
     def tell_hang() -> None:
         step = last_step(folder, job.start_step)
         write_status(folder, STOPPED, f"no step for {seconds:g} s after step {step}", step, resume=True)
+        send_ending(job, rank, *([STATUS] if rank == 0 else []))  # the first knows the step
 
     with Watchdog(folder, rank, seconds, tell_hang) as watchdog:
         # The watchdog speaks before communication gives up: it says where each process stands.

@@ -1,16 +1,15 @@
 """Checkpoints: model and optimizer in torch.distributed.checkpoint's format; complete, or invisible.
 
-Files are written aside by every process and their SHA-256 with them; the state file, which holds all digests, comes
-last, then one rename. What is read is compared with them first.
+A checkpoint lies in a folder or in an object store. Every process writes its files; the state file, which holds the
+digests of all, comes last: without it there is no checkpoint. A removal begins with it. What is read is compared first.
 """
 
-import hashlib
 import re
-import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,23 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from components.store.store import read_json, write_json
+from components.store import remote
+from components.store.place import (
+    Where,
+    digest_of_file,
+    exists,
+    files_in,
+    read_json,
+    remove_files,
+    remove_folder,
+    write_json,
+)
+from components.store.remote import is_remote
+from components.train.checkpoint_files import DigestWriter, reader
 
 STATE = "state.json"
-DIGEST_SUFFIX = ".sha256"
+MODEL_LAST = "config.json"
+"""Of a model's files in an object store, the one that is written last."""
 
 
 class DamagedCheckpoint(RuntimeError):
@@ -44,34 +56,43 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step:08d}"
 
 
+def checkpoint_place(place: Where, step: int) -> str:
+    """Of a run at `place`, a path or a URL."""
+    return f"{place}/checkpoints/step-{step:08d}"
+
+
 def model_path(folder: Path, step: int) -> Path:
     return folder / "models" / f"step-{step:08d}"
 
 
-def steps_in(folder: Path) -> list[int]:
-    """Steps of the complete checkpoints, ascending: the state file is written last, before the rename."""
-    found = [
-        int(match.group(1))
-        for path in (folder / "checkpoints").glob("step-*")
-        if (match := re.fullmatch(r"step-(\d{8})", path.name)) and (path / STATE).exists()
-    ]
-    return sorted(found)
+def has_model(place: Where, step: int) -> bool:
+    """Whether a run has exported its model of `step`."""
+    if is_remote(str(place)):
+        return exists(f"{place}/models/step-{step:08d}/{MODEL_LAST}")
+    return model_path(Path(place), step).is_dir()
 
 
-def is_kept(folder: Path, step: int) -> bool:
+def steps_in(place: Where) -> list[int]:
+    """Steps of a run's complete checkpoints, ascending: those with a state file."""
+    if not is_remote(str(place)):
+        folders = Path(place, "checkpoints").glob("step-*")
+        names = [f"{path.name}/{STATE}" for path in folders if (path / STATE).exists()]
+    else:
+        names = list(files_in(f"{place}/checkpoints"))
+    found = [re.fullmatch(rf"step-(\d{{8}})/{re.escape(STATE)}", name) for name in names]
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def is_kept(place: Where, step: int) -> bool:
     """Whether the checkpoint is complete and tells its weights' digest, as those do that are kept."""
-    state = read_json(checkpoint_path(folder, step) / STATE)
+    state = read_state(place, step)
     return state is not None and "weights_sha256" in state
 
 
-class _DigestWriter(dcp.FileSystemWriter):
-    """Writes, beside every file, its SHA-256: before the coordinator learns that the file is there."""
-
-    def write_data(self, plan: Any, planner: Any) -> Any:
-        written = super().write_data(plan, planner)
-        for file in Path(self.path).glob(f"{plan.storage_data.prefix}*.distcp"):
-            file.with_name(file.name + DIGEST_SUFFIX).write_text(_digest_of_file(file))
-        return written
+def read_state(place: Where, step: int) -> dict[str, Any] | None:
+    """The state file's content, where the checkpoint is complete."""
+    found: dict[str, Any] | None = read_json(f"{checkpoint_place(place, step)}/{STATE}")
+    return found
 
 
 class CheckpointWriter:
@@ -80,8 +101,11 @@ class CheckpointWriter:
     All processes call `save` and `wait` at the same steps. One checkpoint is on its way at a time.
     """
 
-    def __init__(self, folder: Path, keep: Iterable[int], keep_newest: int) -> None:
-        self._folder, self._keep, self._keep_newest = folder, set(keep), keep_newest
+    def __init__(
+        self, place: Where, keep: Iterable[int], keep_newest: int, before_state: Callable[[], None] = lambda: None
+    ) -> None:
+        """`place`: the run's. `before_state`: on the first process, what must be kept before a checkpoint is there."""
+        self._place, self._keep, self._keep_newest, self._before_state = place, set(keep), keep_newest, before_state
         self._alone = not dist.is_initialized()
         self._rank = 0 if self._alone else dist.get_rank()
         # Not the loop's own: its messages must not mix with the loop's.
@@ -108,12 +132,6 @@ class CheckpointWriter:
             self.wait()
         self.report()
         began = time.monotonic()
-        working = _working_path(self._folder, step)
-        if self._rank == 0:
-            _remove_unfinished(self._folder)
-            working.mkdir(parents=True, exist_ok=True)
-        if not self._alone:
-            dist.barrier()
         model_state, optimizer_state = get_state_dict(model, optimizer)
         staged: Any = self._stager.stage({"model": model_state, "optimizer": optimizer_state})
         self._pending, self._pending_step = self._thread.submit(self._write, staged, step, facts), step
@@ -124,7 +142,7 @@ class CheckpointWriter:
         if self._pending is not None:
             error = self._pending.exception()
             if error is not None and self._rank == 0:
-                last = max(map(str, steps_in(self._folder)), default="none")
+                last = max(map(str, steps_in(self._place)), default="none")
                 print(
                     f"a checkpoint could not be written ({_short(error)}): training goes on, the last good one is "
                     f"that of step {last}", file=sys.stderr, flush=True,
@@ -148,67 +166,70 @@ class CheckpointWriter:
         self._stager.close()
 
     def _write(self, staged: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
-        working, path = _working_path(self._folder, step), checkpoint_path(self._folder, step)
-        writer = _DigestWriter(working)
+        place = checkpoint_place(self._place, step)
+        if self._rank == 0:
+            with suppress(OSError):  # of what is overwritten half, the digests tell
+                remove_checkpoint(place)
+                _remove_unfinished(self._place)
+        if not self._alone:
+            dist.barrier(self._group)
+        writer = DigestWriter(place)
         dcp.save(staged, storage_writer=writer, process_group=self._group, no_dist=self._alone)
+        written: list[dict[str, Any]] = [writer.written]
+        if not self._alone:
+            written *= dist.get_world_size()
+            dist.all_gather_object(written, writer.written, group=self._group)
         if self._rank:
             return
-        digests = {".metadata": _digest_of_file(working / ".metadata")}
-        for sidecar in sorted(working.glob(f"*{DIGEST_SUFFIX}")):
-            digests[sidecar.name.removesuffix(DIGEST_SUFFIX)] = sidecar.read_text()
-            sidecar.unlink()
-        files = {name: {"bytes": (working / name).stat().st_size, "sha256": one} for name, one in digests.items()}
-        write_json(working / STATE, {"step": step, **facts, "files": files})
-        if path.exists():
-            remove_checkpoint(path)
-        working.rename(path)
-        newest = steps_in(self._folder)
+        self._before_state()
+        files = {name: file for part in written for name, file in sorted(part.items())}
+        write_json(f"{place}/{STATE}", {"step": step, **facts, "files": files})
+        newest = steps_in(self._place)
         for old in [one for one in newest if one <= step][: -self._keep_newest]:
             if old not in self._keep:
-                remove_checkpoint(checkpoint_path(self._folder, old))
+                remove_checkpoint(checkpoint_place(self._place, old))
 
 
-def find_damage(path: Path, share: slice = slice(None)) -> str:
+def find_damage(place: Where, share: slice = slice(None)) -> str:
     """What is wrong with the checkpoint's files (those of `share`), or nothing."""
-    state = read_json(path / STATE) or {}
+    state, there = read_json(f"{place}/{STATE}") or {}, files_in(place)
     for name, file in sorted(state.get("files", {}).items())[share]:
-        if not (path / name).exists():
+        if name not in there:
             return f"{name} is missing"
-        if (size := (path / name).stat().st_size) != file["bytes"]:
-            return f"{name} has {size:,} bytes, not {file['bytes']:,}"
-        if _digest_of_file(path / name) != file["sha256"]:
+        if there[name] != file["bytes"]:
+            return f"{name} has {there[name]:,} bytes, not {file['bytes']:,}"
+        if digest_of_file(f"{place}/{name}", there[name]) != file["sha256"]:
             return f"{name} was changed"
     return "" if state.get("files") else "its state file names no files"
 
 
-def newest_intact(folder: Path, steps: list[int]) -> int | None:
+def newest_intact(place: Where, steps: list[int]) -> int | None:
     """The newest undamaged checkpoint of `steps`. A damaged one is named and set aside. All processes call it."""
     alone = not dist.is_initialized()
     for step in reversed(steps):
-        path = checkpoint_path(folder, step)
-        damage = find_damage_together(path)
+        damaged = checkpoint_place(place, step)
+        damage = find_damage_together(damaged)
         if not damage:
             return step
         if alone or dist.get_rank() == 0:
-            aside = path.with_name(f"{path.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
+            aside = f"{damaged}.damaged"
+            _set_aside(damaged, aside)
             print(f"the checkpoint of step {step} is damaged and set aside ({damage}): {aside}", file=sys.stderr)
         if not alone:
             dist.barrier()
     return None
 
 
-def find_damage_together(path: Path) -> str:
+def find_damage_together(place: Where) -> str:
     """What any process found: each looks at its share of the files."""
     if not dist.is_initialized():
-        return find_damage(path)
+        return find_damage(place)
     found: list[str] = [""] * dist.get_world_size()
-    dist.all_gather_object(found, find_damage(path, slice(dist.get_rank(), None, dist.get_world_size())))
+    dist.all_gather_object(found, find_damage(place, slice(dist.get_rank(), None, dist.get_world_size())))
     return next((one for one in found if one), "")
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+def load_checkpoint(place: Where, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
     """Loads weights, and with `optimizer` its state, in place, at any world size; returns the state file's content.
 
     Its files were compared with their digests before (`newest_intact`, `find_damage_together`).
@@ -216,36 +237,38 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     alone = not dist.is_initialized()
     if optimizer is None:
         model_state = get_model_state_dict(model)
-        dcp.load({"model": model_state}, checkpoint_id=path, no_dist=alone)
+        dcp.load({"model": model_state}, storage_reader=reader(place), no_dist=alone)
         set_model_state_dict(model, model_state)
     else:
         model_state, optimizer_state = get_state_dict(model, optimizer)
-        dcp.load({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=path, no_dist=alone)
+        dcp.load({"model": model_state, "optimizer": optimizer_state}, storage_reader=reader(place), no_dist=alone)
         set_state_dict(model, optimizer, model_state_dict=model_state, optim_state_dict=optimizer_state)
-    return dict(read_json(path / STATE))
+    return dict(read_json(f"{place}/{STATE}"))
 
 
-def _working_path(folder: Path, step: int) -> Path:
-    path = checkpoint_path(folder, step)
-    return path.with_name(f".{path.name}.new")
-
-
-def _remove_unfinished(folder: Path) -> None:
-    for path in (folder / "checkpoints").glob(".step-*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def remove_checkpoint(path: Path) -> None:
+def remove_checkpoint(place: Where) -> None:
     """Invisible first: a removal that is cut short must not leave what looks complete."""
-    hidden = path.with_name(f".{path.name}.old")
-    shutil.rmtree(hidden, ignore_errors=True)
-    path.rename(hidden)
-    shutil.rmtree(hidden)
+    remove_files(place, [STATE])
+    remove_folder(place)
 
 
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _remove_unfinished(place: Where) -> None:
+    """What was cut short while it was written or removed."""
+    complete = set(steps_in(place))
+    for name in {file.partition("/")[0] for file in files_in(f"{place}/checkpoints")}:
+        match = re.fullmatch(r"step-(\d{8})", name)
+        if match and int(match.group(1)) not in complete:
+            remove_folder(f"{place}/checkpoints/{name}")
+
+
+def _set_aside(place: str, aside: str) -> None:
+    remove_folder(aside)
+    if not is_remote(place):
+        Path(place).rename(aside)
+        return
+    for name in files_in(place):
+        remote.copy(f"{place}/{name}", f"{aside}/{name}")
+    remove_checkpoint(place)
 
 
 def _short(error: BaseException) -> str:

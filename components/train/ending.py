@@ -4,10 +4,11 @@ import re
 import shutil
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from components.launch.job import JobEnd
-from components.store.store import read_json, write_json
+from components.store.place import Where, names_in, read_json, remove_files, write_json
 
 RESUME_ME = 75
 """EX_TEMPFAIL: the exit code of a trainer that wants to be started again."""
@@ -54,10 +55,14 @@ def failure_file(folder: Path, rank: int) -> Path:
     return folder / f"failure-{rank}.json"
 
 
-def forget_ending(folder: Path) -> None:
+def is_of_ending(name: str) -> bool:
+    """Whether a file tells why a process ended."""
+    return fnmatchcase(name, "failure-*.json") or fnmatchcase(name, "stacks-*.txt")
+
+
+def forget_ending(place: Where) -> None:
     """Before a start: what an earlier one left is history."""
-    for path in [*folder.glob("failure-*.json"), *folder.glob("stacks-*.txt")]:
-        path.unlink(missing_ok=True)
+    remove_files(place, filter(is_of_ending, names_in(place)))
 
 
 def keep_stacks(folder: Path, log_folder: Path) -> Path | None:

@@ -1,4 +1,7 @@
-"""What one training job does: written by the launcher as JSON, read by every rank."""
+"""What one training job does: written by the launcher as JSON, read by every rank.
+
+Files of the store are named by their path in it, those of the user by an absolute one: a rank may be on any machine.
+"""
 
 from functools import cached_property
 from typing import Any, Literal
@@ -24,16 +27,16 @@ class JobPhase(Config):
 
 class JobSource(Config):
     stream: str
-    """The path of its stream; token files that it names relatively lie under `store`."""
+    """The path of its stream; token files that it names relatively lie in the store."""
 
 
 class TrainJob(Config):
     folder: str
-    """The run's own: checkpoints, models, metrics and status."""
+    """The run's own, a path or a URL: checkpoints, models, metrics and status."""
     start: StartMode | Literal["scratch"]
     """How the job begins when its own folder holds no checkpoint; scratch: random weights from `architecture`."""
     start_checkpoint: str = ""
-    """Where weights, and unless `fresh` the optimizer's state, are loaded from."""
+    """Where weights, and unless `fresh` the optimizer's state, are loaded from: a path or a URL."""
     start_model: str = ""
     """The Hugging Face folder that weights are loaded from instead."""
     model_config_folder: str = ""
@@ -41,6 +44,7 @@ class TrainJob(Config):
     architecture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: str
     store: str
+    """Its folder or URL."""
     phases: list[JobPhase]
     """All up to the job's own, which is the last: the sources go on where they stood."""
     sources: dict[str, JobSource]

@@ -15,8 +15,9 @@ from components.store.store import write_json
 from components.train.checkpoint import (
     CheckpointWriter,
     DamagedCheckpoint,
-    checkpoint_path,
+    checkpoint_place,
     find_damage_together,
+    has_model,
     is_kept,
     load_checkpoint,
     model_path,
@@ -27,6 +28,7 @@ from components.train.data import Batch, Batches, document_positions
 from components.train.ending import write_status
 from components.train.guard import BadBatch, Guard
 from components.train.job import TrainJob
+from components.train.job_files import brought_here, work_folder
 from components.train.loss import summed_losses
 from components.train.metrics import MetricsFile, append_to_series, read_series
 from components.train.model import build_model
@@ -34,6 +36,7 @@ from components.train.optimizer import MAX_GRAD_NORM, build_optimizer, set_learn
 from components.train.parallel import Ranks
 from components.train.probes import Probes
 from components.train.throughput import Throughput
+from components.train.upload import Upload
 from components.train.weights import export, full_state, weights_digest
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
@@ -45,9 +48,10 @@ class Trainer:
     """Everything that a step needs, and where the job stands."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
-        self.job = job
+        self.job = job = brought_here(job, rank)
         self.ranks = ranks = Ranks(rank, world_size, job.training)
-        self.folder = Path(job.folder)
+        self.place, self.folder = job.folder, work_folder(job, rank)
+        self.upload = Upload(job, rank)
         self.batches = Batches(job, ranks.data_rank, ranks.data_size)
         self.model = build_model(job, ranks)
         self.optimizer = build_optimizer(self.model)
@@ -60,27 +64,30 @@ class Trainer:
         self.missing = sorted(step for step in self.keep if not self._is_there(step))
         self.end_step = self.missing[-1] if self.missing else job.end_step
         self.step = self._load(self.missing[0] if self.missing else job.end_step)
-        self.writer = CheckpointWriter(self.folder, self.keep, job.training.keep_checkpoints)
+        self.writer = CheckpointWriter(self.place, self.keep, job.training.keep_checkpoints, self.upload.now)
         self._stop_wanted = False
         self._saved_at = time.monotonic()
 
     def _is_there(self, step: int) -> bool:
-        exported = step not in self.job.export_steps or model_path(self.folder, step).exists()
-        return exported and (step not in self.job.keep_steps or is_kept(self.folder, step))
+        exported = step not in self.job.export_steps or self._is_exported(step)
+        return exported and (step not in self.job.keep_steps or is_kept(self.place, step))
+
+    def _is_exported(self, step: int) -> bool:
+        return model_path(self.folder, step).exists() or has_model(self.place, step)
 
     def _load(self, wanted_step: int) -> int:
         """Goes on from the newest checkpoint of the job's own before what is missing, or starts as the job says.
 
         A GB run that was trained to its end may lack a checkpoint in the middle: a new arm switches there.
         """
-        own = newest_intact(self.folder, [step for step in steps_in(self.folder) if step <= wanted_step])
+        own = newest_intact(self.place, [step for step in steps_in(self.place) if step <= wanted_step])
         if own is not None:
-            state = load_checkpoint(checkpoint_path(self.folder, own), self.model, self.optimizer)
+            state = load_checkpoint(checkpoint_place(self.place, own), self.model, self.optimizer)
             self.guard.load(state.get("guard", {}))
             self.skipped_steps = state.get("skipped_steps", 0)
             return own
         if self.job.start_checkpoint:
-            start = Path(self.job.start_checkpoint)
+            start = self.job.start_checkpoint
             if damage := find_damage_together(start):
                 raise DamagedCheckpoint(f"what the run starts from is damaged: {damage}, in {start}")
             load_checkpoint(start, self.model, None if self.job.start == "fresh" else self.optimizer)
@@ -93,8 +100,12 @@ class Trainer:
         checkpoint that must be there cannot be written.
         """
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop_wanted", True))
+        with self.upload:
+            return self._run(alive)
+
+    def _run(self, alive: Callable[[], None]) -> str:
         job = self.job
-        covered = max([*steps_in(self.folder), self.step])
+        covered = max([*steps_in(self.place), self.step])
         self.metrics = MetricsFile(self.folder, covered) if self.ranks.rank == 0 else None
         self.throughput = Throughput(self.ranks.device, self.ranks.world_size, job.flops_per_token)
         self._status(RUNNING)
@@ -127,7 +138,7 @@ class Trainer:
         if self.step not in self.missing:
             return False
         ahead = [step for step in self.missing if step > self.step]
-        kept = [step for step in steps_in(self.folder) if ahead and self.step < step <= ahead[0]]
+        kept = [step for step in steps_in(self.place) if ahead and self.step < step <= ahead[0]]
         newest = self.ranks.agree(kept[-1:])
         if not newest:
             return False
@@ -241,7 +252,7 @@ class Trainer:
         return time.monotonic() - self._saved_at >= pause and not self.writer.is_busy
 
     def _save(self) -> None:
-        if is_kept(self.folder, self.step):  # trained again for the sake of an earlier step: the same bits
+        if is_kept(self.place, self.step):  # trained again for the sake of an earlier step: the same bits
             return
         facts: dict[str, Any] = {
             "guard": self.guard.state(), "skipped_steps": self.skipped_steps, "world_size": self.ranks.world_size,
@@ -259,7 +270,7 @@ class Trainer:
 
     def _export_missing(self) -> None:
         """A stop between checkpoint and export leaves a step without its model: it is made up for here."""
-        if self.step in self.job.export_steps and not model_path(self.folder, self.step).exists():
+        if self.step in self.job.export_steps and not self._is_exported(self.step):
             state = full_state(self.model)
             if self.ranks.rank == 0:
                 self._export(state)

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.recipe.digest import Identity
+from components.store.store import Store
+
 METRICS = "metrics.jsonl"
 SERIES = "evaluation.jsonl"
 
@@ -22,6 +25,16 @@ def read_series(folder: Path, probes: str) -> dict[int, dict[str, Any]]:
     """Rows of the run's evaluations on `probes` (a digest), by step, ascending: step, tokens, scores, time."""
     rows = {row["step"]: row for row in _rows(folder / SERIES) if row["probes"] == probes}
     return dict(sorted(rows.items()))
+
+
+def rows_of(store: Store, run: Identity, last_step: int | None = None) -> Iterator[dict[str, Any]]:
+    """A run's rows as they are in the store now."""
+    return read_metrics(store.refresh(run, METRICS), last_step)
+
+
+def series_of(store: Store, run: Identity, probes: str) -> dict[int, dict[str, Any]]:
+    """A run's evaluations as they are in the store now."""
+    return read_series(store.refresh(run, SERIES), probes)
 
 
 def _rows(path: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from components.blend.sampler import Sampler, SamplerPhase
 from components.blend.samples import Samples, open_samples
 from components.recipe.permutation import Indices
 from components.recipe.phase import Packing
+from components.store.opening import store_at
 from components.train.job import TrainJob
 
 Place = tuple[str, Samples, int]
@@ -35,7 +36,7 @@ class KeyedOrder:
             for name in phase.weights:
                 if (name, *geometry) not in opened:
                     path = Path(job.sources[name].stream)
-                    opened[name, *geometry] = open_samples(path, Path(job.store), *geometry)
+                    opened[name, *geometry] = open_samples(path, store_at(job.store), *geometry)
             self._samples.append({name: opened[name, *geometry] for name in phase.weights})
         self._sampler = Sampler(
             [
@@ -75,11 +76,11 @@ class MegatronOrder:
         return [(name, opened[name], position) for name, position in zip(names, positions.tolist(), strict=True)]
 
     def _open(self, number: int) -> tuple[MegatronBlend, dict[str, Samples]]:
-        job, phase = self._job, self._job.phases[number]
+        job, phase, store = self._job, self._job.phases[number], store_at(self._job.store)
         blend = MegatronBlend(phase.weights, phase.num_samples)
         opened: dict[str, Samples] = {
             name: MegatronSamples(
-                Path(job.sources[name].stream), Path(job.store), phase.sequence_length, blend.requested[name], job.seed
+                Path(job.sources[name].stream), store, phase.sequence_length, blend.requested[name], job.seed
             )
             for name in blend.names
         }

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from components.launch.task import task_lock_file
 from components.recipe.plan import Plan, TrainingRun
 from components.store.lock import Locked, locked
+from components.store.place import files_in, names_in
 from components.store.plan_file import load_plan
-from components.store.store import RECORD, Store, write_json
-from components.train.checkpoint import checkpoint_path, remove_checkpoint, steps_in
+from components.store.store import Store
+from components.train.checkpoint import checkpoint_place, remove_checkpoint, steps_in
 from components.train.run import needed_steps, run_is_done
 
 
@@ -46,9 +46,9 @@ def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
 
 def _other_plans(store: Store) -> Iterable[Plan]:
     """Of every study that was run in the store. What cannot be planned any more cannot be trained from either."""
-    for path in sorted((store.root / "plans").glob("*.json")):
+    for name in names_in(f"{store.where}/plans"):
         try:
-            planned = load_plan(str(path))
+            planned = load_plan(f"{store.where}/plans/{name}")
             yield planned.plan
             if planned.whole is not None:
                 yield planned.whole
@@ -57,22 +57,22 @@ def _other_plans(store: Store) -> Iterable[Plan]:
 
 
 def _prune_run(store: Store, run: TrainingRun, plans: Sequence[Plan]) -> list[Pruned]:
-    folder = store.path(run.identity)
+    place = store.place(run.identity)
     needed: set[int] = set()
     for plan in plans:
         same = next((one for one in plan.runs if one.identity.digest == run.identity.digest), None)
         if same is not None:
             needed |= needed_steps(plan, store, same)
             if not run_is_done(plan, store, same):  # it goes on from its newest checkpoint
-                needed |= set(steps_in(folder)[-1:])
+                needed |= set(steps_in(place)[-1:])
     found = []
     removed = []
-    for step in steps_in(folder):
-        path = checkpoint_path(folder, step)
+    for step in steps_in(place):
+        path = checkpoint_place(place, step)
         if step in needed:
             found.append(Pruned(run=run.identity.path, step=step, num_bytes=0, kept_because="an arm trains from it"))
             continue
-        found.append(Pruned(run=run.identity.path, step=step, num_bytes=_size(path)))
+        found.append(Pruned(run=run.identity.path, step=step, num_bytes=sum(files_in(path).values())))
         removed.append(step)
     # The record first: a step that it does not expect any more is no damage.
     record = store.record(run.identity)
@@ -81,11 +81,7 @@ def _prune_run(store: Store, run: TrainingRun, plans: Sequence[Plan]) -> list[Pr
     pruned = sorted({*outputs.get("pruned_steps", []), *removed} & {int(step) for step in outputs["weights_sha256"]})
     outputs["pruned_steps"] = pruned
     outputs["keep_steps"] = [step for step in outputs["keep_steps"] if step not in pruned]
-    write_json(folder / RECORD, record)
+    store.rewrite_record(run.identity, record)
     for step in removed:
-        remove_checkpoint(checkpoint_path(folder, step))
+        remove_checkpoint(checkpoint_place(place, step))
     return found
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

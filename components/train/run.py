@@ -13,12 +13,13 @@ from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, Phase, Plan, TrainingRun
 from components.recipe.schedule import Schedule
-from components.store.store import Store, read_json
+from components.store.place import Where
+from components.store.store import Store
 from components.tracking.delivery import Delivery
 from components.tracking.link import training_link
-from components.train.checkpoint import checkpoint_path, is_kept, model_path
+from components.train.checkpoint import checkpoint_place, has_model, is_kept, model_path, read_state
 from components.train.job import JobPhase, JobSource, TrainJob
-from components.train.metrics import read_metrics
+from components.train.metrics import rows_of
 from components.train.probe_file import PROBES
 from components.train.progress import ProgressLog
 from components.train.shown import training_markdown
@@ -50,11 +51,11 @@ def train_base(plan: Plan, store: Store) -> None:
     job = TrainJob(
         start="scratch", architecture=architecture, seed=BASE_SEED, start_step=0, end_step=end_step,
         keep_steps=[end_step], export_steps=[end_step],
-        **_common(plan, store, folder, (base.phase,), base.schedule, base.clock),
+        **_common(plan, store, store.place(plan.base), (base.phase,), base.schedule, base.clock),
     )  # fmt: skip
     _run(plan, store, plan.base, job, pretrain.num_processes)
     checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
-    outputs = {"checkpoint": checkpoint, "model": model, **_facts(folder / checkpoint)}
+    outputs = {"checkpoint": checkpoint, "model": model, **_facts(store.place(plan.base), end_step)}
     store.write_record(plan.base, folder, outputs, _environment(job, pretrain.num_processes))
 
 
@@ -62,32 +63,32 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
     """Trains the run as far as its arms need it, going on from where it, or the one before it, stands."""
     if run_is_done(plan, store, run):
         return
-    folder = store.path(run.identity)
+    folder, place = store.path(run.identity), store.place(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
     _check_model_folder(plan)
-    base_model = model_folder(plan, store, plan.base)
+    base_model = model_in_store(plan, store, plan.base)
     begin: dict[str, Any] = {}
     if run.parent is not None:
-        begin["start_checkpoint"] = str(checkpoint_path(store.path(run.parent), run.start_step))
+        begin["start_checkpoint"] = checkpoint_place(store.place(run.parent), run.start_step)
     elif run.start == "fresh":
-        begin["start_model"] = str(base_model)
+        begin["start_model"] = base_model
     else:
-        begin["start_checkpoint"] = str(_base_checkpoint(plan, store))
+        begin["start_checkpoint"] = _base_checkpoint(plan, store)
     before = (store.record(run.identity) or {"outputs": {"keep_steps": [], "weights_sha256": {}}})["outputs"]
     # What longer studies keep behind this one's end is theirs to train: the schedule may be another there.
     known = [step for step in before["keep_steps"] if step <= run.end_step]
     pruned = set(before.get("pruned_steps", [])) - needed_steps(plan, store, run)
     job = TrainJob(
-        start=run.start, model_config_folder=str(base_model), seed=run.seed, start_step=run.start_step,
+        start=run.start, model_config_folder=base_model, seed=run.seed, start_step=run.start_step,
         end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *known} - pruned),
         export_steps=list(run.export_steps),
-        probes=str(store.path(plan.probes) / PROBES) if plan.probes else "",
+        probes=f"{plan.probes.path}/{PROBES}" if plan.probes else "",
         evaluation_steps=list(run.evaluation_steps),
-        **begin, **_common(plan, store, folder, run.phases, run.schedule, run.clock),
+        **begin, **_common(plan, store, place, run.phases, run.schedule, run.clock),
     )  # fmt: skip
     num_processes = plan.recipe.training.num_processes
     _run(plan, store, run.identity, job, num_processes)
-    weights = {str(step): _facts(checkpoint_path(folder, step))["weights_sha256"] for step in job.keep_steps}
+    weights = {str(step): _facts(place, step)["weights_sha256"] for step in job.keep_steps}
     outputs = {
         "keep_steps": sorted({*job.keep_steps, *before["keep_steps"]} - pruned), "pruned_steps": sorted(pruned),
         "weights_sha256": before["weights_sha256"] | weights,
@@ -97,7 +98,7 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
 
 def show_run(plan: Plan, store: Store, run: TrainingRun, file: Path) -> None:
     """Writes what the task that trained the run shows in the pipeline's UI."""
-    rows = list(read_metrics(store.path(run.identity), run.end_step))
+    rows = list(rows_of(store, run.identity, run.end_step))
     link = training_link(store, plan.recipe.name, run.identity)
     failure = (store.failure(run.identity) or {}).get("reason", "")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +110,10 @@ def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
 
     A checkpoint that was pruned is only missed where a run that is not done goes on from it.
     """
-    folder, record = store.path(run.identity), store.record(run.identity)
-    if record is None or not all(model_path(folder, step).is_dir() for step in run.export_steps):
+    place, record = store.place(run.identity), store.record(run.identity)
+    if record is None or not all(has_model(place, step) for step in run.export_steps):
         return False
-    missing = {step for step in run.keep_steps if not is_kept(folder, step)}
+    missing = {step for step in run.keep_steps if not is_kept(place, step)}
     forgiven = missing & set(record["outputs"].get("pruned_steps", []))
     return missing == forgiven and not (forgiven and forgiven & needed_steps(plan, store, run))
 
@@ -130,7 +131,7 @@ def needed_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
 
 def check_parent(plan: Plan, store: Store, run: TrainingRun) -> None:
     """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
-    if run.parent is not None and not is_kept(store.path(run.parent), run.start_step):
+    if run.parent is not None and not is_kept(store.place(run.parent), run.start_step):
         raise TrainingFailed(f"what it goes on from, {run.parent.path}, is missing: {_cause(plan, store, run.parent)}")
 
 
@@ -156,21 +157,26 @@ def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
 def model_is_there(store: Store, model: Identity) -> bool:
     """Of a base, or of an arm, which ends in some run."""
     if model.step == "model":
-        return model_path(store.path(model.inputs["run"]), model.config["step"]).is_dir()
+        return has_model(store.place(model.inputs["run"]), model.config["step"])
     return store.is_done(model)
 
 
-def model_folder(plan: Plan, store: Store, model: Identity) -> Path:
-    """The Hugging Face folder of a base or of an arm's model."""
+def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
+    """The Hugging Face folder of a base or of an arm's model: by its path in the store, or the user's absolute one."""
     if model.step == "model":
-        return model_path(store.path(model.inputs["run"]), model.config["step"])
+        return model_path(Path(model.inputs["run"].path), model.config["step"]).as_posix()
     if plan.recipe.model.folder:
-        return Path(plan.recipe.model.folder)
-    return store.path(model) / (store.record(model) or {})["outputs"]["model"]
+        return str(Path(plan.recipe.model.folder).absolute())
+    return f"{model.path}/{(store.record(model) or {})['outputs']['model']}"
 
 
-def _base_checkpoint(plan: Plan, store: Store) -> Path:
-    return store.path(plan.base) / (store.record(plan.base) or {})["outputs"]["checkpoint"]
+def model_folder(plan: Plan, store: Store, model: Identity) -> Path:
+    """The same folder, on this machine."""
+    return store.folder(model_in_store(plan, store, model))
+
+
+def _base_checkpoint(plan: Plan, store: Store) -> str:
+    return f"{store.place(plan.base)}/{(store.record(plan.base) or {})['outputs']['checkpoint']}"
 
 
 def _check_model_folder(plan: Plan) -> None:
@@ -181,7 +187,7 @@ def _check_model_folder(plan: Plan) -> None:
 
 
 def _common(
-    plan: Plan, store: Store, folder: Path, phases: tuple[Phase, ...], schedule: Schedule, clock: Clock
+    plan: Plan, store: Store, place: Where, phases: tuple[Phase, ...], schedule: Schedule, clock: Clock
 ) -> dict[str, Any]:
     sources: dict[str, JobSource] = {}
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
@@ -189,9 +195,9 @@ def _common(
         record = store.record(phase.blend_identity)
         assert record is not None, phase.blend
         for key, facts in record["outputs"]["sources"].items():
-            sources[key] = JobSource(stream=str(store.root / facts["stream"]))
+            sources[key] = JobSource(stream=facts["stream"])
     return {
-        "folder": str(folder), "tokenizer": str(store.path(plan.tokenizer)), "store": str(store.root),
+        "folder": str(place), "tokenizer": plan.tokenizer.path, "store": store.where,
         "sources": sources,
         "phases": [
             JobPhase(
@@ -219,13 +225,13 @@ def _environment(job: TrainJob, num_processes: int) -> dict[str, Any]:
     return {"num_processes": num_processes, "num_threads": 1, **training}
 
 
-def _facts(checkpoint: Path) -> dict[str, str]:
-    return {"weights_sha256": read_json(checkpoint / "state.json")["weights_sha256"]}
+def _facts(place: str, step: int) -> dict[str, str]:
+    return {"weights_sha256": (read_state(place, step) or {})["weights_sha256"]}
 
 
 def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
     name = f"{identity.step}-{identity.digest}"
-    rows = partial(read_metrics, Path(job.folder))
+    rows = partial(rows_of, store, identity)
     delivery = Delivery(store, plan.recipe.name, identity, rows)
     on_cluster = scheduler() == "kubernetes"  # pods point to their run in MLflow; here that costs seconds for nothing
     notes = _notes(plan, store, identity) | (delivery.announce() if on_cluster else {})
@@ -243,4 +249,4 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
 def _notes(plan: Plan, store: Store, identity: Identity) -> dict[str, str]:
     """What a pod belongs to."""
     arms = [arm.run_name for arm in plan.arms if identity in arm.runs] or ["all"]
-    return {"arms": ", ".join(arms), "store": str(store.root), "path": identity.path}
+    return {"arms": ", ".join(arms), "store": store.where, "path": identity.path}

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from components.launch.job import ON_ONE_MACHINE, JobEnd, JobRequest, run_job
 from components.launch.local import tail
 from components.recipe.cluster import Cluster
 from components.recipe.digest import digest_of
-from components.store.store import write_json
-from components.train.checkpoint import is_kept, model_path, steps_in
+from components.train.checkpoint import has_model, is_kept, steps_in
 from components.train.ending import Ending, ending, forget_ending, keep_stacks
 from components.train.job import TrainJob
+from components.train.job_files import bring_ending, write_job
 from components.train.metrics import last_step
 
 
@@ -31,43 +30,36 @@ def train_to_end(
 
     `labels` and `notes` say in a cluster what the job belongs to.
     """
-    folder = Path(job.folder)
-    file = folder / "job.json"
-    write_json(file, _as_data(job))
     request = JobRequest(
-        name=name, module="components.train.app", arguments=(str(file),), log_folder=log_folder,
+        name=name, module="components.train.app", arguments=(write_job(job),), log_folder=log_folder,
         num_processes=num_processes, cluster=cluster, max_restarts=job.training.max_restarts, labels=labels or {},
-        notes=notes or {}, content=digest_of(_as_data(job)), is_done=lambda: _is_trained(job),
+        notes=notes or {}, content=digest_of(job.model_dump(mode="json")), is_done=lambda: _is_trained(job),
     )  # fmt: skip
-    reached, without_progress = _reached(folder), 0
+    reached, without_progress = _reached(job), 0
     while True:
-        forget_ending(folder)
+        forget_ending(job.folder)
         end = run_job(request)
         if end.succeeded:
             return
+        folder = bring_ending(job)
         found = ending(folder, keep_stacks(folder, log_folder), _traceback(end), end)
-        without_progress = 0 if _reached(folder) > reached else without_progress + 1
-        reached = max(reached, _reached(folder))
+        without_progress = 0 if _reached(job) > reached else without_progress + 1
+        reached = max(reached, _reached(job))
         if not found.resume or without_progress > job.training.max_restarts:
-            raise TrainingFailed(_failure(job, found, without_progress), end.log)
+            raise TrainingFailed(_failure(job, folder, found, without_progress), end.log)
         print(f"{name}: {found.reason}; started again from step {max(reached, job.start_step)}", flush=True)
-
-
-def _as_data(job: TrainJob) -> dict[str, Any]:
-    return job.model_dump(mode="json")
 
 
 def _is_trained(job: TrainJob) -> bool:
     """Whether all that the job is to leave is there."""
-    folder = Path(job.folder)
-    return all(is_kept(folder, step) for step in job.keep_steps) and all(
-        model_path(folder, step).is_dir() for step in job.export_steps
+    return all(is_kept(job.folder, step) for step in job.keep_steps) and all(
+        has_model(job.folder, step) for step in job.export_steps
     )
 
 
-def _reached(folder: Path) -> int:
+def _reached(job: TrainJob) -> int:
     """The newest checkpoint: what a restart goes on from."""
-    return max(steps_in(folder), default=-1)
+    return max(steps_in(job.folder), default=-1)
 
 
 def _traceback(end: JobEnd) -> str:
@@ -75,7 +67,7 @@ def _traceback(end: JobEnd) -> str:
     return tail(end.log) if "Traceback" in text else ""
 
 
-def _failure(job: TrainJob, found: Ending, without_progress: int) -> str:
-    step = last_step(Path(job.folder), job.start_step)
+def _failure(job: TrainJob, folder: Path, found: Ending, without_progress: int) -> str:
+    step = last_step(folder, job.start_step)
     tried = f"; {job.training.max_restarts} restarts came no further" if found.resume and without_progress else ""
     return f"{found.reason} (step {step} of {job.end_step}){tried}"

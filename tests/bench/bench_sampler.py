@@ -19,6 +19,7 @@ from components.blend.sampler import Sampler, SamplerPhase
 from components.blend.samples import open_samples
 from components.blend.streams import write_stream
 from components.blend.token_file import TokenWriter, read_token_file
+from components.store.store import Store
 
 SEQUENCE_LENGTH = 4096
 NUM_SOURCES = 64
@@ -76,7 +77,7 @@ def loader() -> dict[str, Any]:
                 writer.write(tokens, np.full(len(tokens) // 1024, 1024))
             entries.append((f"file-{number}", len(tokens)))
         write_stream(folder / "all", entries)
-        samples = open_samples(folder / "all", folder, SEQUENCE_LENGTH, "concatenate")
+        samples = open_samples(folder / "all", Store(folder), SEQUENCE_LENGTH, "concatenate")
         chosen = np.random.default_rng(0).permutation(samples.num_samples).tolist()
         arrays = [read_token_file(folder / name).tokens for name, _ in entries]
         out = np.empty((BATCH, SEQUENCE_LENGTH + 1), dtype=np.int64)

@@ -8,7 +8,7 @@ import yaml
 
 from components.recipe.digest import canonical
 from components.recipe.load import load_study
-from components.store.plan_file import plan_path
+from components.store.plan_file import plan_reference
 from pipelines.compile import SPEC, compile_spec
 from tests.conftest import records
 from tests.pipelines.conftest import Finished
@@ -40,7 +40,7 @@ def test_the_default_study_is_the_quickstart() -> None:
 def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
     """Every task once, loops over the right items, each task with the values that were meant for it."""
     study = load_study(finished.recipe)
-    plan_file = str(plan_path(study, finished.store))
+    plan_file = plan_reference(study, finished.store)
     plan = finished.plan
     parameters = {"study": canonical(study), "store": str(finished.root), "stops": {}}
     launched = {"task_config": None}  # KFP's settings for pods: there are none on one machine

@@ -10,6 +10,7 @@ import pytest
 
 from components.blend.megatron_order import MegatronBlend, MegatronSamples
 from components.blend.streams import write_stream
+from components.store.store import Store
 from tests.components.blend.token_files import write_token_file
 
 LENGTH, SEED = 16, 1234
@@ -30,7 +31,8 @@ def samples(folder: Path, num_samples: int) -> np.ndarray[Any, np.dtype[np.int64
     """All samples of a phase, shape (num_samples, L + 1)."""
     blend = MegatronBlend(WEIGHTS, num_samples)
     sources = [
-        MegatronSamples(folder / f"stream-{name}", folder, LENGTH, blend.requested[name], SEED) for name in blend.names
+        MegatronSamples(folder / f"stream-{name}", Store(folder), LENGTH, blend.requested[name], SEED)
+        for name in blend.names
     ]
     found = np.empty((num_samples, LENGTH + 1), dtype=np.int64)
     chosen, ordinals = blend.addresses(np.arange(num_samples))

@@ -65,8 +65,8 @@ def test_samples_from_an_object_store_are_those_of_this_machine(
         both = []
         for one in (done, there):
             path = stream_path(one.plan, one.store, "prose")
-            pack_stream(path, one.store.root, 32)
-            samples = open_samples(path, one.store.root, 32, packing)  # type: ignore[arg-type]
+            pack_stream(path, one.store, 32)
+            samples = open_samples(path, one.store, 32, packing)  # type: ignore[arg-type]
             chosen = np.random.default_rng(0).permutation(samples.num_samples)[:200].tolist()
             rows = np.empty((len(chosen), 33), dtype=np.int64)
             for row, number, ahead in zip(rows, chosen, [*chosen[8:], *chosen[:8]], strict=True):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from components.blend.packing import best_fit
 from components.blend.samples import NO_TOKEN, ConcatenatedSamples, PackedSamples
 from components.blend.streams import num_packed, pack_stream, write_stream
+from components.store.store import Store
 from tests.components.blend.token_files import write_token_file
 
 
@@ -67,7 +68,7 @@ def stream(tmp_path: Path) -> Path:
 
 
 def test_samples_of_the_stream_go_across_its_files(stream: Path) -> None:
-    samples = ConcatenatedSamples(stream, stream.parent, 12)
+    samples = ConcatenatedSamples(stream, Store(stream.parent), 12)
     assert samples.num_samples == 13
     for number in range(13):
         out = np.empty(13, dtype=np.int64)
@@ -77,8 +78,8 @@ def test_samples_of_the_stream_go_across_its_files(stream: Path) -> None:
 
 def test_packed_samples_hold_whole_documents_of_one_file(stream: Path) -> None:
     assert num_packed(stream, 29) is None
-    pack_stream(stream, stream.parent, 29)
-    samples = PackedSamples(stream, stream.parent, 29)
+    pack_stream(stream, Store(stream.parent), 29)
+    samples = PackedSamples(stream, Store(stream.parent), 29)
     assert samples.num_samples == num_packed(stream, 29) == 7
     found = []
     for number in range(samples.num_samples):

@@ -29,7 +29,8 @@ from components.plan.data import left_out
 from components.plan.run import check_study
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
-from components.store.store import Store, open_store
+from components.store.opening import open_store
+from components.store.store import Store
 
 TOPICS = [text for _, text in sorted(pydoc_data.topics.topics.items())]
 TEXTS, ANSWERS = TOPICS[:60], TOPICS[60:76]
@@ -49,7 +50,7 @@ class Tokenised:
         return self
 
     def tokens(self, key: str) -> list[int]:
-        stream = ConcatenatedSamples(stream_path(self.plan, self.store, key), self.store.root, 8)
+        stream = ConcatenatedSamples(stream_path(self.plan, self.store, key), self.store, 8)
         name, _, tier = key.partition("@")
         found = np.empty(self.record(name)["tokens"][tier or "all"], dtype=np.int64)
         stream.read_tokens(0, found)

@@ -10,7 +10,8 @@ from components.evaluate.run import SuitesUnusable, check_suites
 from components.plan.run import check_study
 from components.recipe.evaluation import Evaluation
 from components.recipe.load import absolute_folders
-from components.store.store import Store, open_store
+from components.store.opening import open_store
+from components.store.store import Store
 
 
 def checked(study: dict[str, Any], folder: Path) -> tuple[Any, Store]:

@@ -8,7 +8,8 @@ from components.launch.task import task
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.store.lock import Locked, locked
-from components.store.store import Store, check_writable, open_store
+from components.store.opening import check_writable, open_store
+from components.store.store import Store
 
 
 def identity(**config: object) -> Identity:

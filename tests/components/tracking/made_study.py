@@ -9,7 +9,8 @@ from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.report import results
 from components.report.run import write_report
-from components.store.store import Store, open_store, write_json
+from components.store.opening import open_store
+from components.store.store import Store, write_json
 from components.tracking.study import Logged, log_study
 from components.train.checkpoint import checkpoint_path, model_path
 

@@ -8,8 +8,9 @@ import pytest
 
 from components.recipe.digest import Identity
 from components.report.run import write_report
+from components.store.opening import open_store
 from components.store.plan_file import Planned
-from components.store.store import open_store, read_json
+from components.store.store import read_json
 from components.tracking import delivery
 from components.tracking.delivery import Delivery
 from tests.components.tracking.server import Server, wait_until

@@ -6,8 +6,8 @@ from components.blend.blend import build_blends
 from components.blend.groups import tokenise_group
 from components.blend.tokenizer import train_tokenizer
 from components.recipe.load import load_study
+from components.store.opening import open_store
 from components.store.plan_file import Planned
-from components.store.store import open_store
 from tests.conftest import tiny_study
 
 
