@@ -43,6 +43,7 @@ def server(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv("MLFLOW_TRACKING_URI", one.uri)
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")  # beside other tests it may be slow
         try:
             one.start(tmp_path / "server.log")
             # Only the server speaks with the object store.
