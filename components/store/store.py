@@ -16,6 +16,8 @@ from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 
 RECORD = "record.json"
+IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
+"""What went into the image that this runs in (images/digest.sh)."""
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "kfp", "mlflow", "torchx-nightly", "lm-eval")
 
 
@@ -52,6 +54,7 @@ class Store:
                 "python": platform.python_version(),
                 "machine": platform.machine(),
                 "versions": {name: version(name) for name in VERSIONED},
+                **({"image": os.environ[IMAGE_VARIABLE]} if IMAGE_VARIABLE in os.environ else {}),
                 **(environment or {}),
             },
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
