@@ -66,8 +66,8 @@ def test_labels_tell_version_commit_and_digest(image: Image, run_in: RunIn) -> N
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     assert labels["org.opencontainers.image.revision"] == commit
     (wheel,) = (ROOT / "build" / "project").glob("*.whl")
-    content = b"".join(path.read_bytes() for path in (ROOT / "constraints.txt", ROOT / "images/Containerfile", wheel))
-    assert labels["switchpoint.digest"] == hashlib.sha256(content).hexdigest()
+    files = (ROOT / "constraints.txt", ROOT / "images" / "Containerfile", ROOT / "images" / "install.sh", wheel)
+    assert labels["switchpoint.digest"] == hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     assert run_in(image, "import os; print(os.environ['SWITCHPOINT_IMAGE_DIGEST'])") == labels["switchpoint.digest"]
 
 
