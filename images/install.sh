@@ -18,7 +18,7 @@ END
     packages=$($python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     # What only the packages' developers need, a tenth of the whole: their tests, torch's test programs, and its headers,
     # with which code is compiled for a GPU alone.
-    rm -rf "$packages/torch/test" "$packages"/torch/bin/*Test
+    rm -rf "$packages/torch/test" "$packages"/torch/bin/*[Tt]est*
     [ "$($python -c 'import torch; print(torch.version.cuda)')" != None ] || rm -rf "$packages/torch/include"
     find "$packages" -type d -name tests -prune -exec rm -rf {} +
     echo /opt/switchpoint >"$packages/switchpoint.pth"
