@@ -37,6 +37,10 @@ RegisteredArm = Annotated[
 ArmOption = Annotated[
     str | None, typer.Option("--arm", help="Only this arm (with several seeds: ARM-seed-N).", metavar="ARM")
 ]
+Image = Annotated[
+    str, typer.Option("--image", help="The image of the tasks, by tag or digest. Not given: that of `make images`.")
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Where the file is written.", metavar="FILE")]
 StoreOption = Annotated[str, typer.Option("--store", help="Where outputs are kept: a folder, or s3://bucket/prefix.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DEFAULT_STORE = ".switchpoint"
@@ -135,11 +139,11 @@ def register(
 
 
 @app.command()
-def compile(as_json: Json = False) -> None:
+def compile(image: Image = "", output: Output = None, as_json: Json = False) -> None:
     """Compile the pipeline to pipelines/specs/: one file that runs here and on a cluster."""
-    from pipelines.compile import compile_spec
+    from pipelines.compile import SPEC, compile_spec
 
-    path = compile_spec()
+    path = compile_spec(output or SPEC, image)
     _console(as_json).print(str(path), highlight=False, soft_wrap=True)
     _finish(0, {"spec": str(path)}, as_json)
 

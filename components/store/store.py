@@ -25,6 +25,8 @@ CHANGING = ("base", "gb", "qb", "report")
 IN_PARTS = (*CHANGING, "shard")
 """Outputs that nobody needs as a whole."""
 READ_IN_PLACE = (".bin", ".idx")
+IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
+"""What went into the image that this runs in (images/digest.sh)."""
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "kfp", "mlflow", "torchx-nightly", "lm-eval")
 
 
@@ -151,6 +153,7 @@ class Store:
                 "python": platform.python_version(),
                 "machine": platform.machine(),
                 "versions": {name: version(name) for name in VERSIONED},
+                **({"image": os.environ[IMAGE_VARIABLE]} if IMAGE_VARIABLE in os.environ else {}),
                 **(environment or {}),
             },
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
