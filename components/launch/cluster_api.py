@@ -54,9 +54,12 @@ class ClusterAPI:
 
     def pods(self, job_name: str) -> list[dict[str, Any]]:
         """Of the Job, as the API sends them, by name."""
+        return self.pods_by_label(f"volcano.sh/job-name={job_name}")
+
+    def pods_by_label(self, selector: str) -> list[dict[str, Any]]:
         found = self._asked(
             lambda: self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"volcano.sh/job-name={job_name}", _request_timeout=TIMEOUT_SECONDS
+                self.namespace, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
             )
         )
         pods = [self.client.sanitize_for_serialization(pod) for pod in found.items] if found else []
