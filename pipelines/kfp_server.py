@@ -15,6 +15,7 @@ from pipelines.compile import PIPELINE_NAME, SPEC, version_name
 URL_VARIABLE, TOKEN_VARIABLE = "SWITCHPOINT_KFP_URL", "SWITCHPOINT_KFP_TOKEN"
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 SERVICE_ACCOUNT_VARIABLE = "SWITCHPOINT_KFP_SERVICE_ACCOUNT"
+TIMEOUT_SECONDS = 20
 Result = TypeVar("Result")
 
 
@@ -51,8 +52,25 @@ class KFPServer:
         from kfp.client import Client
 
         token = os.environ.get(TOKEN_VARIABLE) or None
+        if self._given:
+            self._look(token)
         # The namespace is that of KFP's own services, which a client in the cluster finds the server by.
         return Client(host=self._given or None, existing_token=token)
+
+    def _look(self, token: str | None) -> None:
+        """KFP's client asks five times and then hides why it was refused."""
+        import requests
+
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = requests.get(
+            f"{self._given.rstrip('/')}/apis/v2beta1/healthz", headers=headers, timeout=TIMEOUT_SECONDS
+        )
+        if not answer.ok:
+            reason = f"{answer.status_code} {answer.reason}"
+            raise BadInput(
+                f"Kubeflow Pipelines refuses this: {reason}", field=URL_VARIABLE, given=self._given,
+                allowed=f"the URL of its API, and a token in {TOKEN_VARIABLE} where it asks for one",
+            )  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -128,6 +146,8 @@ class KFPServer:
                 f"Kubeflow Pipelines refuses this: {error.status} {_reason(error)}", field=URL_VARIABLE,
                 given=self._given or "from inside the cluster",
             ) from None  # fmt: skip
+        except BadInput:
+            raise
         except (HTTPError, OSError, ValueError, RuntimeError) as error:
             raise BadInput(
                 f"Kubeflow Pipelines does not answer ({type(error).__name__}: {str(error)[:200]})", field=URL_VARIABLE,
