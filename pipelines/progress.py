@@ -98,7 +98,7 @@ class Watch:
         """One look at the store; at an object store now and then."""
         if self.store.url and not final and time.monotonic() < self.next_look:
             return
-        self.next_look = time.monotonic() + LOOK_SECONDS
+        began = time.monotonic()
         for run in self.runs:
             if run.read(self.store):
                 self._show(run, final)
@@ -108,6 +108,8 @@ class Watch:
                 f"{time.monotonic() - self.began:6.1f} s  {self.labels[identity.digest]:<28} done  {identity.digest}",
                 highlight=False,
             )
+        # A store that is slow, or fails, is not asked all the time.
+        self.next_look = time.monotonic() + max(LOOK_SECONDS, 5 * (time.monotonic() - began))
 
     def _show(self, run: Watched, final: bool) -> None:
         if self.console.is_terminal and not final:

@@ -63,12 +63,17 @@ def check_address(url: str, field: str = "--store") -> None:
 def system_of(url: str) -> tuple[Any, str]:
     """The file system behind a URL, and the path in it. Raises BadInput where there is no such thing."""
     check_address(url)
-    for protocol in ("s3", "s3a"):
-        fsspec.config.conf[protocol] = S3_DEFAULTS | fsspec.config.conf.get(protocol, {})
     try:
-        system, path = fsspec.core.url_to_fs(url)
+        return file_system(url)
     except (ImportError, ValueError) as error:
         raise BadInput(f"the address cannot be used: {error}", field="--store", given=url) from None
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The same for any address: with time limits, and without listings that are kept."""
+    for protocol in ("s3", "s3a"):
+        fsspec.config.conf[protocol] = S3_DEFAULTS | fsspec.config.conf.get(protocol, {})
+    system, path = fsspec.core.url_to_fs(url)
     return system, path.rstrip("/")
 
 
@@ -107,8 +112,10 @@ def writing(function: Callable[[], Result]) -> Result:
 def read_bytes(url: str) -> bytes | None:
     """The object's content; None where there is no such object."""
     system, path = system_of(url)
+    # Not its size first: what is read as a whole is small.
+    one = {"max_concurrency": 1} if url.startswith("s3") else {}
     try:
-        return bytes(reading(lambda: system.cat_file(path)))
+        return bytes(reading(lambda: system.cat_file(path, **one)))
     except FileNotFoundError:
         return None
 

@@ -240,6 +240,9 @@ class Store:
                 "bad_input": bad_input,
             },
         )
+        written = Path(log)
+        if self.url and written.is_file() and written.is_relative_to(self.root):  # this machine may be gone by then
+            self.save(written)
         self.save(file)
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:
