@@ -81,7 +81,7 @@ def remote_job(
 
     def make(name: str = "gb/run", **changes: Any) -> TrainJob:
         place = {"folder": f"{object_store.url}/{name}", "store": object_store.url}
-        return job(prepared, tmp_path / "unused", **(place | changes))
+        return job(prepared, tmp_path / "unused", **changes).model_copy(update=place)
 
     return make
 
@@ -96,18 +96,9 @@ def same_as(alone: Path, one: TrainJob, store: ObjectStore) -> None:
 def test_a_run_has_the_bits_of_one_in_a_folder(
     alone: Path, remote_job: RemoteJob, object_store: ObjectStore, empty_disk: Callable[[], None]
 ) -> None:
-    one = remote_job(keep_steps=[10, END])
     for end in (10, END):
-        assert (
-            Trainer(
-                remote_job(keep_steps=[10, END], end_step=end)
-                if end == END
-                else one.model_copy(update={"end_step": 10, "keep_steps": [10], "export_steps": []}),
-                0,
-                1,
-            ).run()
-            == FINISHED
-        )
+        one = remote_job(keep_steps=[10, end], export_steps=[END] if end == END else [], end_step=end)
+        assert Trainer(one, 0, 1).run() == FINISHED
         empty_disk()
     same_as(alone, one, object_store)
     assert steps_in(one.folder) == [10, END]
@@ -205,7 +196,7 @@ def test_killed_and_started_again_on_an_empty_disk(
     alone: Path, remote_job: RemoteJob, object_store: ObjectStore, empty_disk: Callable[[], None], tmp_path: Path
 ) -> None:
     """With faults; no step that a checkpoint holds is trained again, and no row is missing or there twice."""
-    one = remote_job(training=Training(checkpoint_every_seconds=1e-9))
+    one = remote_job(keep_steps=[10, 20, 30, END])
     with pytest.MonkeyPatch.context() as patched, faulty(os.environ["AWS_ENDPOINT_URL"], 0.1) as proxy:
         patched.setenv("AWS_ENDPOINT_URL", proxy.url)
         patched.setenv("FSSPEC_S3", json.dumps(there.QUICK))
