@@ -107,7 +107,8 @@ class Store:
 
     def write(self, path: str, value: Any) -> str:
         """A file that is not an output, as JSON; returns where it is, for other processes."""
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        if not self.url:
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         write_json(f"{self.where}/{path}", value)
         return f"{self.where}/{path}"
 

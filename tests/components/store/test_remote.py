@@ -28,7 +28,7 @@ def identity(**config: object) -> Identity:
 @pytest.fixture
 def machine(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Opens the store as a machine that is called so, with a copy of its own."""
-    remote.system_of.cache_clear()
+    remote._system.cache_clear()
 
     def open_it(name: str) -> Store:
         monkeypatch.setenv("SWITCHPOINT_CACHE", str(tmp_path / name))
@@ -36,7 +36,7 @@ def machine(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.Monke
         return open_store(f"{object_store.url}/store")
 
     yield open_it
-    remote.system_of.cache_clear()
+    remote._system.cache_clear()
     opening._remote_store.cache_clear()
 
 
@@ -125,7 +125,7 @@ def test_faults_are_outlived(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         monkeypatch.setitem(fsspec.config.conf, "s3", {**QUICK, "skip_instance_cache": True})
         s3fs.S3FileSystem.clear_instance_cache()
-        remote.system_of.cache_clear()
+        remote._system.cache_clear()
         there, one = machine("there"), identity(seed=0)
         content = os.urandom(12 * 2**20)
         with there.output(one) as folder:
@@ -169,8 +169,8 @@ def test_a_store_that_refuses_says_so(object_store: ObjectStore, monkeypatch: py
         open_store("s3://there-is-no-such-bucket/x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
     s3fs.S3FileSystem.clear_instance_cache()
-    remote.system_of.cache_clear()
+    remote._system.cache_clear()
     with pytest.raises(BadInput, match="the store cannot be read: PermissionError") as refused:
         open_store(f"{object_store.url}/store")
     assert "wrong-secret" not in str(refused.value)
-    remote.system_of.cache_clear()
+    remote._system.cache_clear()

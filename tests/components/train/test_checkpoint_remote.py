@@ -64,10 +64,10 @@ def empty_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         monkeypatch.setenv("SWITCHPOINT_CACHE", str(tmp_path / f"cache-{next(number)}"))
         opening._remote_store.cache_clear()
 
-    remote.system_of.cache_clear()
+    remote._system.cache_clear()
     forget()
     yield forget
-    remote.system_of.cache_clear()
+    remote._system.cache_clear()
     opening._remote_store.cache_clear()
 
 
