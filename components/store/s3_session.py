@@ -12,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 SLOWEST_BYTES_PER_SECOND = 1_000_000
 
 
-class PatientSession(AIOHTTPSession):  # type: ignore[misc]
+class PatientSession(AIOHTTPSession):
     """Gives a request up after the time limits for connecting and reading, and for what it sends."""
 
     async def send(self, request: Any) -> Any:
