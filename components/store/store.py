@@ -109,7 +109,8 @@ class Store:
 
     def write(self, path: str, value: Any) -> str:
         """A file that is not an output, as JSON; returns where it is, for other processes."""
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        if not self.url:
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         write_json(f"{self.where}/{path}", value)
         return f"{self.where}/{path}"
 
@@ -243,6 +244,9 @@ class Store:
                 "bad_input": bad_input,
             },
         )
+        written = Path(log)
+        if self.url and written.is_file() and written.is_relative_to(self.root):  # this machine may be gone by then
+            self.save(written)
         self.save(file)
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:
