@@ -1,6 +1,7 @@
 """What is asked of a cluster's API server: Jobs, pods, events. A server that is away for a while is waited for."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,7 +132,8 @@ def api_client() -> client.ApiClient:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         try:
-            config.load_kube_config(client_configuration=configuration)
+            # The library reads the variable when it is imported.
+            config.load_kube_config(os.environ.get("KUBECONFIG") or None, client_configuration=configuration)
         except config.ConfigException as error:
             raise BadInput(
                 f"no cluster is known ({error})",

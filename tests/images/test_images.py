@@ -16,7 +16,7 @@ from docker.models.images import Image
 from tests.images.conftest import NAMES, ROOT
 
 # The images are built within the first test.
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAX_BYTES = 2_500_000_000
