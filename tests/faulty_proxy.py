@@ -21,7 +21,7 @@ class FaultyProxy:
     server: str
     rate: float
     seed: int = 0
-    hang_seconds: float = 60.0
+    hang_seconds: float = 3600.0
     url: str = ""
     requests: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -92,6 +92,12 @@ def faulty(server: str, rate: float, seed: int = 0) -> Iterator[FaultyProxy]:
     try:
         yield proxy
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
         listening.close()
+
+        def end() -> None:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.call_soon(loop.stop)
+
+        loop.call_soon_threadsafe(end)
+        thread.join()

@@ -167,6 +167,21 @@ def test_what_is_cut_short_is_invisible_and_goes(
     assert names == {f"step-{END:08d}"}
 
 
+def test_no_checkpoint_is_there_before_its_rows_are(remote_job: RemoteJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are lost behind a checkpoint are never trained again."""
+    one, whole = remote_job(keep_steps=[10], export_steps=[], end_step=10), remote.write_bytes
+
+    def write(url: str, content: bytes) -> None:
+        if url.endswith("metrics.jsonl"):
+            raise OSError("no answer")
+        whole(url, content)
+
+    monkeypatch.setattr(remote, "write_bytes", write)
+    with pytest.raises(checkpoint.CheckpointFailed, match="no answer"):
+        Trainer(one, 0, 1).run()
+    assert steps_in(one.folder) == []
+
+
 def test_of_many_checkpoints_the_newest_and_the_wanted_stay(remote_job: RemoteJob) -> None:
     training = Training(checkpoint_every_seconds=1e-9, keep_checkpoints=2)
     one = remote_job(training=training, keep_steps=[3, 12], export_steps=[], end_step=12)
