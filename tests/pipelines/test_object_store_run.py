@@ -23,6 +23,7 @@ from tests.pipelines.conftest import Finished
 
 __all__ = ["s3_endpoint"]
 
+pytestmark = pytest.mark.slow
 FAILING = 0.1
 """Of the requests."""
 
