@@ -12,12 +12,12 @@ LEFT_OUT = (
 
 
 def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """The study's first arm, cut to five steps of its first blend and five of its last.
+    """An arm with most phases, cut to five steps of its first blend and five of its last, from a checkpoint between them.
 
     Model, sources, sequence length, batch, processes and pods are the study's; the learning rate is what the arm starts
     with. Nothing that it trains is of use to the study, what it prepares of text and tokens is.
     """
-    arm = plan.arms[0]
+    arm = max(plan.arms, key=lambda one: len(one.phases))
     left = {name: value for name, value in study.items() if name not in LEFT_OUT}
     return left | {
         "name": f"{plan.recipe.name[:56]}-smoke", "seed": arm.seed,
