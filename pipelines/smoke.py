@@ -12,7 +12,7 @@ LEFT_OUT = (
 
 
 def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """An arm with most phases, cut to five steps of its first blend and five of its last, from a checkpoint between them.
+    """An arm with most phases, cut to five steps of its first blend, and of its last from a checkpoint between them.
 
     Model, sources, sequence length, batch, processes and pods are the study's; the learning rate is what the arm starts
     with. Nothing that it trains is of use to the study, what it prepares of text and tokens is.
