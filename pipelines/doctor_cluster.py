@@ -26,6 +26,21 @@ NEEDED = (
 
 
 def cluster_checks(where: str) -> Iterator[Check]:
+    """What the site is, what its cluster has, and which services answer."""
+    try:
+        launched = read_site() if os.environ.get(SITE_VARIABLE) else None
+        yield Check(
+            "site", launched is not None, launched.site.trainer_image if launched else "not given",
+            f"set {SITE_VARIABLE}, as the ConfigMap `switchpoint` has it ({GUIDE})",
+        )  # fmt: skip
+    except BadInput as error:
+        launched = None
+        yield Check("site", False, error.problem, f"mend {error.field} ({GUIDE})")
+    yield from _of_cluster(launched)
+    yield from _services(where)
+
+
+def _of_cluster(launched: Launched | None) -> Iterator[Check]:
     """Stops where what follows could not be asked."""
     from kubernetes import client
     from kubernetes.client.rest import ApiException
@@ -34,33 +49,24 @@ def cluster_checks(where: str) -> Iterator[Check]:
     from components.launch.cluster_api import api_client
 
     try:
-        launched = read_site() if os.environ.get(SITE_VARIABLE) else None
-    except BadInput as error:
-        yield Check("site", False, error.problem, f"mend {error.field} ({GUIDE})")
-        return
-    yield Check(
-        "site", launched is not None, launched.site.trainer_image if launched else "not given",
-        f"set {SITE_VARIABLE}, as the ConfigMap `switchpoint` has it ({GUIDE})",
-    )  # fmt: skip
-    try:
         api = api_client()
         version = client.VersionApi(api).get_code(_request_timeout=10)
     except (BadInput, ApiException, HTTPError, OSError) as error:
         yield Check("API server", False, str(error).splitlines()[0][:200], "a kubeconfig, or a pod's service account")
         return
     yield Check("API server", True, str(version.git_version))
-    if launched is not None:
-        asked = _Cluster(api, launched)
-        for name, check in (
-            ("namespace", asked.namespace), ("custom resources", asked.crds), ("queue", asked.queues),
-            ("quota", asked.quota), ("GPUs", asked.devices), ("storage", asked.storage),
-            ("permissions", asked.permissions), ("secrets", asked.secrets),
-        ):  # fmt: skip
-            try:
-                yield from check()
-            except ApiException as error:
-                yield Check(name, False, f"{error.status} {error.reason}", "somebody who may look: an administrator")
-    yield from _services(where)
+    if launched is None:
+        return
+    asked = _Cluster(api, launched)
+    for name, check in (
+        ("namespace", asked.namespace), ("custom resources", asked.crds), ("queue", asked.queues),
+        ("quota", asked.quota), ("GPUs", asked.devices), ("storage", asked.storage),
+        ("permissions", asked.permissions), ("secrets", asked.secrets),
+    ):  # fmt: skip
+        try:
+            yield from check()
+        except ApiException as error:
+            yield Check(name, False, f"{error.status} {error.reason}", "somebody who may look: an administrator")
 
 
 class _Cluster:
