@@ -207,6 +207,7 @@ def _start(one: TrainJob, folder: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_on_an_empty_disk(
     alone: Path, remote_job: RemoteJob, object_store: ObjectStore, empty_disk: Callable[[], None], tmp_path: Path
 ) -> None:
