@@ -71,6 +71,19 @@ def test_every_task_gets_the_sites_settings_and_no_secret_stands_in_the_spec() -
         assert all(one["optional"] for one in (*config["configMapAsEnv"], *config["secretAsEnv"]))
 
 
+def test_no_task_is_answered_from_kfps_cache() -> None:
+    """A loop's task lists what is missing now; the same inputs had another answer before."""
+    spec, _ = yaml.safe_load_all(SPEC.read_text())
+    dags = [spec["root"], *(one for one in spec["components"].values() if "dag" in one)]
+    tasks = {name: task for dag in dags for name, task in dag["dag"]["tasks"].items()}
+    executed = [
+        name for name, task in tasks.items() if "executorLabel" in spec["components"][task["componentRef"]["name"]]
+    ]
+    assert len(executed) == len(spec["deploymentSpec"]["executors"])
+    for name in executed:
+        assert not tasks[name]["cachingOptions"].get("enableCache"), name
+
+
 @pytest.mark.cluster
 def test_a_real_server_takes_it_twice_without_a_change(kube: Kube) -> None:
     kube.namespace("kubeflow")
