@@ -18,7 +18,7 @@ CRDS = {
 }
 OPTIONAL_CRDS = {"pipelineversions.pipelines.kubeflow.org": ("v2beta1", "KFP in Kubernetes-native mode")}
 NEEDED = (
-    ("batch.volcano.sh", "jobs", "", ("get", "list", "create", "delete")),
+    ("batch.volcano.sh", "jobs", "", ("get", "create", "delete")),
     ("batch.volcano.sh", "jobs", "status", ("get", "update")),
     ("", "pods", "", ("get", "list")), ("", "pods", "log", ("get",)), ("", "events", "", ("list",)),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from kfp.dsl import PipelineTask
 CONFIG_MAP = "switchpoint"
 SETTINGS = (
     "SWITCHPOINT_SITE",
+    "SWITCHPOINT_STORE",
     "SWITCHPOINT_MLFLOW_URL",
     "MLFLOW_TRACKING_URI",
     "AWS_ENDPOINT_URL",

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from components.launch.site import SITE_VARIABLE, read_site
 from components.plan.run import check_runnable
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
 from components.store.opening import open_store, store_at
+from components.store.remote import is_remote
 from components.store.store import Store
 from pipelines.amounts import size
 from pipelines.compile import version_name
@@ -23,6 +26,8 @@ from pipelines.study_file import read_study
 from pipelines.submission import Submission, needed_submission, save_submission, submission_of
 
 POLL_SECONDS = 10.0
+AWAY_SECONDS = 3600.0
+"""A server that does not answer while a smoke run waits for its pods is asked again."""
 
 
 def parameters_of(study: dict[str, Any], recipe_file: str, options: str, where: str) -> dict[str, Any]:
@@ -45,6 +50,11 @@ def submit_study(
             field="halving", allowed="`switchpoint run`; or no `halving:`",
         )  # fmt: skip
     check_runnable(rung.plan, recipe_file)
+    if not is_remote(where) and not Path(where).is_absolute():
+        raise BadInput(
+            "no pod has this folder", field="--store", given=where,
+            allowed="an object store, such as s3://bucket/prefix, or the full path of a volume that pods mount",
+        )  # fmt: skip
     store = open_store(where)
     planned = print_plan(rung.plan, store, console)
     check_space(planned["checkpoint_bytes"], store)
@@ -106,9 +116,13 @@ def _run_smoke(
     run_id = server.submit(
         check.plan.recipe.name, _run_name(check.plan), version, parameters_of(small, recipe_file, "", where)
     )
+    save_submission(store_at(where), study, run_id, server.url, version_name())  # so that `cancel` ends it
     console.print(f"smoke run: {server.url}/#/runs/details/{run_id}", highlight=False, soft_wrap=True)
-    while not (state := server.state(run_id)).is_over:
-        time.sleep(POLL_SECONDS)
+    for attempt in Retrying(retry=retry_if_exception_type(BadInput), stop=stop_after_delay(AWAY_SECONDS), reraise=True,
+                            wait=wait_fixed(POLL_SECONDS)):  # fmt: skip
+        with attempt:
+            while not (state := server.state(run_id)).is_over:
+                time.sleep(POLL_SECONDS)
     return state
 
 
@@ -118,6 +132,17 @@ def end_run(
     """Ends the newest run of the study. Raises BadInput where there is none."""
     server, submission = _submitted(recipe, scale, sources, where, budget)
     server.cancel(submission.run_id)
+    # KFP ends its pods without a word to what runs in them: a launcher may not get to abort its Job.
+    if os.environ.get(SITE_VARIABLE):
+        from components.launch.cluster_api import ABORTED, ClusterAPI
+
+        selector = f"switchpoint/kfp-run={submission.run_id}"
+        for name in ClusterAPI(read_site().namespace).abort_jobs(selector, f"{ABORTED}the run was cancelled"):
+            console.print(f"aborted: {name}", highlight=False)
+    else:
+        console.print(
+            f"set {SITE_VARIABLE} to have its Jobs aborted at once; otherwise those run to their end", style="yellow"
+        )
     console.print(f"cancelled: {server.url}/#/runs/details/{submission.run_id}", highlight=False, soft_wrap=True)
     return {"state": "cancelled", "run_id": submission.run_id}
 

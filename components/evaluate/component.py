@@ -27,12 +27,11 @@ def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> None:
 def evaluate(task_config: dsl.TaskConfig, plan: str = "") -> None:
     """The base and every arm that was trained, by the same suite, in one process."""
     from components.evaluate.run import evaluate_models
-    from components.launch.process import die_with_parent
     from components.launch.site import keep_task_config
-    from components.launch.task import sole_task
+    from components.launch.task import end_with_run, sole_task
     from components.store.plan_file import load_plan
 
-    die_with_parent()
+    end_with_run()
     keep_task_config(task_config)
     planned = load_plan(plan)
     with sole_task(planned.store, "evaluate"):

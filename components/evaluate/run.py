@@ -8,7 +8,7 @@ from components.evaluate.check_app import CheckJob
 from components.evaluate.heldout import heldout_parts
 from components.evaluate.hub import hub_environment
 from components.evaluate.suite_questions import SuiteQuestion
-from components.launch.job import JobRequest, num_side_by_side, run_job
+from components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
 from components.launch.local import tail
 from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import Plan
@@ -74,8 +74,9 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     }
     if not wanted:
         return
-    folder = f"jobs/evaluate-{plan.report.digest}"
-    store.remove(folder)  # of a launcher that was killed
+    content = digest_of(sorted(wanted))
+    # What lies there is of a launcher that was killed; its job may still run, and write.
+    folder = f"jobs/evaluate-{content}"
     recipe = plan.recipe
     results = {digest: f"{folder}/{digest}.json" for digest in wanted}
     job = EvaluateJob(
@@ -95,20 +96,16 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     )  # fmt: skip
     first = next(iter(wanted.values()))
     job_file = store.write(f"{folder}/job.json", job.model_dump(mode="json"))
-    end = run_job(
-        JobRequest(
-            name=f"evaluate-{first.digest}",
-            module="components.evaluate.app",
-            arguments=(job_file,),
-            log_folder=store.log_folder(first),
-            num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
-            variables=hub_environment(recipe.evaluation, os.environ),
-            cluster=recipe.cluster,
-            labels={"study": recipe.name, "step": "evaluate"},
-            notes={"store": store.where},
-            content=digest_of(sorted(wanted)),
-        )
-    )
+    request = JobRequest(
+        name=f"evaluate-{first.digest}", module="components.evaluate.app", arguments=(job_file,),
+        log_folder=store.log_folder(first), num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
+        variables=hub_environment(recipe.evaluation, os.environ), cluster=recipe.cluster,
+        labels={"study": recipe.name, "step": "evaluate"}, notes={"store": store.where}, content=content,
+    )  # fmt: skip
+    try:
+        end = run_job(request)
+    except Superseded:  # another study has evaluated what both share
+        return evaluate_models(plan, store)
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
     store.remove(folder)
     if failed:

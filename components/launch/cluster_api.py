@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,11 @@ GROUP, VERSION, JOBS = "batch.volcano.sh", "v1alpha1", "jobs"
 AWAY_SECONDS = 6 * 3600.0
 """Training goes on without the API server, and so does its launcher."""
 TIMEOUT_SECONDS = 30
+WARMING_SECONDS = 600.0
+"""So long a server that has answered before may refuse: API servers do that while they start."""
+OVER = ("Completed", "Failed", "Terminated", "Aborted")
+ABORTED = "by Switchpoint: "
+"""How a Job's message begins that we aborted: whoever else follows it makes it anew."""
 
 
 class ClusterAPI:
@@ -28,10 +34,12 @@ class ClusterAPI:
         self.client = api_client()
         self._custom = client.CustomObjectsApi(self.client)
         self._core = client.CoreV1Api(self.client)
+        self._refused_since: float | None = None
+        self._has_answered = self._may_warm = False
 
     def job(self, name: str) -> dict[str, Any] | None:
         """The Volcano Job, or None."""
-        return self._asked(
+        return self.asked(
             lambda: self._custom.get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, JOBS, name, _request_timeout=TIMEOUT_SECONDS
             )
@@ -43,7 +51,7 @@ class ClusterAPI:
             preconditions=client.V1Preconditions(uid=job["metadata"]["uid"]), propagation_policy="Background"
         )
         try:
-            self._asked(
+            self.asked(
                 lambda: self._custom.delete_namespaced_custom_object(
                     GROUP, VERSION, self.namespace, JOBS, job["metadata"]["name"], body=options,
                     _request_timeout=TIMEOUT_SECONDS,
@@ -53,12 +61,44 @@ class ClusterAPI:
             if error.status != 409:  # another launcher was first
                 raise
 
+    def abort_job(self, name: str, why: str) -> None:
+        """Ends its pods, keeps the Job and its logs; nothing where it is over. `why` stands in its status."""
+        while True:
+            job = self.job(name)
+            if job is None or job.get("status", {}).get("state", {}).get("phase") in OVER:
+                return
+            job.setdefault("status", {})["state"] = {"phase": "Aborted", "message": why}
+            try:
+                self.asked(
+                    lambda job=job: self._custom.replace_namespaced_custom_object_status(  # type: ignore[misc]
+                        GROUP, VERSION, self.namespace, JOBS, name, job, _request_timeout=TIMEOUT_SECONDS
+                    )
+                )
+                return
+            except ApiException as error:
+                if error.status != 409:  # Volcano has written its status in between
+                    raise
+
+    def abort_jobs(self, selector: str, why: str) -> list[str]:
+        """Those with a label that are not over; their names."""
+        found = self.asked(
+            lambda: self._custom.list_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, JOBS, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
+            )
+        )
+        jobs = (found or {"items": []})["items"]
+        going = [job for job in jobs if job.get("status", {}).get("state", {}).get("phase") not in OVER]
+        names = [str(job["metadata"]["name"]) for job in going]
+        for name in names:
+            self.abort_job(name, why)
+        return names
+
     def pods(self, job_name: str) -> list[dict[str, Any]]:
         """Of the Job, as the API sends them, by name."""
         return self.pods_by_label(f"volcano.sh/job-name={job_name}")
 
     def pods_by_label(self, selector: str) -> list[dict[str, Any]]:
-        found = self._asked(
+        found = self.asked(
             lambda: self._core.list_namespaced_pod(
                 self.namespace, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
             )
@@ -69,7 +109,7 @@ class ClusterAPI:
     def events(self, job_name: str) -> list[dict[str, Any]]:
         """Of the Job, its PodGroup and its pods; none where events may not be read."""
         try:
-            found = self._asked(
+            found = self.asked(
                 lambda: self._core.list_namespaced_event(self.namespace, _request_timeout=TIMEOUT_SECONDS)
             )
         except BadInput:
@@ -88,22 +128,36 @@ class ClusterAPI:
         except (ApiException, HTTPError):
             return ""
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        """The answer; None for 404. Asked again while the server is away."""
+    def asked(self, ask: Callable[[], Any], *, is_first: bool = False) -> Any:
+        """The answer; None for 404. Asked again while the server is away. Raises BadInput for what it refuses.
+
+        `is_first`: nothing of the kind was allowed before, so a refusal is final.
+        """
+        self._may_warm = self._has_answered and not is_first
         retrying = Retrying(
-            retry=retry_if_exception(_may_pass), stop=stop_after_delay(AWAY_SECONDS), before_sleep=_say_once,
+            retry=retry_if_exception(self._may_pass), stop=stop_after_delay(AWAY_SECONDS), before_sleep=_say_once,
             wait=wait_exponential(1, max=60), reraise=True,
         )  # fmt: skip
-        for attempt in retrying:
-            with attempt:
-                try:
-                    with self.explained():
-                        return ask()
-                except ApiException as error:
-                    if error.status == 404:
-                        return None
-                    raise
+        with self.explained():
+            for attempt in retrying:
+                with attempt:
+                    try:
+                        answer = ask()
+                    except ApiException as error:
+                        if error.status != 404 or "could not find the requested resource" in _body(error):
+                            raise
+                        answer = None
+                    self._has_answered, self._refused_since = True, None
+                    return answer
         raise AssertionError("unreachable")
+
+    def _may_pass(self, error: BaseException) -> bool:
+        if isinstance(error, ApiException) and error.status in (401, 403):
+            self._refused_since = self._refused_since or time.monotonic()
+            return self._may_warm and time.monotonic() - self._refused_since < WARMING_SECONDS
+        if isinstance(error, ApiException):
+            return error.status == 429 or error.status >= 500 or error.status == 0
+        return isinstance(error, HTTPError | OSError)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -141,12 +195,6 @@ def api_client() -> client.ApiClient:
                 allowed="a pod with a service account, or a kubeconfig",
             ) from None
     return client.ApiClient(configuration)
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, ApiException):
-        return error.status == 429 or error.status >= 500 or error.status == 0
-    return isinstance(error, HTTPError | OSError)
 
 
 def _say_once(state: RetryCallState) -> None:

@@ -15,19 +15,23 @@ from typing import Any
 
 from torchx.runner import Runner, get_runner
 
-from components.launch.cluster_api import ClusterAPI
+from components.launch.cluster_api import ABORTED, ClusterAPI
 from components.launch.cluster_log import PodLog, write_logs
-from components.launch.job import JobEnd, JobRequest
+from components.launch.job import JobEnd, JobRequest, Superseded
 from components.launch.pods import Cause, blocked_by, ended_by, exit_of, failed_pods, shown_events, waiting_for
 from components.launch.site import Launched
-from components.launch.volcano import CONTENT, volcano_job
+from components.launch.volcano import CONTENT, NOTE, volcano_job
+from components.recipe.errors import BadInput
 
 POLL_SECONDS = 5.0
 BLOCKED_SECONDS = 300.0
 """A registry or a secret may come back within."""
+ENDING_SECONDS = 900.0
+"""Pods that were told to end are gone by then, unless their node is."""
 SUCCEEDED = "Completed"
 ENDED = (SUCCEEDED, "Failed", "Terminated", "Aborted")
 NOT_RUNNING = ("", "Pending")
+ENDING = ("Terminating", "Aborting", "Restarting", "Completing")
 
 
 class Cancelled(SystemExit):
@@ -35,18 +39,19 @@ class Cancelled(SystemExit):
 
 
 def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
-    """Runs the job to its end: makes it, or finds the one that is there. Raises BadInput where it is refused."""
+    """Runs the job to its end: makes it, or finds the one that is there.
+
+    Raises BadInput where the cluster refuses it, Superseded where another's job of that name had to be waited for.
+    """
     request.log_folder.mkdir(parents=True, exist_ok=True)
     api = ClusterAPI(launched.namespace)
-    with get_runner(client=api.client) as runner:
+    with get_runner(client=api.client) as runner, _aborted_by_sigterm(request, launched, api):
         job = _find_or_make(request, launched, runner, api)
-        with _cancelled_by_sigterm(runner, f"{launched.namespace}:{request.name}"):
-            return _Following(request, api, runner, job).to_the_end()
+        return _Following(request, launched, api, runner, job).to_the_end()
 
 
 def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any]:
     """The Job that does what is asked for: one that runs, or that completed, or a new one."""
-    waited = False
     while True:
         job = api.job(request.name)
         if job is None:
@@ -61,25 +66,45 @@ def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: 
         if same and phase(job) == SUCCEEDED and request.is_done():
             return job
         if phase(job) not in ENDED:
-            # Another study wants more of the same run, or less: its pods write where ours would.
-            if not waited:
-                _say(request.name, "another job of this name runs: waited for")
-            waited = True
-            time.sleep(POLL_SECONDS)
-            continue
-        if waited:
-            time.sleep(3 * POLL_SECONDS)  # whoever follows it wants to see how it ended
-            waited = False
-            continue
+            _wait_for_another(request, api, job)
+            raise Superseded(request.name)
         api.delete_job(job)
         time.sleep(min(1.0, POLL_SECONDS))
 
 
+def _wait_for_another(request: JobRequest, api: ClusterAPI, job: dict[str, Any]) -> None:
+    """Another study wants more of the same run, or less: its pods write where ours would.
+
+    Raises BadInput where that one waits for pods longer than ours may.
+    """
+    uid, shown, since = job["metadata"]["uid"], "", time.monotonic()
+    labels = job["metadata"].get("labels", {})
+    whose = f"study {labels.get(NOTE + 'study', '?')}, KFP run {labels.get(NOTE + 'kfp-run', 'none')}"
+    while job is not None and job["metadata"]["uid"] == uid and phase(job) not in ENDED:
+        waits = phase(job) in NOT_RUNNING
+        since = since if waits else time.monotonic()
+        what = waiting_for(api.pods(request.name), len(job["spec"]["tasks"])) if waits else phase(job)
+        if what != shown:
+            _say(request.name, f"another job of this name runs ({whose}): waited for; {what}")
+            shown = what
+        if time.monotonic() - since > request.cluster.pending_seconds:
+            raise BadInput(
+                f"another job of this name ({whose}) has no pods: {what}", field="cluster", given=request.name,
+                allowed=f"its end, or kubectl -n {api.namespace} delete vcjob {request.name}, if nobody follows it",
+            )  # fmt: skip
+        time.sleep(POLL_SECONDS)
+        found = api.job(request.name)
+        if found is None:
+            return
+        job = found
+    time.sleep(3 * POLL_SECONDS)  # whoever follows it wants to see how it ended
+
+
 def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any] | None:
     """None where another launcher was first."""
+    info = volcano_job(request, launched, runner)
     try:
-        with api.explained():
-            runner.schedule(volcano_job(request, launched, runner))
+        api.asked(lambda: runner.schedule(info), is_first=True)
     except ValueError as error:
         if "already exists" not in str(error):
             raise
@@ -92,8 +117,10 @@ def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterA
 class _Following:
     """What is known of a Job while it is looked at again and again."""
 
-    def __init__(self, request: JobRequest, api: ClusterAPI, runner: Runner, job: dict[str, Any]) -> None:
-        self.request, self.api, self.runner, self.job = request, api, runner, job
+    def __init__(
+        self, request: JobRequest, launched: Launched, api: ClusterAPI, runner: Runner, job: dict[str, Any]
+    ) -> None:
+        self.request, self.launched, self.api, self.runner, self.job = request, launched, api, runner, job
         self.num_pods = len(job["spec"]["tasks"])
         self.pods: dict[str, dict[str, Any]] = {}
         """As they were last seen: those that are gone are asked too."""
@@ -101,6 +128,7 @@ class _Following:
         self.retries = retries(job)
         self.waiting_since: float | None = None
         self.blocked_since: float | None = None
+        self.ending_since: float | None = None
         self.handle = f"kubernetes://torchx/{api.namespace}:{request.name}"
 
     def to_the_end(self) -> JobEnd:
@@ -117,7 +145,8 @@ class _Following:
                     return self._end(None, log.file)
                 given_up = self._given_up()
                 if given_up is not None:
-                    self.runner.cancel(self.handle)
+                    if is_own(self.job, self.launched):  # another study may have more patience
+                        self.api.abort_job(self.request.name, f"{ABORTED}{given_up.reason}")
                     return self._end(given_up, log.file)
                 time.sleep(POLL_SECONDS)
 
@@ -129,17 +158,22 @@ class _Following:
             _say(self.request.name, f"{cause.reason if cause else 'its pods were lost'}; Volcano starts them again")
             self.retries, self.pods = retries(self.job), {}
         self.pods |= {pod["metadata"]["uid"]: pod for pod in pods}
-        running = phase(self.job) == "Running"
-        if running:
-            self.waiting_since = None
-        elif phase(self.job) in (*NOT_RUNNING, "Restarting") and self.waiting_since is None:
-            self.waiting_since = time.monotonic()
-        line = phase(self.job) or "Pending"
-        if not running and phase(self.job) not in ENDED:
+        now, state = time.monotonic(), phase(self.job)
+        self.waiting_since = (self.waiting_since or now) if state in NOT_RUNNING else None
+        self.ending_since = (self.ending_since or now) if state in ENDING else None
+        line = state or "Pending"
+        if state in NOT_RUNNING:
             line += f": {waiting_for(pods, self.num_pods)}"
+        elif state in ENDING:
+            line += f": waits for the end of {', '.join(self._left(pods)) or 'nothing that is there'}"
         if line != self.shown:
             _say(self.request.name, line)
             self.shown = line
+
+    def _left(self, pods: list[dict[str, Any]]) -> list[str]:
+        """Pods that have not ended, with their nodes."""
+        left = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+        return [f"{pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}" for pod in left]
 
     def _given_up(self) -> Cause | None:
         """What will not pass, or has not for too long."""
@@ -152,9 +186,14 @@ class _Following:
         limit = self.request.cluster.pending_seconds
         if self.waiting_since and now - self.waiting_since > limit:
             what = waiting_for(pods, self.num_pods)
-            return Cause(
-                reason=f"its pods did not run within {limit:g} s (`cluster.pending_seconds`): {what}", resume=False
+            text = f"its pods did not run within {limit:g} s (`cluster.pending_seconds`): {what}"
+            return Cause(reason=text, resume=False)
+        if self.ending_since and now - self.ending_since > ENDING_SECONDS:
+            left = ", ".join(self._left(self.api.pods(self.request.name))) or "none that is there"
+            text = (
+                f"pods that were told to end have not ({left}): where a node is lost, delete the node, then try again"
             )
+            return Cause(reason=text, resume=False)
         return None
 
     def _end(self, cause: Cause | None, log: Path) -> JobEnd:
@@ -166,7 +205,9 @@ class _Following:
         if cause is None:
             cause = ended_by(pods, events)
         if cause is None and phase(self.job) == "Aborted":
-            cause = Cause(reason="its Job was aborted by somebody", resume=False)
+            by_us = str(state.get("message", "")).startswith(ABORTED)
+            why = state["message"].removeprefix(ABORTED) if by_us else "by somebody"
+            cause = Cause(reason=f"its Job was aborted: {why}" if by_us else f"its Job was aborted {why}", resume=by_us)
         said = f" ({state['message']})" if state.get("message") else ""
         reason = cause.reason if cause else exit_of(pods) or f"its Job ended as {phase(self.job)}{said}"
         for line in shown_events(events):
@@ -186,18 +227,26 @@ def retries(job: dict[str, Any]) -> int:
     return int(job.get("status", {}).get("retryCount", 0))
 
 
+def is_own(job: dict[str, Any], launched: Launched) -> bool:
+    """Whether the Job was made by this run of the pipeline, and not by another that wants the same."""
+    return str(job["metadata"].get("labels", {}).get(NOTE + "kfp-run", "")) == launched.kfp_run_id
+
+
 @contextmanager
-def _cancelled_by_sigterm(runner: Runner, app_id: str) -> Iterator[None]:
-    """A run that is terminated must not go on costing: its Job is aborted, and the trainer writes a checkpoint."""
+def _aborted_by_sigterm(request: JobRequest, launched: Launched, api: ClusterAPI) -> Iterator[None]:
+    """A run that is terminated must not go on costing: its own Job is aborted, and the trainer writes a checkpoint."""
 
-    def cancel(signal_number: int, frame: FrameType | None) -> None:
-        print(f"terminated: {app_id} is aborted", file=sys.stderr, flush=True)
-        try:
-            runner.cancel(f"kubernetes://torchx/{app_id}")
-        finally:
-            raise Cancelled(128 + signal_number)
+    def abort(signal_number: int, frame: FrameType | None) -> None:
+        job = api.job(request.name)
+        same = job is not None and job["metadata"].get("annotations", {}).get(CONTENT) == request.content_digest
+        if job is not None and same and is_own(job, launched):
+            api.abort_job(request.name, f"{ABORTED}the run that made it was terminated")
+            print(f"terminated: the Job {request.name} is aborted", file=sys.stderr, flush=True)
+        else:
+            print(f"terminated: the Job {request.name} is another run's, and goes on", file=sys.stderr, flush=True)
+        raise Cancelled(128 + signal_number)
 
-    before = signal.signal(signal.SIGTERM, cancel)
+    before = signal.signal(signal.SIGTERM, abort)
     try:
         yield
     finally:

@@ -66,8 +66,12 @@ class JobEnd:
     """Whether the cause may pass."""
 
 
+class Superseded(RuntimeError):
+    """Another job of the same name ran until now, for another study: what is left to do must be worked out anew."""
+
+
 def run_job(request: JobRequest) -> JobEnd:
-    """Runs it to its end. Raises BadInput where the site, or the cluster, does not let it."""
+    """Runs it to its end. Raises BadInput where the site, or the cluster, does not let it; on a cluster Superseded."""
     if scheduler() == "local":
         from components.launch.local import run_local_job
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from components.launch.process import die_with_parent
+from components.launch.site import scheduler
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.store.lock import locked
@@ -26,10 +27,16 @@ def task_lock_file(store: Store, identity: Identity) -> Path:
     return store.root / "locks" / f"{identity.step}-{identity.digest}"
 
 
+def end_with_run() -> None:
+    """On one machine a task dies with the command. In a pod it lives to abort its job, which the kubelet lets it."""
+    if scheduler() == "local":
+        die_with_parent()
+
+
 @contextmanager
 def task(store: Store, identity: Identity) -> Iterator[None]:
     """Around the work on `identity`: an error is written to the store, where the report finds it, and raised."""
-    die_with_parent()
+    end_with_run()
     store.forget_failure(identity)
     try:
         with locked(task_lock_file(store, identity), WAIT_SECONDS):

@@ -74,7 +74,9 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
     job: dict[str, Any] = sanitize_for_serialization(info.request.resource)
     # TorchX ends every name with a random one: a launcher that comes back must find its job.
     job = json.loads(json.dumps(job).replace(job["metadata"]["name"], request.name))
-    labels = {"app.kubernetes.io/part-of": "switchpoint"} | {NOTE + name: one for name, one in request.labels.items()}
+    labels = {"app.kubernetes.io/part-of": "switchpoint"} | {
+        NOTE + name: one.strip("-_.") for name, one in request.labels.items()
+    }
     notes = {NOTE + name: one for name, one in request.notes.items()} | {CONTENT: request.content_digest}
     if launched.kfp_run_id:
         labels[NOTE + "kfp-run"] = launched.kfp_run_id
@@ -88,6 +90,9 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
             {"event": "PodEvicted", "action": "RestartJob"}, {"event": "PodFailed", "action": "TerminateJob"},
         ],
     }  # fmt: skip
+    if job["spec"]["minAvailable"] < len(tasks):
+        # Pods that never got a place would keep it from completing; the first one ends when all is written.
+        tasks[0]["policies"] = [{"event": "TaskCompleted", "action": "CompleteJob"}]
     for task in tasks:
         _complete_pod(task["template"], request.cluster, launched, labels, notes)
     info.request.resource = job

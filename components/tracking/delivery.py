@@ -36,6 +36,7 @@ class Delivery:
         self._client: Any = None
         self._run: TrackedRun | None = None
         self._is_away = False
+        self._end = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
 
@@ -46,6 +47,7 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._end = "FINISHED" if kind is None else "FAILED"
         self._over.set()
         # Training is over and waits for nobody: what is not delivered now, the study's report delivers.
         self._thread.join(timeout=EVERY_SECONDS)
@@ -55,10 +57,10 @@ class Delivery:
         try:
             self._client = open_client(self._store)
             self._run = self._find(int(time.time() * 1000))
+            url = run_url(experiment(self._client, self._name, self._store), self._run.run_id)
         except Exception as error:  # as in `_deliver`
             print(f"MLflow does not answer ({reason_of(error)})", file=sys.stderr, flush=True)
             return {}
-        url = run_url(experiment(self._client, self._name, self._store), self._run.run_id)
         return {"mlflow-run": self._run.run_id} | ({"mlflow-url": url} if url else {})
 
     def _work(self) -> None:
@@ -67,7 +69,7 @@ class Delivery:
             pause = EVERY_SECONDS
             self._deliver()
         if self._run is not None:
-            self._deliver(end="FINISHED")
+            self._deliver(end=self._end)
 
     def _deliver(self, end: str = "") -> None:
         try:

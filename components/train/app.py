@@ -4,10 +4,12 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.store.lock import locked
-from components.train.ending import RESUME_ME, STATUS, write_failure, write_status
+from components.store.place import remove_files
+from components.train.ending import RESUME_ME, STATUS, failure_file, write_failure, write_status
 
 LOCK_WAIT_SECONDS = 60.0
 """A trainer whose launcher was killed writes one more checkpoint and ends; its successor waits for that."""
@@ -20,6 +22,8 @@ def main() -> None:
 
     job = read_job(sys.argv[1])
     folder = work_folder(job, rank)
+    # Of an earlier life: a cluster starts pods again without asking the launcher.
+    remove_files(job.folder, [failure_file(Path(), rank).name])
     try:
         with locked(folder / f".trainer-{rank}.lock", LOCK_WAIT_SECONDS):
             finished = _train(job, rank, world_size)

@@ -186,7 +186,8 @@ class CheckpointWriter:
         write_json(f"{place}/{STATE}", {"step": step, **facts, "files": files})
         newest = steps_in(self._place)
         for old in [one for one in newest if one <= step][: -self._keep_newest]:
-            if old not in self._keep:
+            # One that tells its weights was wanted by somebody: it goes by `switchpoint prune` alone.
+            if old not in self._keep and not is_kept(self._place, old):
                 remove_checkpoint(checkpoint_place(self._place, old))
 
 

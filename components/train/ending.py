@@ -20,6 +20,13 @@ LOST_PEER = re.compile(
 """What communication says in the processes that are left when another one ends."""
 
 
+HARDWARE = re.compile(
+    r"NCCL|CUDA error|CUDA driver|cudaError|uncorrectable|\bECC\b|DistBackendError|DistNetworkError|DistStoreError|"
+    r"TCPStore|socket has timed out", re.IGNORECASE,
+)  # fmt: skip
+"""What a device or the network between processes says when it fails. `max_restarts` bounds how often it may."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """Why a job ended before its end, and whether starting it again may help."""
@@ -39,14 +46,23 @@ def write_failure(folder: Path, rank: int, error: BaseException) -> None:
     try:
         write_json(
             failure_file(folder, rank),
-            {"reason": reason, "lost_peer": bool(LOST_PEER.search(str(error))), "resume": _may_pass(error)},
+            {
+                "reason": reason,
+                "lost_peer": bool(LOST_PEER.search(str(error))),
+                "resume": _may_pass(error),
+                "is_final": type(error).__name__ in ("BadInput", "BadBatch"),
+            },
         )
     except OSError:
         return
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether the same may go well the next time: a full disk, a storage that does not answer. Not: a wrong path."""
+    """Whether the same may go well the next time: a full disk, a storage or a network that does not answer, a device
+    that failed. Not: a wrong path, or a model that is too large.
+    """
+    if "out of memory" not in str(error).lower() and HARDWARE.search(f"{type(error).__name__}: {error}"):
+        return True
     wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
     return isinstance(error, OSError) and not isinstance(error, wrong)
 
@@ -89,15 +105,18 @@ def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> E
         return Ending(f"{reason}; stacks of its processes: {stacks}", True)
     failures = [read_json(path) for path in sorted(folder.glob("failure-*.json"))]
     causes = [failure for failure in failures if not failure["lost_peer"]]
+    final = [failure for failure in causes if failure.get("is_final")]
+    if final:
+        return Ending(final[0]["reason"], False)
+    if end.cause:  # what is left of a job whose node is gone fails in ways of its own
+        return Ending(end.cause, end.may_resume)
     if causes:
         return Ending(causes[0]["reason"], causes[0]["resume"])
-    if end.cause:
-        return Ending(end.cause, end.may_resume)
     if status.get("resume"):
         return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
     if not failures and log_reason:
         return Ending(log_reason, "No space left" in log_reason)
-    if end.reason:
+    if end.reason and not end.killed_by:
         return Ending(end.reason, True)
     hint = ", often for want of memory" if end.killed_by == "SIGKILL" else ""
     return Ending(f"a training process was killed ({end.killed_by or 'by whom is not known'}{hint})", True)

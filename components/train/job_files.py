@@ -4,6 +4,7 @@ import fnmatch
 import shutil
 from pathlib import Path
 
+from components.recipe.digest import digest_of
 from components.store import remote
 from components.store.opening import store_at
 from components.store.place import names_in, read_text, remove_files, write_json
@@ -14,11 +15,16 @@ from components.train.metrics import METRICS, SERIES
 
 
 def write_job(job: TrainJob) -> str:
-    """Beside what it makes; returns where, for its processes."""
+    """Beside what it makes, named by what it says; returns where, for its processes.
+
+    A job that runs, of another study, keeps its own file.
+    """
+    content = job.model_dump(mode="json")
+    file = f"{job.folder}/job-{digest_of(content)}.json"
     if not is_remote(job.folder):
         Path(job.folder).mkdir(parents=True, exist_ok=True)
-    write_json(f"{job.folder}/job.json", job.model_dump(mode="json"))
-    return f"{job.folder}/job.json"
+    write_json(file, content)
+    return file
 
 
 def read_job(where: str) -> TrainJob:

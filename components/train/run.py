@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.blend.origins import folder_digest
+from components.launch.job import Superseded
 from components.launch.site import scheduler
 from components.plan.price import model_shape
 from components.recipe.clock import Clock
@@ -53,7 +54,10 @@ def train_base(plan: Plan, store: Store) -> None:
         keep_steps=[end_step], export_steps=[end_step],
         **_common(plan, store, store.place(plan.base), (base.phase,), base.schedule, base.clock),
     )  # fmt: skip
-    _run(plan, store, plan.base, job, pretrain.num_processes)
+    try:
+        _run(plan, store, plan.base, job, pretrain.num_processes)
+    except Superseded:
+        return train_base(plan, store)
     checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
     outputs = {"checkpoint": checkpoint, "model": model, **_facts(store.place(plan.base), end_step)}
     store.write_record(plan.base, folder, outputs, _environment(job, pretrain.num_processes))
@@ -74,7 +78,7 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
         begin["start_model"] = base_model
     else:
         begin["start_checkpoint"] = _base_checkpoint(plan, store)
-    before = (store.record(run.identity) or {"outputs": {"keep_steps": [], "weights_sha256": {}}})["outputs"]
+    before = _outputs_before(store, run)
     # What longer studies keep behind this one's end is theirs to train: the schedule may be another there.
     known = [step for step in before["keep_steps"] if step <= run.end_step]
     pruned = set(before.get("pruned_steps", [])) - needed_steps(plan, store, run)
@@ -87,13 +91,23 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
         **begin, **_common(plan, store, place, run.phases, run.schedule, run.clock),
     )  # fmt: skip
     num_processes = plan.recipe.training.num_processes
-    _run(plan, store, run.identity, job, num_processes)
+    try:
+        _run(plan, store, run.identity, job, num_processes)
+    except Superseded:  # another study has kept other steps of it in the meantime
+        return train_run(plan, store, run)
+    before = _outputs_before(store, run)
     weights = {str(step): _facts(place, step)["weights_sha256"] for step in job.keep_steps}
     outputs = {
         "keep_steps": sorted({*job.keep_steps, *before["keep_steps"]} - pruned), "pruned_steps": sorted(pruned),
         "weights_sha256": before["weights_sha256"] | weights,
     }  # fmt: skip
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
+
+
+def _outputs_before(store: Store, run: TrainingRun) -> dict[str, Any]:
+    """What the record tells now: of a run that several studies share, another one may have written it."""
+    record = store.record(run.identity) or {"outputs": {"keep_steps": [], "weights_sha256": {}}}
+    return dict(record["outputs"])
 
 
 def show_run(plan: Plan, store: Store, run: TrainingRun, file: Path) -> None:

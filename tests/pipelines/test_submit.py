@@ -96,6 +96,8 @@ def test_a_study_over_its_budget_or_the_stores_space_is_not_sent(
     monkeypatch.setattr("pipelines.submit.shutil.disk_usage", lambda _: usage)
     with pytest.raises(BadInput, match="do not fit into the store"):
         command("submit", write_recipe(study), "--store", tmp_path / "store")
+    with pytest.raises(BadInput, match="no pod has this folder"):
+        command("submit", write_recipe(study), "--store", "store")
     with pytest.raises(BadInput, match="halving"):
         command("submit", write_recipe(study | {"halving": {"at": [0.5]}}), "--store", tmp_path / "store")
     assert not kfp.calls
@@ -110,7 +112,7 @@ def test_smoke_runs_a_few_steps_first_and_keeps_the_study_back_where_they_fail(
     assert code == 1
     assert outcome["state"] == "smoke failed"
     assert [run["display_name"].split()[0] for run in kfp.runs.values()] == ["tiny-smoke"]
-    kfp.states = ["RUNNING", "SUCCEEDED"]
+    kfp.states = ["FAILED", "RUNNING", "SUCCEEDED"]
     assert command("submit", recipe, "--store", store, "--smoke")[0] == 0
     assert [run["display_name"].split()[0] for run in kfp.runs.values()] == ["tiny-smoke", "tiny-smoke", "tiny"]
     smoke = kfp.runs["run-1"]["runtime_config"]["parameters"]["study"]

@@ -34,6 +34,7 @@ class Launcher:
                 }
             ),
             "KUBECONFIG": str(kube.kubeconfig), "AWS_SECRET_ACCESS_KEY": "never-shown",
+            "KFP_RUN_ID": fields.pop("kfp_run", ""),
         }  # fmt: skip
         command = [sys.executable, "-m", "tests.components.launch.launcher", controller.name, str(logs)]
         command += [f"{name}={value}" for name, value in fields.items()]
@@ -180,13 +181,14 @@ def test_a_failed_job_is_made_anew_and_one_that_does_something_else_is_waited_fo
     uid = controller.wait_for_job()["metadata"]["uid"]
     controller.phase("Running")
     other = launch(content="another")
-    other.wait_for("another job of this name runs: waited for")
+    other.wait_for("another job of this name runs (study tiny, KFP run none): waited for; Running")
     controller.phase("Failed", message="pods failed")
     end = first.end()
     assert not end["succeeded"]
     assert end["may_resume"]
     assert "its Job ended as Failed (pods failed)" in end["reason"]
     assert controller.wait_for_job(other_than=uid)
+    assert "superseded" in other.said()
     controller.phase("Completed")
     assert other.end()["succeeded"]
 
@@ -319,3 +321,52 @@ def test_a_job_that_somebody_aborts_is_not_started_again(controller: Controller,
     end = launcher.end()
     assert "aborted by somebody" in end["cause"]
     assert not end["may_resume"]
+
+
+def test_a_job_of_another_run_of_the_pipeline_is_left_alone(controller: Controller, launch: Launch) -> None:
+    """Two studies share a GB run: the second one's end must not be the first one's."""
+    first = launch(kfp_run="run-a")
+    controller.phase("Running")
+    first.wait_for(": Running")
+    second = launch(kfp_run="run-b")
+    second.wait_for("is there already (Running): followed from here")
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert "is another run's, and goes on" in second.said()
+    controller.phase("Completed")
+    assert first.end()["succeeded"]
+
+
+def test_a_job_that_its_own_run_aborts_is_made_anew_by_the_other(controller: Controller, launch: Launch) -> None:
+    first = launch(kfp_run="run-a")
+    controller.phase("Running")
+    first.wait_for(": Running")
+    second = launch(kfp_run="run-b")
+    second.wait_for("followed from here")
+    first.process.send_signal(signal.SIGTERM)
+    first.process.wait(timeout=30)
+    end = second.end()
+    assert "its Job was aborted: the run that made it was terminated" in end["cause"]
+    assert end["may_resume"]
+
+
+def test_pods_on_a_lost_node_do_not_keep_a_launcher_for_ever(controller: Controller, launch: Launch) -> None:
+    launcher = launch(ending_seconds=1)
+    controller.phase("Running")
+    _, pod = controller.make_pods("dead-node")
+    controller.phase("Terminating")
+    end = launcher.end()
+    assert "pods that were told to end have not" in end["cause"]
+    assert f"{pod} on dead-node" in end["cause"]
+    assert not end["may_resume"]
+
+
+def test_a_job_that_nobody_follows_and_that_finds_no_place_is_named(controller: Controller, launch: Launch) -> None:
+    first = launch(content="one")
+    controller.phase("Pending")
+    first.wait_for("Pending")
+    first.process.kill()
+    other = launch(content="another", pending_seconds=1)
+    other.process.wait(timeout=60)
+    assert "another job of this name (study tiny, KFP run none) has no pods" in other.said()
+    assert f"delete vcjob {controller.name}" in other.said()

@@ -213,9 +213,14 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
     assert ending(tmp_path, None, "", killed) == ending(tmp_path, None, "anything", killed)
     assert "was killed (SIGKILL, often" in ending(tmp_path, None, "", killed).reason
     assert ending(tmp_path, None, "", killed).resume
-    evicted = replace(killed, cause="pod train-0 was evicted", may_resume=False)
-    assert ending(tmp_path, None, "", evicted) == Ending("pod train-0 was evicted", False)
-    write_json(failure_file(tmp_path, 1), {"reason": "step 7: the loss is nan", "lost_peer": False, "resume": False})
+    evicted = replace(killed, cause="pod train-0 was evicted", may_resume=True)
+    assert ending(tmp_path, None, "", evicted) == Ending("pod train-0 was evicted", True)
+    bad = {"reason": "step 7: the loss is nan", "lost_peer": False, "resume": False}
+    write_json(failure_file(tmp_path, 1), bad)
+    assert ending(tmp_path, None, "", killed).reason == "step 7: the loss is nan"
+    # What survivors of an eviction say follows from it; a bad batch does not.
+    assert ending(tmp_path, None, "", evicted).reason == "pod train-0 was evicted"
+    write_json(failure_file(tmp_path, 1), bad | {"is_final": True})
     assert ending(tmp_path, None, "", evicted).reason == "step 7: the loss is nan"
     assert not ending(tmp_path, None, "", killed).resume
 
@@ -226,6 +231,9 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), True), (TimeoutError("no answer"), True),
         (FileNotFoundError("tokens"), False), (PermissionError("tokens"), False), (ValueError("a bug"), False),
         (RuntimeError("Connection closed by peer"), False),
+        (RuntimeError("NCCL error: remote process exited or there was a network error"), True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
+        (RuntimeError("CUDA error: out of memory"), False),
     ],
 )  # fmt: skip
 def test_only_what_may_pass_is_tried_again(tmp_path: Path, error: Exception, resume: bool) -> None:
