@@ -1,5 +1,6 @@
 """The MLflow server of the overlay `kind`, started for real on PostgreSQL and SeaweedFS: who may what, and a study."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from components.recipe.errors import BadInput
+from components.report.run import write_report
+from components.store.opening import open_store
+from components.store.store import read_json
 from tests.components.tracking.made_study import deliver, make_study
 from tests.components.tracking.server import free_port, postgresql
 from tests.k8s import kind_parts as parts
@@ -27,6 +32,8 @@ class Running:
     store: str
     variables: dict[str, str]
     files: Path
+    command: list[str]
+    database: str
 
     def get(self, path: str, *login: str, **headers: str) -> int:
         answer = requests.get(self.url + path, auth=login or None, headers=headers, timeout=60)  # type: ignore[arg-type]
@@ -68,7 +75,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         variables = parts.environment(POD, secrets, changed)
         command = [*described["command"], *described["args"]]
         with parts.running(command, variables, folder / "mlflow.log", port):
-            yield Running(f"http://127.0.0.1:{port}", secrets, store, variables, files)
+            yield Running(f"http://127.0.0.1:{port}", secrets, store, variables, files, command, database)
         for log in ("mlflow.log", "seaweedfs.log"):
             written = (folder / log).read_text()
             for secret in secrets.values():
@@ -114,15 +121,93 @@ def test_a_study_logs_to_it_as_a_user_who_is_no_administrator(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.url)
     for name, value in secret.items():
         monkeypatch.setenv(name, value)
+    client = MlflowClient(mlflow.url)
+    # As KFP's plugin does with the same login: a run for each KFP run, one nested in it for the task.
+    experiment = client.create_experiment("kubeflow-pipelines")
+    of_run = client.create_run(experiment, run_name="a run").info.run_id
+    of_task = client.create_run(experiment, run_name="report", tags={"mlflow.parentRunId": of_run}).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", of_task)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+
     plan, store = make_study(tmp_path, study)
+    write_report(plan, store, "recipe.yaml")
     logged = deliver(plan, store)
     assert deliver(plan, store) == logged
-    client = MlflowClient(mlflow.url)
     runs = client.search_runs([logged.experiment_id])
+    assert logged.experiment_id != experiment
     assert len(runs) == 1 + 1 + len(plan.arms) + len(plan.gb_runs)
     assert client.get_experiment(logged.experiment_id).artifact_location.startswith("mlflow-artifacts:/")
     folder = Path(client.download_artifacts(logged.run_ids["switched"], "model", str(tmp_path)))
     assert (folder / "model.safetensors").exists()
+
+    seen = client.get_run(of_task)
+    assert seen.info.status == "RUNNING"
+    assert seen.data.tags["switchpoint.study_run_id"] == logged.study_run_id
+    client.log_metric(of_task, "loss", 1.0)
+    client.set_terminated(of_task)
+    assert [run.info.run_id for run in client.search_runs([experiment], "tags.mlflow.parentRunId != ''")] == [of_task]
+
+
+def test_backup_and_restore(mlflow: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's commands: what was made after the backup is gone, the rest is there."""
+    from mlflow import MlflowClient
+
+    if shutil.which("pg_dump") is None:
+        pytest.skip("no pg_dump: apt-get install postgresql-client")
+    admin = mlflow.secrets["switchpoint/mlflow"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", admin)
+    client = MlflowClient(mlflow.url)
+    kept = client.create_run(client.create_experiment("before"), run_name="kept").info.run_id
+    (tmp_path / "file").write_text("content")
+    client.log_artifact(kept, str(tmp_path / "file"))
+
+    dump = tmp_path / "mlflow.dump"
+    with dump.open("wb") as file:
+        _postgresql(mlflow, "pg_dump", "--format=custom", "--username=mlflow", stdout=file)
+    client.create_experiment("afterwards")
+    with dump.open("rb") as file:
+        options = (
+            "--clean",
+            "--if-exists",
+            "--no-owner",
+            "--exit-on-error",
+            "--single-transaction",
+            "--username=mlflow",
+        )
+        _postgresql(mlflow, "pg_restore", *options, "--dbname=postgres", stdin=file)
+
+    variables = mlflow.variables | {"MLFLOW_PORT": str(free_port())}
+    with parts.running(mlflow.command, variables, tmp_path / "log", int(variables["MLFLOW_PORT"])):
+        restored = MlflowClient(f"http://127.0.0.1:{variables['MLFLOW_PORT']}")
+        names = {experiment.name for experiment in restored.search_experiments()}
+        assert "before" in names
+        assert "afterwards" not in names
+        assert Path(restored.download_artifacts(kept, "file", str(tmp_path))).read_text() == "content"
+
+
+def _postgresql(mlflow: Running, program: str, *options: str, **files: Any) -> None:
+    variables = {name: value for name, value in mlflow.variables.items() if name.startswith(("PG", "PATH"))}
+    subprocess.run([program, *options], check=True, env=variables | {"PGSSLMODE": "disable"}, **files)
+
+
+def test_the_store_of_a_study(mlflow: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the address that the guide gives and the login of tasks and training pods."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", mlflow.store)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("SWITCHPOINT_CACHE", str(tmp_path))
+    for name, value in mlflow.secrets["switchpoint/switchpoint-store"].items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = open_store("s3://switchpoint/store")
+    store.write("jobs/a/job.json", {"of": "a job"})
+    assert read_json("s3://switchpoint/store/jobs/a/job.json") == {"of": "a job"}
+    store.remove("jobs/a")
+    assert read_json("s3://switchpoint/store/jobs/a/job.json") is None
+    with pytest.raises(BadInput):
+        open_store("s3://mlflow/store")
 
 
 def test_each_login_of_the_store_has_its_own_bucket(mlflow: Running) -> None:
