@@ -23,7 +23,7 @@ from components.launch.volcano import volcano_job
 from components.plan.run import check_study
 from components.recipe.cluster import Cluster
 from components.recipe.load import load_study
-from tests.k8s.built import FOLDER, of_kind, one, pod_specs
+from tests.k8s.built import FOLDER, kubectl, name, of_kind, one, pod_specs
 from tests.restricted import violations
 
 GUIDE = (FOLDER / "README.md").read_text()
@@ -32,22 +32,49 @@ QUICKSTART = PROJECT / "pipelines" / "recipes" / "quickstart.yaml"
 IN_KIND = FOLDER / "overlays" / "kind" / "quickstart.yaml"
 
 
+def blocks(language: str) -> list[str]:
+    """The guide's fenced blocks of one language; `` for commands."""
+    start = language or "\n"
+    return [block.removeprefix(language) for block in GUIDE.split("```")[1::2] if block.startswith(start)]
+
+
 def test_commands_are_bash() -> None:
-    blocks = re.findall(r"```\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) > 8
-    for block in blocks:
+    assert len(blocks("")) > 8
+    for block in blocks(""):
         done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, check=False)
         assert not done.stderr, (block, done.stderr)
 
 
 def test_what_it_names_is_there() -> None:
-    for path in re.findall(r"[\s`](k8s/[\w./-]+\w|pipelines/[\w./-]+\w)", GUIDE):
+    paths = set(re.findall(r"[\s`](k8s/[\w./-]+\w|pipelines/[\w./-]+\w)", GUIDE))
+    assert len(paths) >= 8
+    for path in paths:
         assert (PROJECT / path).exists(), path
     for folder in re.findall(r"^\| `([\w/-]+)` \|", GUIDE.split("## ")[0], re.MULTILINE):
         assert (FOLDER / folder).is_dir(), folder
     kinds = {"deployment": "Deployment", "statefulset": "StatefulSet", "service": "Service"}
-    for kind, name in re.findall(r"-n switchpoint [\w -]*?(deployment|statefulset|service)/([\w-]+)", GUIDE):
-        one("kind", f"{kinds[kind]}/switchpoint/{name}")
+    named = set(re.findall(r"-n switchpoint [\w -]*?(deployment|statefulset|service)/([\w-]+)", GUIDE))
+    assert len(named) >= 4
+    for kind, called in named:
+        one("kind", f"{kinds[kind]}/switchpoint/{called}")
+
+
+def test_overlays_for_another_namespace_of_runs(tmp_path: Path) -> None:
+    """Those of the guide, built."""
+    copy = tmp_path / "k8s"
+    shutil.copytree(FOLDER, copy)
+    built = []
+    for number, block in enumerate(blocks("yaml\n")):
+        folder = copy / "overlays" / f"own-{number}"
+        folder.mkdir()
+        (folder / "kustomization.yaml").write_text(block)
+        built += list(yaml.safe_load_all(kubectl("kustomize", folder)))
+    found = {name(resource): resource for resource in built}
+    account = {"kind": "ServiceAccount", "name": "switchpoint-launcher", "namespace": "team-a"}
+    assert "ServiceAccount/team-a/switchpoint-launcher" in found
+    assert found["RoleBinding/team-a/switchpoint-launcher"]["subjects"] == [account]
+    assert account in found["RoleBinding/switchpoint/switchpoint-launcher"]["subjects"]
+    assert "team-a" in str(found["NetworkPolicy/switchpoint/runs-to-mlflow"]["spec"]["ingress"])
 
 
 def request() -> JobRequest:

@@ -33,7 +33,6 @@ class Running:
     variables: dict[str, str]
     files: Path
     command: list[str]
-    database: str
 
     def get(self, path: str, *login: str, **headers: str) -> int:
         answer = requests.get(self.url + path, auth=login or None, headers=headers, timeout=60)  # type: ignore[arg-type]
@@ -75,7 +74,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         variables = parts.environment(POD, secrets, changed)
         command = [*described["command"], *described["args"]]
         with parts.running(command, variables, folder / "mlflow.log", port):
-            yield Running(f"http://127.0.0.1:{port}", secrets, store, variables, files, command, database)
+            yield Running(f"http://127.0.0.1:{port}", secrets, store, variables, files, command)
         for log in ("mlflow.log", "seaweedfs.log"):
             written = (folder / log).read_text()
             for secret in secrets.values():
@@ -177,6 +176,7 @@ def test_backup_and_restore(mlflow: Running, tmp_path: Path, monkeypatch: pytest
         )
         _postgresql(mlflow, "pg_restore", *options, "--dbname=postgres", stdin=file)
 
+    subprocess.run(["mlflow", "db", "upgrade", "postgresql:///"], check=True, env=mlflow.variables)  # nothing to do
     variables = mlflow.variables | {"MLFLOW_PORT": str(free_port())}
     with parts.running(mlflow.command, variables, tmp_path / "log", int(variables["MLFLOW_PORT"])):
         restored = MlflowClient(f"http://127.0.0.1:{variables['MLFLOW_PORT']}")
@@ -238,3 +238,4 @@ def test_each_login_of_the_store_has_its_own_bucket(mlflow: Running) -> None:
     with pytest.raises(ClientError):
         bucket_of({"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}).list_objects_v2(Bucket="mlflow")
     assert requests.get(f"{mlflow.store}/mlflow", timeout=30).status_code == 403
+    assert requests.get(f"{mlflow.store}/status", timeout=30).status_code == 200  # what its probes ask
