@@ -2,9 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: quickstart setup test test-all check format specs constraints clean
+# The images' base, and another one for the trainer with wheels for it (images/README.md).
+export DOCKER ?= docker
+export BASE ?= python:3.11-slim
+export TRAINER_BASE ?= $(BASE)
+export TRAINER_WHEELS ?= build/wheels
+
+.PHONY: quickstart setup test test-all check format specs constraints images wheels base-image clean
 
 quickstart: $(VENV)/.ready
 	$(BIN)/switchpoint run pipelines/recipes/quickstart.yaml
@@ -39,7 +46,18 @@ specs: $(VENV)/.ready
 constraints:
 	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
-	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	$(BIN)/pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//' > constraints.txt
+
+images: wheels
+	images/build.sh pipeline switchpoint-python:$(VERSION)
+	images/build.sh trainer switchpoint-trainer:$(VERSION)
+
+wheels:
+	PYTHON=$(PYTHON) images/wheels.sh
+
+# Where there is no registry: make base-image images BASE=localhost/python:3.11
+base-image:
+	images/base.sh $(BASE)
 
 clean:
 	rm -rf $(VENV) .switchpoint build *.egg-info

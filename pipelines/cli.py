@@ -3,43 +3,28 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from pipelines.cli_cluster import cluster_app
+from pipelines.commands import checked, console_for, finish
+from pipelines.options import DEFAULT_STORE, ArmOption, Budget, Json, Recipe, Scale, Sources, StoreOption
 
 app = typer.Typer(
     name="switchpoint", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Continued pretraining as a workflow: GB, switch point, QB, evaluation, comparison of arms.",
 )  # fmt: skip
 
-Recipe = Annotated[
-    str, typer.Argument(help="A YAML file, or a recipe that ships: quickstart, paper/table_9, ...", metavar="RECIPE")
-]
-Scale = Annotated[
-    str | None, typer.Option("--scale", help="cpu: tokens, model and batch shrunk together, on local text.")
-]
-Sources = Annotated[
-    Path | None, typer.Option("--sources", help="A YAML file that gives the recipe's sources folders.", metavar="FILE")
-]
 Plot = Annotated[
     Path | None, typer.Option("--plot", help="Draw learning rate and phases of every arm.", metavar="FILE")
-]
-Budget = Annotated[
-    str | None,
-    typer.Option("--budget", help="Tokens that may be trained, such as 300B: more is refused.", metavar="TOKENS"),
 ]
 RegisteredArm = Annotated[
     str | None, typer.Option("--arm", help="An arm, or its row with one seed. Not given: the best.", metavar="ARM")
 ]
-ArmOption = Annotated[
-    str | None, typer.Option("--arm", help="Only this arm (with several seeds: ARM-seed-N).", metavar="ARM")
-]
-StoreOption = Annotated[str, typer.Option("--store", help="Where outputs are kept: a folder, or s3://bucket/prefix.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-DEFAULT_STORE = ".switchpoint"
+
+
+app.add_typer(cluster_app)
 
 
 @app.callback()
@@ -61,8 +46,8 @@ def run(
 
     study, file = read_study(recipe, scale, sources, budget, arm)
     given = options_given(scale, sources, budget, arm)
-    code, outcome = run_study(study, file, given, store, _console(as_json))
-    _finish(code, outcome, as_json)
+    code, outcome = run_study(study, file, given, store, console_for(as_json))
+    finish(code, outcome, as_json)
 
 
 @app.command()
@@ -73,15 +58,15 @@ def plan(
     """Show what would run and what it costs: phases, tokens and epochs per source, shared runs, what is done."""
     from pipelines.plan_view import print_plan
 
-    rung, kept = _checked(recipe, scale, sources, store, budget, arm)
-    console = _console(as_json)
+    rung, kept = checked(recipe, scale, sources, store, budget, arm)
+    console = console_for(as_json)
     outcome = print_plan(rung.whole if not rung.is_last else rung.plan, kept, console, rung.most_tokens)
     if plot is not None:
         from pipelines.plan_plot import write_plot
 
         write_plot(rung.plan, plot)
         console.print(f"plot: {plot}", highlight=False, soft_wrap=True)
-    _finish(0, outcome, as_json)
+    finish(0, outcome, as_json)
 
 
 @app.command()
@@ -89,11 +74,14 @@ def status(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Show every output of the study: done, failed, or how far it is."""
+    """Show where every arm and output of the study stands, and its run in Kubeflow Pipelines."""
+    from pipelines.follow import print_arms
     from pipelines.show import print_status
 
-    rung, kept = _checked(recipe, scale, sources, store)
-    _finish(0, print_status(rung.plan, kept, _console(as_json)), as_json)
+    rung, kept = checked(recipe, scale, sources, store)
+    console = console_for(as_json)
+    arms = print_arms(rung.study, rung.plan, kept, console)
+    finish(0, print_status(rung.plan, kept, console) | arms, as_json)
 
 
 @app.command()
@@ -104,9 +92,9 @@ def report(
     """Show the table of arms, and where the report and MLflow's comparison are."""
     from pipelines.show import print_outcome
 
-    rung, kept = _checked(recipe, scale, sources, store)
-    outcome = print_outcome(rung.plan, kept, _console(as_json), is_finished=rung.is_last)
-    _finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
+    rung, kept = checked(recipe, scale, sources, store)
+    outcome = print_outcome(rung.plan, kept, console_for(as_json), is_finished=rung.is_last)
+    finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
 
 
 @app.command()
@@ -117,8 +105,8 @@ def prune(
     """Remove checkpoints of switch points and ends that no study in the store trains from any more."""
     from pipelines.show import print_pruned
 
-    rung, kept = _checked(recipe, scale, sources, store)
-    _finish(0, print_pruned(rung.plan, rung.whole, kept, _console(as_json)), as_json)
+    rung, kept = checked(recipe, scale, sources, store)
+    finish(0, print_pruned(rung.plan, rung.whole, kept, console_for(as_json)), as_json)
 
 
 @app.command()
@@ -130,27 +118,22 @@ def register(
     """Register an arm's model in MLflow's model registry: the best one's, unless --arm names another."""
     from pipelines.register import print_registered
 
-    rung, kept = _checked(recipe, scale, sources, store)
-    _finish(0, print_registered(rung, kept, name, arm, _console(as_json)), as_json)
+    rung, kept = checked(recipe, scale, sources, store)
+    finish(0, print_registered(rung, kept, name, arm, console_for(as_json)), as_json)
 
 
 @app.command()
-def compile(as_json: Json = False) -> None:
-    """Compile the pipeline to pipelines/specs/: one file that runs here and on a cluster."""
-    from pipelines.compile import compile_spec
+def doctor(
+    store: StoreOption = DEFAULT_STORE,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Check the cluster instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the environment, or the cluster, and say how to mend it."""
+    from pipelines.doctor import checks, diagnose
+    from pipelines.doctor_cluster import cluster_checks
 
-    path = compile_spec()
-    _console(as_json).print(str(path), highlight=False, soft_wrap=True)
-    _finish(0, {"spec": str(path)}, as_json)
-
-
-@app.command()
-def doctor(store: StoreOption = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Check the environment and say how to mend it."""
-    from pipelines.doctor import diagnose
-
-    code, outcome = diagnose(store, _console(as_json))
-    _finish(code, outcome, as_json)
+    code, outcome = diagnose(cluster_checks(store) if cluster else checks(store), console_for(as_json))
+    finish(code, outcome, as_json)
 
 
 @app.command()
@@ -159,32 +142,6 @@ def schema(as_json: Json = False) -> None:
     from pipelines.schema import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=1))
-
-
-def _checked(
-    recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None = None, arm: str | None = None
-) -> Any:
-    """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
-    from components.store.opening import store_at
-    from pipelines.rungs import current_rung
-    from pipelines.study_file import read_study
-
-    study, file = read_study(recipe, scale, sources, budget, arm)
-    return current_rung(study, file, where), store_at(where)
-
-
-def _console(as_json: bool) -> "Console":
-    """Tables and progress; beside JSON they go to standard error."""
-    from rich.console import Console
-
-    console = Console(stderr=as_json)
-    return console if console.is_terminal else Console(stderr=as_json, width=160)
-
-
-def _finish(code: int, outcome: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(outcome, indent=1))
-    raise typer.Exit(code)
 
 
 def main() -> None:

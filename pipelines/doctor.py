@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,10 +66,11 @@ def _requirements() -> list[str]:
     return found
 
 
-def diagnose(where: Where, console: Console) -> tuple[int, dict[str, Any]]:
-    """Prints every check; exit code 1 where one fails."""
-    listed = list(checks(where))
-    for check in listed:
+def diagnose(found: Iterable[Check], console: Console) -> tuple[int, dict[str, Any]]:
+    """Prints every check as it comes; exit code 1 where one fails."""
+    listed = []
+    for check in found:
+        listed.append(check)
         mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]"
         console.print(f"{mark} {check.name:<18} {check.found}", highlight=False)
         if not check.ok:

@@ -88,9 +88,20 @@ class Watch:
 
     def update(self, final: bool = False) -> None:
         """One look at the store; at an object store now and then."""
-        if self.store.url and not final and time.monotonic() < self.next_look:
+        if not self.store.url:
+            self._look(final)
             return
-        self.next_look = time.monotonic() + LOOK_SECONDS
+        began = time.monotonic()
+        if began < self.next_look and not final:
+            return
+        try:
+            self._look(final)
+        except OSError as error:  # the run does not end because it cannot be watched
+            self.console.print(f"the store does not answer: {error}", style="yellow", highlight=False, markup=False)
+        # A store that is slow, or fails, is not asked all the time.
+        self.next_look = time.monotonic() + max(LOOK_SECONDS, 5 * (time.monotonic() - began))
+
+    def _look(self, final: bool) -> None:
         for run in self.runs:
             if run.read(self.store):
                 self._show(run, final)

@@ -39,6 +39,11 @@ def run_study(
     rung = current_rung(study, recipe_file, where, give_up_failed=False)
     check_runnable(rung.whole, recipe_file, rung.most_tokens)
     store = open_store(where)
+    if store.url and not os.environ.get("MLFLOW_TRACKING_URI"):
+        console.print(
+            f"note: MLflow's runs are kept in SQLite on this machine, {store.root}; MLFLOW_TRACKING_URI names a server",
+            style="yellow", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     planned = print_plan(rung.plan if rung.is_last else rung.whole, store, console, rung.most_tokens)
     if not planned["missing"] and rung.is_last:
         console.print("nothing is left to do")

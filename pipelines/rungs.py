@@ -18,6 +18,8 @@ from components.store.place import Where
 class Rung:
     """What is to be run next: all arms up to a point, or those that are left to their end."""
 
+    study: dict[str, Any]
+    """As it was given."""
     plan: Plan
     stops: dict[str, Any]
     """As plain data: the pipeline's parameter."""
@@ -36,7 +38,7 @@ def current_rung(study: dict[str, Any], recipe_file: str, where: Where, *, give_
     whole, _ = check_study(study, recipe_file, where)
     halving = whole.recipe.halving
     if halving is None:
-        return Rung(plan=whole, stops={}, is_last=True, whole=whole, most_tokens=None)
+        return Rung(study=study, plan=whole, stops={}, is_last=True, whole=whole, most_tokens=None)
     metric = halving.metric or whole.recipe.evaluation.ranked_by
     up_to = [check_study(study, recipe_file, where, _data(stops_at(whole, point, {})))[0] for point in halving.at]
     most = most_tokens(halving, [*up_to, whole])
@@ -57,12 +59,12 @@ def current_rung(study: dict[str, Any], recipe_file: str, where: Where, *, give_
             scores = [row.scores[metric]["value"] for row in rows if metric in row.scores]
             values[arm_id] = sign * sum(scores) / len(scores) if len(scores) == len(rows) else None
         if waiting or not any(value is not None for value in values.values()):
-            return Rung(plan=plan, stops=_data(here, False), is_last=False, whole=whole, most_tokens=most)
+            return Rung(study=study, plan=plan, stops=_data(here, False), is_last=False, whole=whole, most_tokens=most)
         for arm_id, reason in decide(halving, point, title(metric), values).items():
             for row in going[arm_id]:
                 stopped[row.name] = Stop(step=here[row.name].step, reason=reason)
     plan, _ = check_study(study, recipe_file, where, _data(stopped))
-    return Rung(plan=plan, stops=_data(stopped), is_last=True, whole=whole, most_tokens=most)
+    return Rung(study=study, plan=plan, stops=_data(stopped), is_last=True, whole=whole, most_tokens=most)
 
 
 def _data(stops: Stops, is_last: bool = True) -> dict[str, Any]:

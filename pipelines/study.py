@@ -27,7 +27,7 @@ QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 @dsl.pipeline(name="switchpoint-study", description="Continued pretraining: GB, switch, QB, evaluation, comparison")
 def study_pipeline(
     study: dict = load_study(QUICKSTART),  # noqa: B008
-    store: str = ".switchpoint",
+    store: str = "",
     recipe_file: str = "pipelines/recipes/quickstart.yaml",
     options: str = "",
     stops: dict = {},  # noqa: B006

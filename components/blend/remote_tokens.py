@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_random_exponential
@@ -16,6 +15,7 @@ from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, 
 from components.blend.corpus import is_remote
 from components.blend.token_file import HEAD_BYTES, check_size, index_head, read_index, read_token_file
 from components.recipe.errors import BadInput
+from components.store.remote import file_system
 
 CACHE_BYTES = 256 * 2**20
 NUM_THREADS = 16
@@ -55,8 +55,7 @@ def shared_cache() -> RangeCache:
 
 @cache
 def _system(url: str) -> tuple[Any, str]:
-    system, path = fsspec.core.url_to_fs(url)
-    return system, path
+    return file_system(url)
 
 
 def _retried(function: Callable[[], Any]) -> Any:

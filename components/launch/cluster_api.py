@@ -1,6 +1,7 @@
 """What is asked of a cluster's API server: Jobs, pods, events. A server that is away for a while is waited for."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,9 +55,12 @@ class ClusterAPI:
 
     def pods(self, job_name: str) -> list[dict[str, Any]]:
         """Of the Job, as the API sends them, by name."""
+        return self.pods_by_label(f"volcano.sh/job-name={job_name}")
+
+    def pods_by_label(self, selector: str) -> list[dict[str, Any]]:
         found = self._asked(
             lambda: self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"volcano.sh/job-name={job_name}", _request_timeout=TIMEOUT_SECONDS
+                self.namespace, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
             )
         )
         pods = [self.client.sanitize_for_serialization(pod) for pod in found.items] if found else []
@@ -128,7 +132,8 @@ def api_client() -> client.ApiClient:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         try:
-            config.load_kube_config(client_configuration=configuration)
+            # The library reads the variable when it is imported.
+            config.load_kube_config(os.environ.get("KUBECONFIG") or None, client_configuration=configuration)
         except config.ConfigException as error:
             raise BadInput(
                 f"no cluster is known ({error})",

@@ -21,8 +21,9 @@ def plan(
 
     from components.launch.process import die_with_parent
     from components.plan.run import write_plan
+    from components.store.opening import default_store
 
     die_with_parent()
-    reference, groups = write_plan(study, store, recipe_file, options, stops)
+    reference, groups = write_plan(study, store or default_store(), recipe_file, options, stops)
     items = [{"plan": reference, "group": group, "groups": groups} for group in range(groups)]
     return namedtuple("Planned", ["Output", "plan"])(items, reference)  # type: ignore[call-arg]

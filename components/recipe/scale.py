@@ -28,6 +28,11 @@ CONTINUAL = {
     "every_steps": 40, "dense_steps": 10, "dense_every_steps": 2, "bytes_per_source": 2_000, "questions": 16,
 }  # fmt: skip
 """Where the study gives none."""
+CLUSTER: dict[str, Any] = {
+    "device": "none", "processes_per_node": 2, "cpus_per_node": 2, "memory_gib_per_node": 4, "shared_memory_gib": 1,
+    "scratch_gib": 5,
+}  # fmt: skip
+"""Small pods without GPUs, where it runs on a cluster."""
 BENCHMARKS = ("suites", "data_folder", "run_generated_code", "metric")
 """Fields of the evaluation that are left out: what remains is local."""
 
@@ -46,7 +51,7 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
     changed = {
         field: value if field in ("blends", "model", "left_out") else _scaled(value, TOKENS)
         for field, value in study.items()
-        if field not in ("hardware", "catalogue", "training")
+        if field not in ("hardware", "catalogue", "cluster", "training")
     }
     changed = _amounts(changed, study)
     if isinstance(study.get("training"), dict):  # processes and memory are the cluster's
@@ -63,6 +68,7 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
     if not {"seed", "seeds"} & study.keys() and not _any_seed(study.get("arms")):
         changed["seeds"] = SEEDS
     changed["tokenizer"] = {"vocab_size": VOCAB_SIZE}
+    changed["cluster"] = CLUSTER
     if isinstance(study.get("evaluation"), dict):  # benchmarks tell nothing of a model of this size
         changed["evaluation"] = {name: one for name, one in study["evaluation"].items() if name not in BENCHMARKS}
     if isinstance(evaluation := changed.get("evaluation", {}), dict):

@@ -12,10 +12,10 @@ def report(study: Dict, store: str, stops: Dict, status: dsl.PipelineTaskFinalSt
     """MLflow, the HTML report and the table: written whatever failed."""
     from components.launch.task import task
     from components.report.run import write_report
-    from components.store.opening import store_at
+    from components.store.opening import default_store, store_at
     from components.store.plan_file import load_plan, plan_reference
 
-    planned = load_plan(plan_reference(study, store_at(store), stops))
+    planned = load_plan(plan_reference(study, store_at(store or default_store()), stops))
     with task(planned.store, planned.plan.report):
         print(
             write_report(

@@ -13,8 +13,15 @@ from components.store.store import Store
 
 CACHE_VARIABLE = "SWITCHPOINT_CACHE"
 """The folder in which this machine's copies of object stores lie."""
+STORE_VARIABLE = "SWITCHPOINT_STORE"
+DEFAULT_STORE = ".switchpoint"
 MARK = "switchpoint-store"
 """An empty object that shows that the store can be written."""
+
+
+def default_store() -> str:
+    """Where outputs are kept by a run that names no store: the site's on a cluster, a folder here."""
+    return os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
 def store_at(where: Where) -> Store:

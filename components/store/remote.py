@@ -59,17 +59,33 @@ def check_address(url: str, field: str = "--store") -> None:
         )  # fmt: skip
 
 
-@cache
 def system_of(url: str) -> tuple[Any, str]:
     """The file system behind a URL, and the path in it. Raises BadInput where there is no such thing."""
     check_address(url)
-    for protocol in ("s3", "s3a"):
-        fsspec.config.conf[protocol] = S3_DEFAULTS | fsspec.config.conf.get(protocol, {})
     try:
-        system, path = fsspec.core.url_to_fs(url)
+        return file_system(url)
     except (ImportError, ValueError) as error:
         raise BadInput(f"the address cannot be used: {error}", field="--store", given=url) from None
-    return system, path.rstrip("/")
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The same for any address: with time limits, and without listings that are kept."""
+    parts = urlsplit(url)
+    system = _system(f"{parts.scheme}://{parts.netloc}")
+    return system, str(system._strip_protocol(url)).rstrip("/")
+
+
+@cache
+def _system(root: str) -> Any:
+    """One for all threads: fsspec makes one for each, and a client of S3 takes a tenth of a second to make."""
+    if root.startswith("s3"):
+        from components.store.s3_session import PatientSession
+
+        given = fsspec.config.conf.get("s3", {})
+        limits = S3_DEFAULTS["config_kwargs"] | given.get("config_kwargs", {})
+        patient = {"config_kwargs": limits | {"http_session_cls": PatientSession}}
+        fsspec.config.conf["s3"] = S3_DEFAULTS | given | patient
+    return fsspec.core.url_to_fs(root)[0]
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -83,12 +99,18 @@ def _may_pass_reading(error: BaseException) -> bool:
 
 
 def _retried(function: Callable[[], Result], may_pass: Callable[[BaseException], bool]) -> Result:
-    for attempt in Retrying(
-        stop=stop_after_attempt(ATTEMPTS), wait=wait_random_exponential(0.2, max=20),
-        retry=retry_if_exception(may_pass), reraise=True,
-    ):  # fmt: skip
-        with attempt:
-            found = function()
+    try:
+        for attempt in Retrying(
+            stop=stop_after_attempt(ATTEMPTS), wait=wait_random_exponential(0.2, max=20),
+            retry=retry_if_exception(may_pass), reraise=True,
+        ):  # fmt: skip
+            with attempt:
+                found = function()
+    except Exception as error:
+        if isinstance(error, OSError) or not may_pass(error):
+            raise
+        # The library's own kinds (a time limit, a connection) are for everybody else: the store does not answer.
+        raise OSError(f"{type(error).__name__}: {error}") from error
     return found
 
 
@@ -107,8 +129,10 @@ def writing(function: Callable[[], Result]) -> Result:
 def read_bytes(url: str) -> bytes | None:
     """The object's content; None where there is no such object."""
     system, path = system_of(url)
+    # Not its size first: what is read as a whole is small.
+    one = {"max_concurrency": 1} if url.startswith("s3") else {}
     try:
-        return bytes(reading(lambda: system.cat_file(path)))
+        return bytes(reading(lambda: system.cat_file(path, **one)))
     except FileNotFoundError:
         return None
 

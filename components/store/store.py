@@ -25,6 +25,8 @@ CHANGING = ("base", "gb", "qb", "report")
 IN_PARTS = (*CHANGING, "shard")
 """Outputs that nobody needs as a whole."""
 READ_IN_PLACE = (".bin", ".idx")
+IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
+"""What went into the image that this runs in (images/digest.sh)."""
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "kfp", "mlflow", "torchx-nightly", "lm-eval")
 
 
@@ -107,7 +109,8 @@ class Store:
 
     def write(self, path: str, value: Any) -> str:
         """A file that is not an output, as JSON; returns where it is, for other processes."""
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        if not self.url:
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         write_json(f"{self.where}/{path}", value)
         return f"{self.where}/{path}"
 
@@ -151,6 +154,7 @@ class Store:
                 "python": platform.python_version(),
                 "machine": platform.machine(),
                 "versions": {name: version(name) for name in VERSIONED},
+                **({"image": os.environ[IMAGE_VARIABLE]} if IMAGE_VARIABLE in os.environ else {}),
                 **(environment or {}),
             },
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -240,6 +244,9 @@ class Store:
                 "bad_input": bad_input,
             },
         )
+        written = Path(log)
+        if self.url and written.is_file() and written.is_relative_to(self.root):  # this machine may be gone by then
+            self.save(written)
         self.save(file)
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:

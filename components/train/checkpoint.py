@@ -168,7 +168,7 @@ class CheckpointWriter:
     def _write(self, staged: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
         place = checkpoint_place(self._place, step)
         if self._rank == 0:
-            with suppress(OSError):  # of what is overwritten half, the digests tell
+            with suppress(Exception):  # the others wait; of what is overwritten half, the digests tell
                 remove_checkpoint(place)
                 _remove_unfinished(self._place)
         if not self._alone:

@@ -109,7 +109,7 @@ class Trainer:
         self.metrics = MetricsFile(self.folder, covered) if self.ranks.rank == 0 else None
         self.throughput = Throughput(self.ranks.device, self.ranks.world_size, job.flops_per_token)
         self._status(RUNNING)
-        self._export_missing()
+        self._make_up()
         self._evaluate(alive)
         batch = self.batches.batch(self.step) if self.step < self.end_step else None
         while batch is not None:
@@ -123,7 +123,7 @@ class Trainer:
             if stop:
                 break
             while self._skip_ahead():
-                self._export_missing()
+                self._make_up()
                 batch = self.batches.batch(self.step) if self.step < self.end_step else None
         self.writer.wait()
         self.writer.close()
@@ -268,8 +268,12 @@ class Trainer:
             self._export(state)
         self._saved_at = time.monotonic()
 
-    def _export_missing(self) -> None:
-        """A stop between checkpoint and export leaves a step without its model: it is made up for here."""
+    def _make_up(self) -> None:
+        """For what is wanted of the step that is gone on from: a checkpoint that nobody wanted when it was written has
+        not its weights' digest, and a stop between checkpoint and export leaves a step without its model.
+        """
+        if self.step in self.keep:
+            self._save()
         if self.step in self.job.export_steps and not self._is_exported(self.step):
             state = full_state(self.model)
             if self.ranks.rank == 0:

@@ -244,6 +244,8 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
     except TrainingFailed as failure:
         store.write_failure(identity, str(failure), str(failure.log))
         raise TrainingFailed(f"{failure}; log: {failure.log}", failure.log) from None
+    finally:
+        store.save(store.log_folder(identity))
 
 
 def _notes(plan: Plan, store: Store, identity: Identity) -> dict[str, str]:

@@ -49,7 +49,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "data").mkdir()
     ports = {name: _free_port() for name in ("master", "volume", "filer", "s3")}
     command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3", "-filer"]
-    command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+    command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=200"]
     command += ["-s3.port.lance=0", "-s3.port.iceberg=0"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     with (folder / "log").open("wb") as log:

@@ -4,13 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -18,18 +12,18 @@ import yaml
 from kubernetes.utils.quantity import parse_quantity
 
 from components.launch.job import JobRequest
-from components.launch.site import Launched, Site
+from components.launch.site import SITE_VARIABLE, Launched, Site
 from components.launch.volcano import volcano_job
-from components.plan.run import check_study
 from components.recipe.cluster import Cluster
 from components.recipe.load import load_study
+from components.store.opening import STORE_VARIABLE
+from pipelines.doctor_cluster import NEEDED
+from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
 from tests.k8s.built import FOLDER, kubectl, name, of_kind, one, pod_specs
 from tests.restricted import violations
 
 GUIDE = (FOLDER / "README.md").read_text()
 PROJECT = FOLDER.parent
-QUICKSTART = PROJECT / "pipelines" / "recipes" / "quickstart.yaml"
-IN_KIND = FOLDER / "overlays" / "kind" / "quickstart.yaml"
 
 
 def blocks(language: str) -> list[str]:
@@ -77,27 +71,24 @@ def test_overlays_for_another_namespace_of_runs(tmp_path: Path) -> None:
     assert "team-a" in str(found["NetworkPolicy/switchpoint/runs-to-mlflow"]["spec"]["ingress"])
 
 
-def request() -> JobRequest:
-    cluster = Cluster.model_validate(yaml.safe_load(IN_KIND.read_text())["cluster"])
-    return JobRequest(
+def test_its_first_run_fits_the_cluster() -> None:
+    """Four jobs at once, with all else, within the quota; a recipe that names our queue and class finds them."""
+    from torchx.runner import get_runner
+
+    study = load_study(PROJECT / "pipelines" / "recipes" / "quickstart.yaml")
+    cluster = Cluster.model_validate(
+        study["cluster"] | {"queue": "pretraining", "priority_class": "switchpoint-training"}
+    )
+    request = JobRequest(
         name="gb-0123456789abcdef", module="components.train.app", arguments=("job.json",), log_folder=Path("logs"),
         num_processes=2, cluster=cluster, labels={"study": "quickstart", "step": "gb"},
     )  # fmt: skip
-
-
-def test_its_first_run_fits_the_cluster() -> None:
-    """Four jobs at once within the queue, and with all else within the quota; the queue and class are there."""
-    from torchx.runner import get_runner
-
     site = Site.model_validate(
         yaml.safe_load(one("kind", "ConfigMap/kubeflow/switchpoint")["data"]["SWITCHPOINT_SITE"])
     )
     with get_runner() as runner:
-        job = volcano_job(request(), Launched(site=site, namespace="switchpoint"), runner).request.resource
-    assert job["metadata"]["namespace"] == "switchpoint"
+        job = volcano_job(request, Launched(site=site, namespace="switchpoint"), runner).request.resource
     queues = {queue["metadata"]["name"]: queue["spec"] for queue in of_kind("kind", "Queue")}
-    classes = {one["metadata"]["name"] for one in of_kind("kind", "PriorityClass")}
-    assert job["spec"]["priorityClassName"] in classes
     (task,) = job["spec"]["tasks"]
     pod = task["template"]["spec"]
     assert violations(pod) == []
@@ -114,55 +105,21 @@ def test_its_first_run_fits_the_cluster() -> None:
             assert 4 * job_takes + others <= parse_quantity(quota[f"{part}.{resource}"])
 
 
-@contextmanager
-def pretended_api() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The part of KFP's API that a run needs; the address, and the runs that were asked for."""
-    runs: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer({"experiments": [{"experiment_id": "1", "display_name": "Default"}], "experiment_id": "1"})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path.endswith("/runs"):
-                runs.append(body)
-            self.answer({"run_id": "a-run", "experiment_id": "1"})
-
-        def answer(self, body: dict[str, Any]) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", runs
-    finally:
-        server.shutdown()
+def test_the_variables_that_it_sets_are_read() -> None:
+    site = yaml.safe_load((FOLDER / "overlays" / "kind" / "site.yaml").read_text())
+    assert Site.model_validate(site).namespace == "switchpoint"
+    set_here = set(re.findall(r"(SWITCHPOINT_\w+)=", GUIDE))
+    assert set_here == {
+        STORE_VARIABLE, URL_VARIABLE, SERVICE_ACCOUNT_VARIABLE, SITE_VARIABLE, "SWITCHPOINT_KFP_MLFLOW",
+    }  # fmt: skip
 
 
-def test_its_first_run_is_asked_for_with_the_launchers_account(tmp_path: Path) -> None:
-    with pretended_api() as (host, runs):
-        command = [sys.executable, FOLDER / "start_run.py", QUICKSTART, "--added", IN_KIND, "--host", host]
-        done = subprocess.run(
-            [*map(str, command), "--store", "s3://switchpoint/store"], capture_output=True, text=True, check=False,
-            timeout=120, cwd=PROJECT,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "run a-run" in done.stdout
-    (run,) = runs
-    assert run["service_account"] == "switchpoint-launcher"
-    parameters = run["runtime_config"]["parameters"]
-    assert parameters["store"] == "s3://switchpoint/store"
-    study = load_study(QUICKSTART) | yaml.safe_load(IN_KIND.read_text())
-    assert parameters["study"] == study
-    plan, _ = check_study(study, str(QUICKSTART), tmp_path / "store")
-    assert plan.recipe.cluster == request().cluster
+def test_doctor_asks_for_what_the_role_allows() -> None:
+    rules = one("kind", "Role/switchpoint/switchpoint-launcher")["rules"]
+    allowed = {(rule["apiGroups"][0], rule["resources"][0], tuple(rule["verbs"])) for rule in rules}
+    assert {
+        (group, f"{resource}/{sub}" if sub else resource, verbs) for group, resource, sub, verbs in NEEDED
+    } == allowed
 
 
 def test_kubeflow_pipelines_plugin_logs_to_the_same_server() -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.launch.site import Site
+from components.store.opening import STORE_VARIABLE
 from pipelines.site import CONFIG_MAP, SECRETS, SETTINGS
 from tests.custom_resources import problems
 from tests.k8s.built import FOLDER, OVERLAYS, kubectl, name, of_kind, one, pod_specs, resources, text
@@ -125,7 +126,7 @@ def test_what_pods_name_is_there(overlay: str) -> None:
 @every_overlay
 def test_the_site_that_tasks_and_training_pods_read(overlay: str) -> None:
     settings = one(overlay, f"ConfigMap/kubeflow/{CONFIG_MAP}")["data"]
-    assert settings.keys() == set(SETTINGS)
+    assert settings.keys() == {*SETTINGS, STORE_VARIABLE}
     site = Site.model_validate(yaml.safe_load(settings["SWITCHPOINT_SITE"]))
     assert site.namespace == "switchpoint"
     one(overlay, f"ServiceAccount/switchpoint/{site.service_account}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from components.recipe.load import load_study
 from pipelines.compile import SPEC
@@ -48,5 +49,11 @@ def test_the_study_ends_with_the_bits_of_one_machine(kube: Kube, finished: Finis
     assert losses(root) == losses(finished.root)
     assert sorted(name.split("-")[0] for name in kubelet.ran) == ["base", "evaluate", "gb", "gb", "qb"]
     assert len(kubelet.evicted) == 1
+    qb = next(job for name, job in kubelet.jobs.items() if name.startswith("qb-"))
+    assert qb["metadata"]["labels"]["switchpoint/kfp-run"] == "7a2f1c3e"
+    notes = qb["spec"]["tasks"][0]["template"]["metadata"]["annotations"]
+    assert notes["switchpoint/arms"] == "switched"
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    assert "train.loss" in client.get_run(notes["switchpoint/mlflow-run"]).data.metrics
     assert "because of preempt" in said
     assert "Volcano starts them again" in said

@@ -168,7 +168,7 @@ CUTS = {
     "base": ("base/*/metrics.jsonl", signal.SIGINT),
     "gb": ("gb/*/metrics.jsonl", signal.SIGKILL),
     "qb": ("qb/*/metrics.jsonl", signal.SIGKILL),
-    "evaluation": ("jobs/evaluate/job.json", signal.SIGKILL),
+    "evaluation": ("jobs/evaluate-*/job.json", signal.SIGKILL),
     "report": (".mlflow.db", signal.SIGKILL),
 }
 """Where the run is cut off: the step, what shows that it has begun, and the signal (SIGINT is Ctrl-C)."""

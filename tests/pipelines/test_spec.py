@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 
+from components.launch.component import IMAGE
 from components.recipe.digest import canonical
 from components.recipe.load import load_study
 from components.store.plan_file import plan_reference
 from pipelines.compile import SPEC, compile_spec
-from tests.conftest import records
+from tests.conftest import records, switchpoint
 from tests.pipelines.conftest import Finished
 
 
@@ -28,6 +29,17 @@ def test_no_task_installs_anything_when_it_runs() -> None:
     for name, container in executors():
         assert "pip install" not in " ".join(container["command"]), name
         assert "python" in container["image"], name
+
+
+def test_the_image_of_every_task_can_be_given(tmp_path: Path) -> None:
+    given = "registry.example/team/switchpoint-python@sha256:0f3a"
+    ended = switchpoint("compile", "--image", given, "--output", tmp_path / "study.yaml")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "study.yaml").read_text() == SPEC.read_text().replace(IMAGE, given)
+    refused = switchpoint("compile", "--image", "switchpoint:1", "--output", tmp_path / "none.yaml")
+    assert refused.returncode == 2
+    assert "--image: python must stand in the image's name" in refused.stderr
+    assert not (tmp_path / "none.yaml").exists()
 
 
 def test_the_default_study_is_the_quickstart() -> None:

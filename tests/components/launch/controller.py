@@ -55,14 +55,15 @@ class Controller:
             GROUP, VERSION, self.namespace, JOBS, self.name, job
         )
 
-    def make_pods(self) -> list[str]:
-        """As Volcano does, one for each task."""
+    def make_pods(self, node: str | None = None) -> list[str]:
+        """As Volcano does, one for each task; placed on `node` at once."""
         made = []
         for task in self.wait_for_job()["spec"]["tasks"]:
             template, name = task["template"], f"{self.name}-{task['name']}-0"
             labels = template["metadata"]["labels"] | {"volcano.sh/job-name": self.name}
             metadata = {"name": name, "labels": labels, "annotations": template["metadata"]["annotations"]}
-            body = {"metadata": metadata, "spec": template["spec"]}
+            spec = template["spec"] | ({"nodeName": node} if node else {})
+            body = {"metadata": metadata, "spec": spec}
             client.CoreV1Api(self.api).create_namespaced_pod(self.namespace, body)
             made.append(name)
         return made

@@ -33,6 +33,8 @@ class Kubelet:
         self.ran: list[str] = []
         """Names of the Jobs, as they were started."""
         self.evicted: list[str] = []
+        self.jobs: dict[str, Any] = {}
+        """As they were made, by name."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="kubelet", daemon=True)
 
@@ -62,6 +64,7 @@ class Kubelet:
             for name, job in jobs.items():
                 if name not in running and not job.get("status", {}).get("state"):
                     self.ran.append(name)
+                    self.jobs[name] = job
                     running[name] = (job["metadata"]["uid"], self._start(job))
                     Controller(self.api, self.namespace, name).phase("Running")
         for _, pods in running.values():

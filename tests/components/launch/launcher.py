@@ -8,13 +8,14 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from components.launch import cluster_job
+from components.launch import cluster_job, cluster_log
 from components.launch.job import JobRequest, run_job
 from components.recipe.cluster import Cluster
 
 
 def main() -> None:
     cluster_job.POLL_SECONDS = 0.1
+    cluster_log.AGAIN_SECONDS = 0.5
     cluster_job.BLOCKED_SECONDS = 1.0
     name, logs, *fields = sys.argv[1:]
     given = dict(field.split("=", 1) for field in fields)

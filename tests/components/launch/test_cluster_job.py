@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.components.launch.controller import Controller, wait_until
+from tests.components.launch.kubelet_logs import NODE, kubelet
 from tests.kube import Kube
 from tests.restricted import violations
 
@@ -99,6 +100,33 @@ def test_a_job_is_made_followed_and_ends_well(controller: Controller, launch: La
     assert launcher.end()["succeeded"]
     assert "never-shown" not in launcher.said()
     assert "never-shown" not in json.dumps(job)
+
+
+def test_what_the_first_pod_writes_comes_as_it_is_written(
+    kube: Kube, controller: Controller, launch: Launch, tmp_path: Path
+) -> None:
+    """Through the API server and a node's kubelet; a stream that breaks goes on where it was, no line twice."""
+    with kubelet(kube.client, tmp_path) as logs:
+        launcher = launch()
+        controller.wait_for_job()
+        first, second = controller.make_pods(NODE)
+        logs.cut_after = 2
+        logs.add(first, "step 1/100 | loss 4.2", "step 2/100 | loss 4.1")
+        for pod in (first, second):
+            controller.container(pod, "Running", {"running": {}})
+        controller.phase("Running")
+        launcher.wait_for("step 2/100 | loss 4.1")
+        logs.add(first, "step 3/100 | loss 4.0")
+        launcher.wait_for("step 3/100 | loss 4.0")
+        assert launcher.said().count("step 1/100") == 1
+        logs.add(second, "Traceback (most recent call last):", "ValueError: a shard is missing")
+        controller.container(second, "Failed", {"terminated": {"exitCode": 1}})
+        logs.over = True
+        controller.phase("Terminated")
+        end = launcher.end()
+        assert Path(end["log"]).name == f"{second}.log"
+        assert "ValueError: a shard is missing" in Path(end["log"]).read_text()
+        assert "step 3/100 | loss 4.0" in (launcher.logs / f"{controller.name}.log").read_text()
 
 
 def test_a_launcher_that_was_killed_comes_back_and_finds_its_job(controller: Controller, launch: Launch) -> None:

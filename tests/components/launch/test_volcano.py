@@ -1,16 +1,19 @@
 """The Volcano Job of a training job: golden, valid by its definition, restricted, free of secrets."""
 
 import os
+from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from torchx.runner import get_runner
+from torchx.specs import AppDef
 
 from components.launch.job import JobRequest
 from components.launch.site import Launched, Site, TaskConfig, Volume, keep_task_config, read_site
-from components.launch.volcano import volcano_job
+from components.launch.volcano import app_definition, volcano_job
 from components.recipe.cluster import Cluster, Toleration
 from components.recipe.errors import BadInput
 from tests.custom_resources import problems
@@ -64,13 +67,24 @@ def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_job_is_the_golden_one(case: str) -> None:
+def test_the_app_and_the_job_are_the_golden_ones(case: str) -> None:
     """SWITCHPOINT_GOLDEN=write renews them."""
-    text = yaml.safe_dump(built(request(*CASES[case])), sort_keys=True)
-    file = GOLDEN / f"{case}.yaml"
-    if os.environ.get("SWITCHPOINT_GOLDEN") == "write":
-        file.write_text(text)
-    assert text == file.read_text()
+    one = request(*CASES[case])
+    for kind, resource in (("app", as_data(app_definition(one, SITE.site))), ("job", built(one))):
+        text = yaml.safe_dump(resource, sort_keys=True)
+        file = GOLDEN / f"{case}_{kind}.yaml"
+        if os.environ.get("SWITCHPOINT_GOLDEN") == "write":
+            file.write_text(text)
+        assert text == file.read_text()
+
+
+def as_data(app: AppDef) -> dict[str, Any]:
+    """What an AppDef says, without what it leaves as it is."""
+
+    def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value.name if isinstance(value, Enum) else value for name, value in pairs if value}
+
+    return asdict(app, dict_factory=kept)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -86,7 +100,7 @@ def test_it_is_valid_and_every_pod_may_run_in_a_restricted_namespace(case: str) 
 def test_the_check_of_the_restricted_profile_finds_what_torchx_makes_by_itself() -> None:
     with get_runner() as runner:
         from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
-        from torchx.specs import AppDef, DeviceMount, Role
+        from torchx.specs import DeviceMount, Role
 
         app = AppDef("plain", [Role("train", "image", entrypoint="true", mounts=[DeviceMount("/dev/x", "/dev/x")])])
         plain = runner.dryrun(app, "kubernetes", {"queue": "default", "validate_spec": False}).request.resource

@@ -88,3 +88,11 @@ def test_a_lock_has_one_owner_and_is_free_after_it(tmp_path: Path) -> None:
         pass
     with locked(file, 0):
         pass
+
+
+def test_a_record_names_the_image_it_was_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, one = Store(tmp_path), identity(seed=0)
+    monkeypatch.setenv("SWITCHPOINT_IMAGE_DIGEST", "0f3a")
+    with store.output(one) as folder:
+        store.write_record(one, folder, {})
+    assert (store.record(one) or {})["environment"]["image"] == "0f3a"

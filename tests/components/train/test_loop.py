@@ -98,6 +98,22 @@ def test_a_run_stopped_at_many_steps_ends_with_the_same_bits(
     assert losses(tmp_path / "cut") == losses(alone)
 
 
+def test_a_checkpoint_that_is_wanted_only_afterwards_tells_its_weights(
+    prepared: Planned, alone: Path, tmp_path: Path
+) -> None:
+    """A new arm switches where a run once happened to be stopped."""
+    stopped = Trainer(job(prepared, tmp_path / "run"), 0, 1)
+    stopped._stop_wanted = True
+    assert stopped.run() == STOPPED
+    assert "weights_sha256" not in read_json(checkpoint_path(tmp_path / "run", 1) / "state.json")
+    assert run(job(prepared, tmp_path / "run", end_step=1, keep_steps=[1], export_steps=[1])) == FINISHED
+    assert weights(tmp_path / "run", 1)
+    assert model_path(tmp_path / "run", 1).is_dir()
+    assert run(job(prepared, tmp_path / "run", keep_steps=[1, END])) == FINISHED
+    assert weights(tmp_path / "run", END) == weights(alone, END)
+    assert losses(tmp_path / "run") == losses(alone)
+
+
 def test_what_a_crash_left_half_done_is_done_again(
     prepared: Planned, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,55 @@
+"""`switchpoint logs`: what an arm's jobs wrote, from their pods where there are any, or as it was kept."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.launch.site import SITE_VARIABLE, read_site
+from components.recipe.check import unknown
+from components.recipe.digest import Identity
+from components.recipe.plan import Plan
+from components.store.store import Store
+
+TAIL_LINES = 200
+
+
+def print_logs(plan: Plan, store: Store, run_name: str, console: Console) -> dict[str, Any]:
+    """The last lines of every run that the arm is made of, oldest first. Raises BadInput for an unknown arm."""
+    if run_name not in {arm.run_name for arm in plan.arms}:
+        raise unknown("arm", run_name, [arm.run_name for arm in plan.arms])
+    listed = []
+    for identity in plan.arm(run_name).runs:
+        for name, text in logs_of(store, identity):
+            console.print(f"--- {identity.path}  {name}", style="bold", highlight=False, markup=False)
+            console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
+            listed.append({"output": identity.path, "log": name, "text": text})
+    if not listed:
+        console.print(f"{run_name} has left no log yet", highlight=False, markup=False)
+    return {"arm": run_name, "logs": listed}
+
+
+def logs_of(store: Store, identity: Identity) -> list[tuple[str, str]]:
+    """Names and last lines: of pods that are there, otherwise of the newest job's files."""
+    found = _of_pods(identity) if os.environ.get(SITE_VARIABLE) else []
+    if found:
+        return found
+    folder = store.folder(f"logs/{identity.path}")
+    written = (path for path in folder.rglob("*.log") if path.stat().st_size)
+    files = sorted(written, key=lambda path: path.stat().st_mtime)
+    newest = {path.parent if path.parent != folder else path for path in files[-1:]}
+    shown = [path for path in files if path in newest or path.parent in newest]
+    return [(path.relative_to(folder).as_posix(), _tail(path)) for path in shown if path.name != "combined.log"]
+
+
+def _of_pods(identity: Identity) -> list[tuple[str, str]]:
+    from components.launch.cluster_api import ClusterAPI
+
+    api = ClusterAPI(read_site().namespace)
+    names = [pod["metadata"]["name"] for pod in api.pods_by_label(f"switchpoint/output={identity.digest}")]
+    return [(name, text) for name in names if (text := api.pod_log(name, TAIL_LINES))]
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-TAIL_LINES:])

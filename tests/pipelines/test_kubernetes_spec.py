@@ -1,0 +1,157 @@
+"""The pipeline for `kubectl apply`: golden, valid, taken by a real API server; small for any study."""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipelines.compile import KUBERNETES_SPEC, PIPELINE_NAME, SPEC, compile_kubernetes_spec, version_name
+from pipelines.submit import parameters_of
+from tests.conftest import tiny_study
+from tests.custom_resources import problems
+from tests.kube import Kube
+from tests.pipelines.conftest import Finished
+
+MAX_WORKFLOW_BYTES = 1_000_000
+
+
+def documents() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(KUBERNETES_SPEC.read_text()))
+
+
+def test_the_committed_file_is_up_to_date(tmp_path: Path) -> None:
+    """`make specs` renews it."""
+    assert KUBERNETES_SPEC.read_text() == compile_kubernetes_spec(SPEC, tmp_path / "spec.yaml").read_text()
+
+
+def test_it_holds_what_the_compiled_file_holds_under_the_name_of_its_content(tmp_path: Path) -> None:
+    pipeline, version = documents()
+    assert pipeline["metadata"]["name"] == version["spec"]["pipelineName"] == PIPELINE_NAME
+    assert version["metadata"]["name"] == version_name()
+    spec, platform = yaml.safe_load_all(SPEC.read_text())
+    assert version["spec"]["pipelineSpec"] == spec
+    assert version["spec"]["platformSpec"] == platform
+    changed = tmp_path / "study.yaml"
+    changed.write_text(SPEC.read_text().replace("0.1.0", "0.2.0"))
+    assert version_name(changed) != version_name()
+
+
+def test_both_are_valid_by_their_definitions() -> None:
+    pipeline, version = documents()
+    assert problems(pipeline, "pipelines.kubeflow.org_pipelines") == []
+    assert problems(version, "pipelines.kubeflow.org_pipelineversions") == []
+
+
+def test_the_spec_is_a_pipeline_spec_and_every_executor_has_a_valid_platform_config() -> None:
+    spec, platform = yaml.safe_load_all(SPEC.read_text())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors.keys() == spec["deploymentSpec"]["executors"].keys()
+    for config in executors.values():
+        json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+        assert config["securityContext"]["runAsNonRoot"]
+
+
+def test_every_task_gets_the_sites_settings_and_no_secret_stands_in_the_spec() -> None:
+    _, platform = yaml.safe_load_all(SPEC.read_text())
+    for config in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        assert config["configMapAsEnv"][0]["configMapName"] == "switchpoint"
+        assert {one["secretName"] for one in config["secretAsEnv"]} == {"switchpoint-store", "switchpoint-mlflow"}
+        assert all(one["optional"] for one in (*config["configMapAsEnv"], *config["secretAsEnv"]))
+
+
+def test_no_task_is_answered_from_kfps_cache() -> None:
+    """A loop's task lists what is missing now; the same inputs had another answer before."""
+    spec, _ = yaml.safe_load_all(SPEC.read_text())
+    dags = [spec["root"], *(one for one in spec["components"].values() if "dag" in one)]
+    tasks = {name: task for dag in dags for name, task in dag["dag"]["tasks"].items()}
+    executed = [
+        name for name, task in tasks.items() if "executorLabel" in spec["components"][task["componentRef"]["name"]]
+    ]
+    assert len(executed) == len(spec["deploymentSpec"]["executors"])
+    for name in executed:
+        assert not tasks[name]["cachingOptions"].get("enableCache"), name
+
+
+@pytest.mark.cluster
+def test_a_real_server_takes_it_twice_without_a_change(kube: Kube) -> None:
+    kube.namespace("kubeflow")
+    for server_side in (False, True):
+        for again in (False, True):
+            command = ["kubectl", "apply", "-f", str(KUBERNETES_SPEC)]
+            command += ["--server-side", "--force-conflicts"] if server_side else []
+            environment = os.environ | {"KUBECONFIG": str(kube.kubeconfig)}
+            ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert ended.returncode == 0, ended.stderr
+            if again and not server_side:
+                assert all(line.endswith("unchanged") for line in ended.stdout.splitlines()), ended.stdout
+
+
+def nodes_of_a_task(number: int, executor: Any, settings: Any, inputs: Any) -> Iterator[dict[str, Any]]:
+    """What Argo's Workflow keeps of a task that ran: a driver with its inputs and the pod that it works out, an
+    executor that takes this pod as its input, and the groups around them.
+
+    Ids, pods and times differ from node to node, as they do there.
+    """
+    handed_on = json.dumps({"inputs": inputs, "number": number})
+    pod = json.dumps({"containers": [executor | {"env": [settings], "args": ["--executor_input", handed_on]}]})
+    given = {"component": executor, "container": executor, "kubernetes-config": settings, "task": inputs}
+    for kind, parameters in (
+        ("DAG", {}), ("Pod", given | {"pod-spec-patch": pod}), ("DAG", {"pod-spec-patch": pod}),
+        ("Pod", {"pod-spec-patch": pod}), ("Retry", {}),
+    ):  # fmt: skip
+        name = hashlib.sha256(f"{number}{kind}{len(parameters)}".encode()).hexdigest()
+        yield {
+            "id": f"switchpoint-study-{name[:12]}", "type": kind, "inputs": {"parameters": parameters},
+            "boundaryID": name[12:24], "startedAt": f"2026-01-01T00:{number % 60:02}:{int(name[:2], 16) % 60:02}Z",
+            "resourcesDuration": {"cpu": int(name[:3], 16), "memory": int(name[3:7], 16)}, "hostNodeName": name[:8],
+            "children": [name[24:36], name[36:48]], "templateScope": "local/switchpoint-study", "phase": "Succeeded",
+        }  # fmt: skip
+
+
+def workflow_bytes(num_arms: int, study: dict[str, Any]) -> int:
+    """About the size of Argo's Workflow object at the end of a run with a GB run for every arm.
+
+    Its spec holds the compiled pipeline (components and executors as arguments, templates made of them) and the run's
+    parameters as they are; of its nodes Argo keeps a gzip in base64, as soon as the whole is larger than 1 MB.
+    """
+    spec, platform = yaml.safe_load_all(SPEC.read_text())
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    whole = parameters_of(study, "recipe.yaml", "", "s3://bucket/prefix")
+    nodes: list[dict[str, Any]] = []
+    runs = {"exec-train-qb": num_arms, "exec-train-gb": num_arms, "exec-tokenise": 2}
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        for number in range(runs.get(name, 1)):
+            item = {"plan": "s3://bucket/a-long-prefix/plans/0123456789abcdef.json", "arm": f"an_arm_{number:050}"}
+            inputs = whole if name in ("exec-plan", "exec-report") else item
+            nodes += nodes_of_a_task(len(nodes), executor["container"], settings[name], inputs)
+    kept = base64.b64encode(gzip.compress(json.dumps(nodes).encode()))
+    return 3 * len(json.dumps(spec)) + 2 * len(json.dumps(platform)) + 2 * len(json.dumps(whole)) + len(kept)
+
+
+def test_a_hundred_arms_keep_the_workflow_small(tmp_path: Path) -> None:
+    study = tiny_study(tmp_path)
+    study["arms"] = {
+        f"an_arm_with_a_long_name_{number:03}": {"horizon_tokens": 5_120 + 128 * number} for number in range(100)
+    }
+    size = workflow_bytes(100, study)
+    assert size < MAX_WORKFLOW_BYTES, f"{size:,} bytes"
+    assert size - workflow_bytes(1, study) < MAX_WORKFLOW_BYTES / 2
+
+
+def test_what_tasks_hand_on_does_not_grow_with_the_study(finished: Finished) -> None:
+    """References and names only: the study goes to the first task and the last."""
+    for entry in finished.tasks:
+        if entry["task"] not in ("plan", "report"):
+            assert len(json.dumps(entry["values"])) < 400

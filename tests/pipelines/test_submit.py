@@ -1,0 +1,191 @@
+"""Submit, follow, cancel, retry through the command, against a stub of KFP that checks what it is sent."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from components.recipe.digest import canonical
+from components.recipe.errors import BadInput
+from components.recipe.expand import expand
+from components.recipe.load import load_study, parse_recipe
+from components.recipe.source import origin_of
+from pipelines import submit
+from pipelines.cli import app
+from pipelines.compile import version_name
+from pipelines.smoke import smoke_study
+from pipelines.study_file import read_study
+from tests.kfp_stub import TOKEN, KFPStub, running_stub
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+@pytest.fixture
+def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KFPStub]:
+    with running_stub() as stub:
+        monkeypatch.setenv("SWITCHPOINT_KFP_URL", stub.url)
+        monkeypatch.setenv("SWITCHPOINT_KFP_TOKEN", TOKEN)
+        monkeypatch.setattr(submit, "POLL_SECONDS", 0.1)
+        yield stub
+
+
+def command(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
+    """The exit code, and what `--json` prints."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_a_study_is_submitted_once_under_its_own_name(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    code, outcome = command("submit", recipe, "--store", store)
+    assert code == 0
+    assert outcome["run_id"] == "run-0"
+    assert outcome["url"] == f"{kfp.url}/#/runs/details/run-0"
+    assert [one["display_name"] for one in kfp.experiments] == ["tiny"]
+    run = kfp.runs["run-0"]
+    assert run["display_name"].startswith("tiny ")
+    assert "plugins_input" not in run
+    sent = run["runtime_config"]["parameters"]
+    assert sent == {
+        "study": load_study(recipe), "store": str(store), "recipe_file": str(recipe), "options": "", "stops": {},
+    }  # fmt: skip
+    assert [one["display_name"] for one in kfp.versions][-1] == version_name()
+    before = len(kfp.versions)
+    kfp.states = ["SUCCEEDED"]
+    assert command("submit", recipe, "--store", store)[0] == 0
+    assert len(kfp.versions) == before
+    assert len(kfp.experiments) == 1
+
+
+def test_what_compile_prints_for_a_run_by_hand_is_what_submit_sends(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    printed = json.loads(CliRunner().invoke(app, ["compile", "--study", str(recipe), "--store", str(store)]).stdout)
+    assert canonical(printed) == canonical(kfp.runs["run-0"]["runtime_config"]["parameters"])
+
+
+def test_a_running_study_is_not_submitted_again(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    kfp.states = ["RUNNING"]
+    with pytest.raises(BadInput, match="this study is running"):
+        command("submit", recipe, "--store", store)
+    assert len(kfp.runs) == 1
+
+
+def test_a_study_over_its_budget_or_the_stores_space_is_not_sent(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware = {"gpu": "H100-SXM", "num_gpus": 8, "mfu": 0.4, "usd_per_gpu_hour": 1e9}
+    recipe = write_recipe(study | {"budget": {"max_cost_usd": 1}, "hardware": hardware})
+    with pytest.raises(BadInput, match="budget"):
+        command("submit", recipe, "--store", tmp_path / "store")
+    usage = type("Usage", (), {"free": 10})()
+    monkeypatch.setattr("pipelines.submit.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(BadInput, match="do not fit into the store"):
+        command("submit", write_recipe(study), "--store", tmp_path / "store")
+    with pytest.raises(BadInput, match="halving"):
+        command("submit", write_recipe(study | {"halving": {"at": [0.5]}}), "--store", tmp_path / "store")
+    assert not kfp.calls
+
+
+def test_smoke_runs_a_few_steps_first_and_keeps_the_study_back_where_they_fail(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    kfp.states = ["RUNNING", "FAILED"]
+    code, outcome = command("submit", recipe, "--store", store, "--smoke")
+    assert code == 1
+    assert outcome["state"] == "smoke failed"
+    assert [run["display_name"].split()[0] for run in kfp.runs.values()] == ["tiny-smoke"]
+    kfp.states = ["RUNNING", "SUCCEEDED"]
+    assert command("submit", recipe, "--store", store, "--smoke")[0] == 0
+    assert [run["display_name"].split()[0] for run in kfp.runs.values()] == ["tiny-smoke", "tiny-smoke", "tiny"]
+    smoke = kfp.runs["run-1"]["runtime_config"]["parameters"]["study"]
+    assert (smoke["switch"], smoke["horizon_tokens"]) == ({"steps": 5}, 10 * 4 * 32)
+    assert (smoke["sequence_length"], smoke["batch_size"], smoke["model"]) == (32, 4, load_study(recipe)["model"])
+
+
+@pytest.mark.parametrize("name", ["quickstart", "paper/table_9", "paper/table_6", "paper/table_8"])
+def test_the_smoke_study_of_a_recipe_that_ships_is_ten_steps_of_its_geometry(name: str) -> None:
+    """QB goes on from GB's checkpoint: one save and one load."""
+    study, file = read_study(name)
+    digests = dict.fromkeys(origins(study, file), "digest")
+    whole = expand(parse_recipe(study, file), digests, file)
+    small = expand(parse_recipe(smoke_study(study, whole), file), digests, file)
+    (arm,) = small.arms
+    assert [(phase.start_step, phase.end_step) for phase in arm.phases] == [(0, 5), (5, 10)]
+    assert arm.runs[0].step == "gb"
+    assert small.run(arm.runs[-1].digest).start_step == 5
+    assert small.base.digest == whole.base.digest
+    first = max(whole.arms, key=lambda one: len(one.phases))
+    assert arm.clock.tokens_at(1) == first.clock.tokens_at(1)
+    assert arm.phases[0].weights == first.phases[0].weights
+    assert arm.phases[-1].weights.keys() == first.phases[-1].weights.keys()
+    assert small.recipe.training == whole.recipe.training
+    assert small.recipe.cluster == whole.recipe.cluster
+
+
+def origins(study: dict[str, Any], file: str) -> list[str]:
+    recipe = parse_recipe(study, file)
+    return [str(origin_of(source)) for source in recipe.sources.values()]
+
+
+def test_status_cancel_and_retry(kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    with pytest.raises(BadInput, match="was not submitted"):
+        command("cancel", recipe, "--store", store)
+    command("submit", recipe, "--store", store)
+    kfp.states = ["RUNNING"]
+    _, outcome = command("status", recipe, "--store", store)
+    assert outcome["kfp"]["state"] == "RUNNING"
+    assert outcome["kfp"]["tasks"] == [["train-gb", "RUNNING"]]
+    assert [arm["state"] for arm in outcome["arms"]] == ["waiting"] * 3
+    with pytest.raises(BadInput, match="only a run that failed"):
+        command("retry", recipe, "--store", store)
+    command("cancel", recipe, "--store", store)
+    assert kfp.calls[-1] == "POST runs/run-0:terminate"
+    command("retry", recipe, "--store", store)
+    assert kfp.calls[-1] == "POST runs/run-0:retry"
+
+
+def test_a_server_that_is_not_there_or_refuses_says_so_without_the_token(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    monkeypatch.setenv("SWITCHPOINT_KFP_TOKEN", "another-token")
+    with pytest.raises(BadInput, match="401 Unauthorized") as refused:
+        command("submit", recipe, "--store", store)
+    assert "another-token" not in str(refused.value)
+    monkeypatch.setenv("SWITCHPOINT_KFP_URL", "http://127.0.0.1:9")
+    with pytest.raises(BadInput, match="does not answer"):
+        command("submit", recipe, "--store", store)
+
+
+def test_kfps_own_mlflow_plugin_is_told_the_experiment(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHPOINT_KFP_MLFLOW", "on")
+    monkeypatch.setenv("SWITCHPOINT_KFP_SERVICE_ACCOUNT", "switchpoint-launcher")
+    command("submit", write_recipe(study), "--store", tmp_path / "store")
+    assert kfp.runs["run-0"]["plugins_input"] == {"mlflow": {"experiment_name": "tiny"}}
+    assert kfp.runs["run-0"]["service_account"] == "switchpoint-launcher"
+
+
+def test_the_token_stands_nowhere(kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path) -> None:
+    command("submit", write_recipe(study), "--store", tmp_path / "store")
+    for path in (tmp_path / "store").rglob("*"):
+        assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+    assert TOKEN not in yaml.safe_dump(kfp.runs["run-0"])
