@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from components.launch.component import IMAGE
 from components.launch.site import Site
 from components.store.opening import STORE_VARIABLE
 from pipelines.site import CONFIG_MAP, SECRETS, SETTINGS
@@ -193,3 +194,13 @@ def test_a_shared_volume_in_place_of_an_object_store(tmp_path: Path) -> None:
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert kubernetes_validate.validate(claim, "1.36", strict=True)
     assert of_kind("production", "PersistentVolumeClaim") == []
+
+
+def test_the_image_of_mlflows_server_has_what_it_needs() -> None:
+    """It is that of the pipeline: with PostgreSQL's and the object store's clients, and what logins need."""
+    (container,) = pod_specs("kind")["Deployment/switchpoint/mlflow"]["containers"]
+    assert container["image"] == IMAGE
+    recipe = (FOLDER.parent / "images" / "Containerfile").read_text().split(" AS pipeline\n")[0]
+    (extras,) = [line.split()[-1] for line in recipe.splitlines() if "install.sh packages" in line]
+    assert "mlflow-server" in extras.split(",")
+    assert f"[{extras}]" in (FOLDER.parent / "images" / "wheels.sh").read_text()
