@@ -21,6 +21,10 @@ import yaml
 from kubernetes import client
 
 ADMIN = secrets.token_hex(16)
+AUDITED = {
+    "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Kube:
     url: str
     kubeconfig: Path
     client: Any
+    audit_log: Path
+    """What service accounts asked for: a line of JSON for each request."""
 
     def namespace(self, name: str) -> str:
         """A new one, with the service account that every namespace has."""
@@ -87,6 +93,7 @@ def running_server(folder: Path) -> Iterator[Kube]:
     subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
     subprocess.run(["openssl", "rsa", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
     (folder / "tokens.csv").write_text(f"{ADMIN},admin,admin,system:masters\n")
+    (folder / "audit.yaml").write_text(yaml.safe_dump(AUDITED))
     commands = [
         [
             etcd, "--data-dir", folder / "etcd", "--listen-client-urls", f"http://127.0.0.1:{clients}",
@@ -101,6 +108,7 @@ def running_server(folder: Path) -> Iterator[Kube]:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={key}", f"--service-account-key-file={public}",
             "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true", "--endpoint-reconciler-type=none",
+            f"--audit-policy-file={folder / 'audit.yaml'}", f"--audit-log-path={folder / 'audit.log'}",
         ],
     ]  # fmt: skip
     servers = []
@@ -126,7 +134,7 @@ def _connected(url: str, folder: Path) -> Kube:
     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(kubeconfig_of(url, ADMIN))
-    return Kube(url, kubeconfig, client_of(url, ADMIN))
+    return Kube(url, kubeconfig, client_of(url, ADMIN), folder / "audit.log")
 
 
 def kubeconfig_of(url: str, token: str) -> str:

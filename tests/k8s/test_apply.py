@@ -1,0 +1,75 @@
+"""A real API server takes them, and a second time nothing changes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+
+from tests.k8s.built import OVERLAYS, kubectl, name, resources
+from tests.kube import Kube
+
+pytestmark = pytest.mark.cluster
+NEWER = ("policy/v1",)
+"""What the tests' server does not know yet: checked by schema alone."""
+Apply = Callable[..., list[str]]
+
+
+@pytest.fixture(params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest, kube: Kube) -> str:
+    core = client.CoreV1Api(kube.client)
+    if "kubeflow" not in [one.metadata.name for one in core.list_namespace().items]:
+        core.create_namespace({"metadata": {"name": "kubeflow"}})
+    return str(request.param)
+
+
+@pytest.fixture
+def apply(kube: Kube, overlay: str, tmp_path: Path) -> Apply:
+    manifests = tmp_path / "manifests.yaml"
+    known = [one for one in resources(overlay) if one["apiVersion"] not in NEWER]
+    manifests.write_text(yaml.safe_dump_all(known))
+
+    def run(*options: str) -> list[str]:
+        return kubectl("--kubeconfig", kube.kubeconfig, "apply", "-f", manifests, *options).splitlines()
+
+    return run
+
+
+def test_twice_by_apply(apply: Apply, overlay: str) -> None:
+    first = apply()
+    assert len(first) == len([one for one in resources(overlay) if one["apiVersion"] not in NEWER])
+    second = apply()
+    assert len(second) == len(first)
+    for line in second:
+        assert line.endswith(" unchanged"), line
+
+
+def test_twice_by_server_side_apply(apply: Apply, overlay: str, kube: Kube) -> None:
+    """kubectl says `serverside-applied` either way: what is compared is what the server holds."""
+    options = ("--server-side", "--field-manager=switchpoint", "--force-conflicts")
+    apply(*options)
+    before = _held(kube, overlay)
+    apply(*options)
+    assert _held(kube, overlay) == before
+    assert len(before) > 20
+
+
+def _held(kube: Kube, overlay: str) -> dict[str, Any]:
+    """Every object, and who owns its fields; without times and versions."""
+    held = {}
+    for one in resources(overlay):
+        if one["apiVersion"] in NEWER:
+            continue
+        group, _, version = one["apiVersion"].rpartition("/")
+        kind = ".".join((one["kind"], version, group)) if group else one["kind"]
+        namespace = one["metadata"].get("namespace", "default")
+        arguments = ("--namespace", namespace, "get", kind, one["metadata"]["name"], "--show-managed-fields")
+        found = json.loads(kubectl("--kubeconfig", kube.kubeconfig, *arguments, "--output", "json"))
+        del found["metadata"]["resourceVersion"]
+        for owner in found["metadata"]["managedFields"]:
+            del owner["time"]
+        held[name(one)] = found
+    return held

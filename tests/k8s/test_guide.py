@@ -1,0 +1,157 @@
+"""The operator's guide: its commands are commands, what it names is there, what it starts fits the cluster it makes."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes.utils.quantity import parse_quantity
+
+from components.launch.job import JobRequest
+from components.launch.site import SITE_VARIABLE, Launched, Site
+from components.launch.volcano import volcano_job
+from components.recipe.cluster import Cluster
+from components.recipe.load import load_study
+from components.store.opening import STORE_VARIABLE
+from pipelines.doctor_cluster import NEEDED
+from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
+from tests.k8s.built import FOLDER, kubectl, name, of_kind, one, pod_specs
+from tests.restricted import violations
+
+GUIDE = (FOLDER / "README.md").read_text()
+PROJECT = FOLDER.parent
+
+
+def blocks(language: str) -> list[str]:
+    """The guide's fenced blocks of one language; `` for commands."""
+    start = language or "\n"
+    return [block.removeprefix(language) for block in GUIDE.split("```")[1::2] if block.startswith(start)]
+
+
+def test_commands_are_bash() -> None:
+    assert len(blocks("")) > 8
+    for block in blocks(""):
+        done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, check=False)
+        assert not done.stderr, (block, done.stderr)
+
+
+def test_what_it_names_is_there() -> None:
+    paths = set(re.findall(r"[\s`](k8s/[\w./-]+\w|pipelines/[\w./-]+\w)", GUIDE))
+    assert len(paths) >= 8
+    for path in paths:
+        assert (PROJECT / path).exists(), path
+    for folder in re.findall(r"^\| `([\w/-]+)` \|", GUIDE.split("## ")[0], re.MULTILINE):
+        assert (FOLDER / folder).is_dir(), folder
+    kinds = {"deployment": "Deployment", "statefulset": "StatefulSet", "service": "Service"}
+    named = set(re.findall(r"-n switchpoint [\w -]*?(deployment|statefulset|service)/([\w-]+)", GUIDE))
+    assert len(named) >= 4
+    for kind, called in named:
+        one("kind", f"{kinds[kind]}/switchpoint/{called}")
+
+
+def test_overlays_for_another_namespace_of_runs(tmp_path: Path) -> None:
+    """Those of the guide, built."""
+    copy = tmp_path / "k8s"
+    shutil.copytree(FOLDER, copy)
+    built = []
+    for number, block in enumerate(blocks("yaml\n")):
+        folder = copy / "overlays" / f"own-{number}"
+        folder.mkdir()
+        (folder / "kustomization.yaml").write_text(block)
+        built += list(yaml.safe_load_all(kubectl("kustomize", folder)))
+    found = {name(resource): resource for resource in built}
+    account = {"kind": "ServiceAccount", "name": "switchpoint-launcher", "namespace": "team-a"}
+    assert "ServiceAccount/team-a/switchpoint-launcher" in found
+    assert found["RoleBinding/team-a/switchpoint-launcher"]["subjects"] == [account]
+    assert account in found["RoleBinding/switchpoint/switchpoint-launcher"]["subjects"]
+    assert "team-a" in str(found["NetworkPolicy/switchpoint/runs-to-mlflow"]["spec"]["ingress"])
+
+
+def test_its_first_run_fits_the_cluster() -> None:
+    """Four jobs at once, with all else, within the quota; a recipe that names our queue and class finds them."""
+    from torchx.runner import get_runner
+
+    study = load_study(PROJECT / "pipelines" / "recipes" / "quickstart.yaml")
+    cluster = Cluster.model_validate(
+        study["cluster"] | {"queue": "pretraining", "priority_class": "switchpoint-training"}
+    )
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=("job.json",), log_folder=Path("logs"),
+        num_processes=2, cluster=cluster, labels={"study": "quickstart", "step": "gb"},
+    )  # fmt: skip
+    site = Site.model_validate(
+        yaml.safe_load(one("kind", "ConfigMap/kubeflow/switchpoint")["data"]["SWITCHPOINT_SITE"])
+    )
+    with get_runner() as runner:
+        job = volcano_job(request, Launched(site=site, namespace="switchpoint"), runner).request.resource
+    queues = {queue["metadata"]["name"]: queue["spec"] for queue in of_kind("kind", "Queue")}
+    (task,) = job["spec"]["tasks"]
+    pod = task["template"]["spec"]
+    assert violations(pod) == []
+    assert pod["serviceAccountName"] == "switchpoint-trainer"
+    quota = one("kind", "ResourceQuota/switchpoint/switchpoint")["spec"]["hard"]
+    for resource in ("cpu", "memory"):
+        job_takes = parse_quantity(pod["containers"][0]["resources"]["limits"][resource])
+        assert 4 * job_takes <= parse_quantity(queues[job["spec"]["queue"]]["capability"][resource])
+        for part in ("requests", "limits"):
+            others = sum(
+                parse_quantity(container["resources"][part][resource])
+                for spec in pod_specs("kind").values() for container in spec["containers"]
+            )  # fmt: skip
+            assert 4 * job_takes + others <= parse_quantity(quota[f"{part}.{resource}"])
+
+
+def test_the_variables_that_it_sets_are_read() -> None:
+    site = yaml.safe_load((FOLDER / "overlays" / "kind" / "site.yaml").read_text())
+    assert Site.model_validate(site).namespace == "switchpoint"
+    set_here = set(re.findall(r"(SWITCHPOINT_\w+)=", GUIDE))
+    assert set_here == {
+        STORE_VARIABLE, URL_VARIABLE, SERVICE_ACCOUNT_VARIABLE, SITE_VARIABLE, "SWITCHPOINT_KFP_MLFLOW",
+    }  # fmt: skip
+
+
+def test_doctor_asks_for_what_the_role_allows() -> None:
+    rules = one("kind", "Role/switchpoint/switchpoint-launcher")["rules"]
+    allowed = {(rule["apiGroups"][0], rule["resources"][0], tuple(rule["verbs"])) for rule in rules}
+    assert {
+        (group, f"{resource}/{sub}" if sub else resource, verbs) for group, resource, sub, verbs in NEEDED
+    } == allowed
+
+
+def test_kubeflow_pipelines_plugin_logs_to_the_same_server() -> None:
+    settings = json.loads((FOLDER / "kfp-mlflow" / "plugins.json").read_text())["plugins"]["mlflow"]
+    assert settings["endpoint"] == one("kind", "ConfigMap/kubeflow/switchpoint")["data"]["MLFLOW_TRACKING_URI"]
+    assert settings["endpoint"] == one("production", "ConfigMap/kubeflow/switchpoint")["data"]["MLFLOW_TRACKING_URI"]
+    assert settings["settings"]["authType"] == "basic-auth"
+    assert settings["settings"]["credentialSecretRef"] == {"usernameKey": "username", "passwordKey": "password"}
+    assert {"username", "password"} == set(re.findall(r"(\w+): \.data\.MLFLOW_TRACKING", GUIDE))
+    patch = yaml.safe_load((FOLDER / "kfp-mlflow" / "deployment_patch.yaml").read_text())
+    (volume,) = patch["spec"]["template"]["spec"]["volumes"]
+    assert f"create configmap {volume['configMap']['name']} --from-file config.json" in GUIDE
+
+
+@pytest.mark.parametrize("overlay", ["kind", "production"])
+def test_the_job_that_upgrades_mlflow(overlay: str) -> None:
+    if shutil.which("jq") is None:
+        pytest.skip("no jq")
+    deployment = one(overlay, "Deployment/switchpoint/mlflow")
+    done = subprocess.run(
+        ["jq", "-f", FOLDER / "mlflow_upgrade.jq"],
+        input=json.dumps(deployment),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    job = json.loads(done.stdout)
+    assert kubernetes_validate.validate(job, "1.36", strict=True)
+    spec = job["spec"]["template"]["spec"]
+    assert violations(spec) == []
+    (container,) = spec["containers"]
+    (served,) = pod_specs(overlay)["Deployment/switchpoint/mlflow"]["containers"]
+    assert container["env"] == served["env"]
+    assert container["image"] == served["image"]
+    assert container["command"] == ["mlflow", "db", "upgrade", "postgresql:///"]
