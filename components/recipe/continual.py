@@ -5,7 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from components.recipe.errors import BadInput
 from components.recipe.fields import Config, Count
+
+MAX_POINTS = 20_000
+"""Of an arm: each is an evaluation, and a point of every curve."""
 
 
 class Continual(Config):
@@ -23,7 +27,19 @@ class Continual(Config):
     """Of the multiple-choice questions, and about so many of every multiple-choice benchmark of the suites."""
 
     def steps(self, switches: Iterable[int], end_step: int) -> tuple[int, ...]:
-        """Where an arm is evaluated: the start (step 0), its switches and its end included."""
+        """Where an arm is evaluated: the start (step 0), its switches and its end included.
+
+        Raises BadInput for more than MAX_POINTS.
+        """
+        switches = list(switches)
+        dense = min(self.dense_steps, end_step) // self.dense_every_steps + 2
+        number = end_step // self.every_steps + (1 + len(switches)) * dense
+        if number > MAX_POINTS:
+            raise BadInput(
+                f"a run of {end_step:,} steps would be evaluated {number:,} times", field="evaluation.continual",
+                given=f"every {self.every_steps:,} steps, and {self.dense_steps:,} every {self.dense_every_steps:,}",
+                allowed=f"at most {MAX_POINTS:,} times",
+            )  # fmt: skip
         found = {*range(0, end_step, self.every_steps), end_step}
         for switch in (0, *switches):
             found |= set(range(switch, min(end_step, switch + self.dense_steps) + 1, self.dense_every_steps))

@@ -8,6 +8,7 @@ import pytest
 
 from components.plan.run import check_study
 from components.recipe import suites
+from components.recipe.continual import Continual
 from components.recipe.errors import BadInput
 from components.recipe.evaluation import Evaluation
 from components.recipe.load import load_study
@@ -119,3 +120,14 @@ def test_the_papers_studies_are_evaluated_as_there() -> None:
     assert parse_recipe(large, "r").evaluation.suites == ["paper"]
     small, _ = read_study(str(recipe_path("paper/table_9")), "cpu")
     assert parse_recipe(small, "r").evaluation.model_copy(update={"continual": None}) == Evaluation()
+
+
+def test_more_evaluations_than_anybody_looks_at_are_refused() -> None:
+    """And not listed: a slip of the pen in the horizon would fill the memory."""
+    continual = Continual(every_steps=25)
+    assert len(continual.steps([100], 1_000)) == 41
+    with pytest.raises(BadInput, match=r"evaluation\.continual: a run of 300,000,000,000 steps would be evaluated"):
+        continual.steps([100], 300_000_000_000)
+    dense = Continual(every_steps=10**9, dense_steps=10**9)
+    with pytest.raises(BadInput, match="at most 20,000 times"):
+        dense.steps([100], 10**9)
