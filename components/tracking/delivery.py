@@ -3,7 +3,8 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -37,6 +38,7 @@ class Delivery:
         self._run: TrackedRun | None = None
         self._is_away = False
         self._end = ""
+        self._newest: dict[str, Any] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
 
@@ -66,23 +68,26 @@ class Delivery:
     def _work(self) -> None:
         pause = FIRST_SECONDS
         while not self._over.wait(pause):
-            pause = EVERY_SECONDS
+            began = time.monotonic()
             self._deliver()
+            # Of a long run all rows are read each time: that must stay a small part of the time.
+            pause = max(EVERY_SECONDS, (time.monotonic() - began) * 20)
         if self._run is not None:
             self._deliver(end=self._end)
 
     def _deliver(self, end: str = "") -> None:
         try:
-            rows = list(self._rows())
-            if not rows:
+            rows = self._remembered(self._rows())
+            first = next(rows, None)
+            if first is None:
                 return
             if self._client is None:
                 self._client = open_client(self._store)
             if self._run is None:
-                self._run = self._find(int(rows[0]["time"] * 1000))
-            self._run.curve(rows)
+                self._run = self._find(int(first["time"] * 1000))
+            self._run.curve(chain([first], rows))
             if end:
-                self._run.end(end, int(rows[-1]["time"] * 1000))
+                self._run.end(end, int(self._newest["time"] * 1000))
             if self._is_away:
                 print("MLflow is back: the metrics are delivered", file=sys.stderr, flush=True)
             self._is_away = False
@@ -91,6 +96,12 @@ class Delivery:
                 said = f"MLflow does not answer ({reason_of(error)}): metrics are kept, and delivered later"
                 print(said, file=sys.stderr)
             self._is_away = True
+
+    def _remembered(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """All of them one by one: there may be millions."""
+        for row in rows:
+            self._newest = row
+            yield row
 
     def _find(self, began_ms: int) -> TrackedRun:
         """A GB run is one that arms share, and stays; the others' parts are put below their arm by the report."""

@@ -14,6 +14,8 @@ from components.store.store import Store
 
 METRICS = "metrics.jsonl"
 SERIES = "evaluation.jsonl"
+TAIL_BYTES = 1 << 20
+"""More than any row has."""
 
 
 def read_metrics(folder: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:
@@ -30,6 +32,18 @@ def read_series(folder: Path, probes: str) -> dict[int, dict[str, Any]]:
 def rows_of(store: Store, run: Identity, last_step: int | None = None) -> Iterator[dict[str, Any]]:
     """A run's rows as they are in the store now."""
     return read_metrics(store.refresh(run, METRICS), last_step)
+
+
+def newest_row_of(store: Store, run: Identity) -> dict[str, Any] | None:
+    """A run's last whole row, without reading the others: they may be millions."""
+    path = store.refresh(run, METRICS) / METRICS
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            lines = file.read().rpartition(b"\n")[0].splitlines()
+    except FileNotFoundError:
+        return None
+    return dict(json.loads(lines[-1])) if lines else None
 
 
 def series_of(store: Store, run: Identity, probes: str) -> dict[int, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -32,8 +32,8 @@ def progress_line(row: dict[str, Any], end_step: int) -> str:
 class ProgressLog:
     """While it is open, a thread prints the newest row of a run's metrics, when there is a new one."""
 
-    def __init__(self, name: str, end_step: int, rows: Callable[[], Iterable[dict[str, Any]]]) -> None:
-        self._name, self._end_step, self._rows = name, end_step, rows
+    def __init__(self, name: str, end_step: int, newest_row: Callable[[], dict[str, Any] | None]) -> None:
+        self._name, self._end_step, self._newest_row = name, end_step, newest_row
         self._shown = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="progress", daemon=True)
@@ -56,7 +56,7 @@ class ProgressLog:
 
     def _show(self, printed: bool) -> None:
         try:
-            row = max(self._rows(), key=lambda one: int(one["step"]), default=None)
+            row = self._newest_row()
         except OSError as error:
             row = None
             print(f"{self._name}: the metrics cannot be read: {error}", flush=True)

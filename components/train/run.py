@@ -20,7 +20,7 @@ from components.tracking.delivery import Delivery
 from components.tracking.link import training_link
 from components.train.checkpoint import checkpoint_place, has_model, is_kept, model_path, read_state
 from components.train.job import JobPhase, JobSource, TrainJob
-from components.train.metrics import rows_of
+from components.train.metrics import newest_row_of, rows_of
 from components.train.probe_file import PROBES
 from components.train.progress import ProgressLog
 from components.train.shown import training_markdown
@@ -250,7 +250,7 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
     on_cluster = scheduler() == "kubernetes"  # pods point to their run in MLflow; here that costs seconds for nothing
     notes = _notes(plan, store, identity) | (delivery.announce() if on_cluster else {})
     try:
-        with delivery, ProgressLog(name, job.end_step, rows):
+        with delivery, ProgressLog(name, job.end_step, partial(newest_row_of, store, identity)):
             train_to_end(
                 name, job, store.log_folder(identity), num_processes, cluster=plan.recipe.cluster,
                 labels={"study": plan.recipe.name, "step": identity.step, "output": identity.digest}, notes=notes,
