@@ -82,7 +82,8 @@ def train_again(store: Path, record: dict[str, Any], folder: Path) -> Any:
     name = f"{record['step']}-{record['digest']}"
     own = folder / name
     own.mkdir(parents=True)
-    job = TrainJob.model_validate(read_json(store / record["step"] / record["digest"] / "job.json"))
+    (file,) = (store / record["step"] / record["digest"]).glob("job-*.json")
+    job = TrainJob.model_validate(read_json(file))
     job = job.model_copy(update={"folder": str(own)})
     train_to_end(name, job, own / "logs", record["environment"]["num_processes"])
     kept = {
@@ -99,11 +100,12 @@ def test_the_trainer_trains_the_hosts_bits(
     host = Store(finished.root)
     shutil.copytree(host.root, shared / "store")
     folder = shared / "store" / "base" / record["digest"]
-    text = (folder / "job.json").read_text().replace(str(host.root), str(shared / "store"))
+    (file,) = folder.glob("job-*.json")
+    text = file.read_text().replace(str(host.root), str(shared / "store"))
     shutil.rmtree(folder)
     folder.mkdir()
-    (folder / "job.json").write_text(text)
-    app = app_definition("base", "components.train.app", [str(folder / "job.json")], num_processes=1, num_threads=1)
+    file.write_text(text)
+    app = app_definition("base", "components.train.app", [str(file)], num_processes=1, num_threads=1)
     (role,) = app.roles
     engine.containers.run(
         images["trainer"].id, ["python", *role.args], remove=True, environment={**role.env, "RANK": "0"},

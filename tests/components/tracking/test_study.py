@@ -45,7 +45,7 @@ def three_sources(folder: Path) -> dict[str, Any]:
 
 
 def rung(plan: Plan) -> Rung:
-    return Rung(plan=plan, stops={}, is_last=True, whole=plan, most_tokens=None)
+    return Rung(study={}, plan=plan, stops={}, is_last=True, whole=plan, most_tokens=None)
 
 
 def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
