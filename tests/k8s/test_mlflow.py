@@ -1,11 +1,15 @@
 """The MLflow server of the overlay `kind`, started for real on PostgreSQL and SeaweedFS: who may what, and a study."""
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -145,6 +149,62 @@ def test_a_study_logs_to_it_as_a_user_who_is_no_administrator(
     client.log_metric(of_task, "loss", 1.0)
     client.set_terminated(of_task)
     assert [run.info.run_id for run in client.search_runs([experiment], "tags.mlflow.parentRunId != ''")] == [of_task]
+
+
+@contextmanager
+def logged_in(url: str, login: tuple[str, str]) -> Iterator[str]:
+    """The server as a browser sees it that was asked for a password, and given it: headless ones are not asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {"Content-Type": self.headers.get("Content-Type", "")}
+            answer = requests.request(self.command, url + self.path, data=body, headers=headers, auth=login, timeout=60)
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_GET = do_POST = _pass_on
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.browser
+def test_its_comparison_page_shows_the_arms(
+    mlflow: Running, study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a browser that logs in; MLFLOW_PICTURE names a file for the picture, to be looked at."""
+    chromium = shutil.which("chromium") or pytest.skip("no Chromium: apt-get install chromium")
+    secret = mlflow.secrets["kubeflow/switchpoint-mlflow"]
+    mlflow.add_user(secret)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.url)
+    for name, value in secret.items():
+        monkeypatch.setenv(name, value)
+    plan, store = make_study(tmp_path, study)
+    compare = read_json(write_report(plan, store, "recipe.yaml").with_name("report.json"))["compare"][-1]
+    assert compare.startswith(f"{mlflow.url}/#/compare-runs")
+    login = secret["MLFLOW_TRACKING_USERNAME"], secret["MLFLOW_TRACKING_PASSWORD"]
+    picture = os.environ.get("MLFLOW_PICTURE", str(tmp_path / "compare.png"))
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    command += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'user'}"]
+    command += ["--window-size=1400,1000", "--virtual-time-budget=60000", f"--screenshot={picture}", "--dump-dom"]
+    with logged_in(mlflow.url, login) as url:
+        page = compare.replace(mlflow.url, url)
+        shown = subprocess.run([*command, page], capture_output=True, text=True, timeout=240, check=False).stdout
+    assert "Comparing 3 Runs" in shown, shown[-2000:]
+    for arm in plan.arms:
+        assert arm.run_name in shown
+    assert Path(picture).stat().st_size > 20_000
 
 
 def test_backup_and_restore(mlflow: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
