@@ -14,6 +14,10 @@ Image = Annotated[
     str, typer.Option("--image", help="The image of the tasks, by tag or digest. Not given: that of `make images`.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Where the spec is written.", metavar="FILE")]
+VolumeOption = Annotated[
+    str,
+    typer.Option("--volume", help="A volume that all tasks mount, if the store lies on one.", metavar="CLAIM:/PATH"),
+]
 Namespace = Annotated[str, typer.Option("--namespace", help="Of Kubeflow Pipelines, for `kubectl apply`.")]
 Study = Annotated[
     str | None,
@@ -23,8 +27,9 @@ Study = Annotated[
 
 @cluster_app.command()
 def compile(
-    image: Image = "", output: Output = None, namespace: Namespace = "kubeflow", study: Study = None,
-    scale: Scale = None, sources: Sources = None, store: StoreOption = "", as_json: Json = False,
+    image: Image = "", volume: VolumeOption = "", output: Output = None, namespace: Namespace = "kubeflow",
+    study: Study = None, scale: Scale = None, sources: Sources = None, store: StoreOption = "",
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Compile the pipeline to pipelines/specs/: for KFP's page and this machine, and for `kubectl apply`."""
     import json
@@ -40,7 +45,7 @@ def compile(
         parse_recipe(read, file)
         print(json.dumps(parameters_of(read, file, options_given(scale, sources, None, None), store), indent=1))
         raise typer.Exit(0)
-    path = compile_spec(output or SPEC, image)
+    path = compile_spec(output or SPEC, image, volume)
     beside = path.with_name(f"{path.stem}.kubernetes.yaml") if output else KUBERNETES_SPEC
     compile_kubernetes_spec(path, beside, namespace)
     console = console_for(as_json)

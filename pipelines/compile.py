@@ -17,10 +17,11 @@ NAMESPACE = "kubeflow"
 HEADER = "# Compiled from pipelines/study.py by `switchpoint compile`.\n"
 
 
-def compile_spec(path: Path = SPEC, image: str = "") -> Path:
+def compile_spec(path: Path = SPEC, image: str = "", volume: str = "") -> Path:
     """For the UI, the SDK and this machine, with tasks in `image`; not given: in the one that `make images` makes.
 
-    Raises BadInput for one that KFP's local runner would refuse.
+    `volume`: CLAIM:/PATH, a volume with the store that every task mounts, and hands on to its jobs. Raises BadInput for
+    an image that KFP's local runner would refuse, or a volume that is none.
     """
     from kfp import compiler
 
@@ -32,6 +33,9 @@ def compile_spec(path: Path = SPEC, image: str = "") -> Path:
         raise BadInput(
             "python must stand in the image's name", field="--image", given=image, allowed=f"such as {IMAGE}"
         )
+    claim, _, mount_path = volume.partition(":")
+    if volume and not (claim and mount_path.startswith("/")):
+        raise BadInput("not a volume", field="--volume", given=volume, allowed="CLAIM:/PATH")
     # KFP writes mappings in no fixed order: put in order here, the same code gives the same file.
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "study.yaml"
@@ -39,6 +43,12 @@ def compile_spec(path: Path = SPEC, image: str = "") -> Path:
         documents = list(yaml.safe_load_all(written.read_text()))
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         executor["container"]["image"] = image
+    if volume:
+        mount = {
+            "constant": claim, "mountPath": mount_path, "pvcNameParameter": {"runtimeValue": {"constant": claim}},
+        }  # fmt: skip
+        for config in documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+            config["pvcMount"] = [mount]
     path.write_text(HEADER + yaml.safe_dump_all(documents, sort_keys=True))
     return path
 

@@ -18,7 +18,8 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 from kubernetes import client
 
-from pipelines.compile import KUBERNETES_SPEC, PIPELINE_NAME, SPEC, compile_kubernetes_spec, version_name
+from components.recipe.errors import BadInput
+from pipelines.compile import KUBERNETES_SPEC, PIPELINE_NAME, SPEC, compile_kubernetes_spec, compile_spec, version_name
 from pipelines.submit import parameters_of
 from tests.conftest import tiny_study
 from tests.custom_resources import problems
@@ -71,6 +72,19 @@ def test_every_task_gets_the_sites_settings_and_no_secret_stands_in_the_spec() -
         assert config["configMapAsEnv"][0]["configMapName"] == "switchpoint"
         assert {one["secretName"] for one in config["secretAsEnv"]} == {"switchpoint-store", "switchpoint-mlflow"}
         assert all(one["optional"] for one in (*config["configMapAsEnv"], *config["secretAsEnv"]))
+
+
+def test_a_store_on_a_volume_is_mounted_into_every_task(tmp_path: Path) -> None:
+    """As kfp-kubernetes writes it; TaskConfig hands it on to the pods of jobs."""
+    spec, platform = yaml.safe_load_all(compile_spec(tmp_path / "spec.yaml", volume="store:/store").read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors.keys() == spec["deploymentSpec"]["executors"].keys()
+    for config in executors.values():
+        message = json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+        (mount,) = message.pvc_mount
+        assert (mount.constant, mount.mount_path) == ("store", "/store")
+    with pytest.raises(BadInput, match="--volume: not a volume"):
+        compile_spec(tmp_path / "none.yaml", volume="store")
 
 
 def test_no_task_is_answered_from_kfps_cache() -> None:
