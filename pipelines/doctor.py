@@ -24,6 +24,8 @@ class Check:
     ok: bool
     found: str
     mend: str = ""
+    is_needed: bool = True
+    """False: some studies do without it, so it is said but is no failure."""
 
 
 def checks(where: Where) -> Iterator[Check]:
@@ -71,8 +73,9 @@ def diagnose(found: Iterable[Check], console: Console) -> tuple[int, dict[str, A
     listed = []
     for check in found:
         listed.append(check)
-        mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]"
+        mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]" if check.is_needed else "[yellow]none[/yellow]"
         console.print(f"{mark} {check.name:<18} {check.found}", highlight=False)
         if not check.ok:
             console.print(f"     {check.mend}", highlight=False, markup=False)
-    return (0 if all(check.ok for check in listed) else 1), {"checks": [asdict(check) for check in listed]}
+    failed = any(check.is_needed and not check.ok for check in listed)
+    return int(failed), {"checks": [asdict(check) for check in listed]}

@@ -122,8 +122,8 @@ class _Cluster:
                     found[name] = found.get(name, 0) + int(number)
         gpus = {name: number for name, number in found.items() if name.endswith("/gpu") and number}
         shown = ", ".join(f"{number} {name}" for name, number in gpus.items()) or "none"
-        mend = "install the vendor's device plugin, or say `cluster: {device: none}` in the recipe"
-        yield Check("GPUs", bool(gpus), shown, mend)
+        mend = "install the vendor's device plugin; without GPUs only studies with `cluster: {device: none}` run"
+        yield Check("GPUs", bool(gpus), shown, mend, is_needed=False)
 
     def storage(self) -> Iterator[Check]:
         volume = self.launched.site.store_volume

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from components.evaluate.hub import hub_environment
 from components.launch.process import DRIVER_VARIABLE
+from components.launch.slots import SLOTS_VARIABLE, slots_folder
 from components.launch.task import RUN_LOG_VARIABLE
 from components.plan.run import check_runnable
 from components.store.opening import check_writable, open_store
@@ -85,12 +86,17 @@ def _run_pipeline(
     arguments = {
         "study": study, "store": store.where, "recipe_file": recipe_file, "options": options, "stops": rung.stops,
     }  # fmt: skip
-    environment = os.environ | {
-        DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONWARNINGS": "ignore", **hub_environment(rung.plan.recipe.evaluation, os.environ),
-    }  # fmt: skip
     watch = Watch(rung.plan, store, console)
-    with tempfile.TemporaryDirectory(prefix="switchpoint-") as folder, log.open("ab") as output:
+    with (
+        tempfile.TemporaryDirectory(prefix="switchpoint-", ignore_cleanup_errors=True) as folder,
+        log.open("ab") as output,
+    ):
+        # KFP leaves the temporary folder of each task behind: they go with this one.
+        environment = os.environ | {
+            DRIVER_VARIABLE: str(os.getpid()), RUN_LOG_VARIABLE: str(log), SLOTS_VARIABLE: str(slots_folder()),
+            "TMPDIR": folder, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore",
+            **hub_environment(rung.plan.recipe.evaluation, os.environ),
+        }  # fmt: skip
         file = Path(folder) / "arguments.json"
         file.write_text(json.dumps(arguments))
         command = [sys.executable, "-m", "pipelines.local", str(SPEC), str(file), folder]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from components.store.lock import locked
 
+SLOTS_VARIABLE = "SWITCHPOINT_SLOTS"
+"""Where slots are, for the tasks of a run: it gives them a folder of its own for temporary files."""
 WAIT_SECONDS = 30 * 24 * 3600.0
 """Another job is waited for to its end."""
 
@@ -35,7 +37,8 @@ def _num_gpus() -> int:
 
 def slots_folder() -> Path:
     """The same for all processes of a user; locks in it are freed by the kernel when their owner dies."""
-    return Path(tempfile.gettempdir()) / f"switchpoint-slots-{os.getuid()}"
+    given = os.environ.get(SLOTS_VARIABLE)
+    return Path(given) if given else Path(tempfile.gettempdir()) / f"switchpoint-slots-{os.getuid()}"
 
 
 @contextmanager

@@ -85,11 +85,17 @@ def test_a_second_run_trains_nothing(copied: Callable[[], Finished]) -> None:
     assert [row["arm"] for row in outcome["rows"]] == ["base", "prose", "mixed", "switched"]
 
 
-def test_a_lost_report_is_written_again_by_a_dag_that_trains_nothing(copied: Callable[[], Finished]) -> None:
+def test_a_lost_report_is_written_again_by_a_dag_that_trains_nothing(
+    copied: Callable[[], Finished], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = copied()
     shutil.rmtree(study.root / "report")
     before = weights(study.root)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     ended = switchpoint("run", study.recipe, "--store", study.root, "--json")
+    # Slots are shared by all runs of a user, so they stay.
+    assert {path.name.rstrip("0123456789") for path in (tmp_path / "temporary").iterdir()} <= {"switchpoint-slots-"}
     assert ended.returncode == 0, ended.stderr
     outcome = json.loads(ended.stdout)
     ran = set(

@@ -5,21 +5,26 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from torchx.runner import get_runner
 
 from components.launch import volcano
-from components.launch.job import JobRequest
+from components.launch.job import JobEnd, JobRequest
 from components.launch.local import run_local_job
 from components.launch.site import Launched, Site
 from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster
 from components.store.plan_file import Planned
 from components.store.store import read_json
+from components.train.ending import ending
+from components.train.supervise import _signal_in, _traceback
 from tests.components.train.test_loop import END, job, losses, weights
+from tests.components.train.test_supervise import wait_until
 
 
 def start_pods(
@@ -94,3 +99,35 @@ def test_a_pod_that_is_told_to_end_writes_a_checkpoint_and_asks_to_be_started_ag
     assert status["state"] == "stopped"
     assert status["resume"]
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_torchrun_tells_by_which_signal_a_trainer_died(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own error, with a traceback, is not taken for the trainer's."""
+    endless = job(prepared, tmp_path / "run", end_step=100_000, keep_steps=[100_000], export_steps=[])
+    (tmp_path / "run" / "job.json").write_text(endless.model_dump_json())
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "run" / "job.json"),),
+        log_folder=tmp_path / "log", cluster=Cluster(device="none"),
+    )  # fmt: skip
+    log = tmp_path / "pod-logs" / "train-0.log"
+    (process,) = start_pods(request, Site(trainer_image="trainer"), monkeypatch, log.parent)
+    try:
+        wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() or process.poll() is not None, 120)
+        assert process.poll() is None, log.read_text()[-3000:]
+        (trainer,) = [
+            child for child in psutil.Process(process.pid).children(recursive=True)
+            if "torch.distributed.run" not in " ".join(child.cmdline()) and "components.train.app" in child.cmdline()
+        ]  # fmt: skip
+        trainer.kill()
+        assert process.wait(timeout=60) != 0
+    finally:
+        process.kill()
+    end = JobEnd(succeeded=False, log=log)
+    assert "ChildFailedError" in log.read_text()
+    assert _signal_in(log) == "SIGKILL"
+    assert _traceback(end) == ""
+    found = ending(tmp_path / "run", None, "", replace(end, killed_by=_signal_in(log)))
+    assert "was killed (SIGKILL" in found.reason
+    assert found.resume
