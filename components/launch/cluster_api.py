@@ -18,6 +18,8 @@ from components.recipe.errors import BadInput
 GROUP, VERSION, JOBS = "batch.volcano.sh", "v1alpha1", "jobs"
 AWAY_SECONDS = 6 * 3600.0
 """Training goes on without the API server, and so does its launcher."""
+COMMAND_AWAY_SECONDS = 20.0
+"""For somebody who waits at a terminal."""
 TIMEOUT_SECONDS = 30
 WARMING_SECONDS = 600.0
 """So long a server that has answered before may refuse: API servers do that while they start."""
@@ -29,8 +31,9 @@ ABORTED = "by Switchpoint: "
 class ClusterAPI:
     """The part of the API that a launcher needs, in one namespace. Raises BadInput where it is not allowed."""
 
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
+    def __init__(self, namespace: str, away_seconds: float = AWAY_SECONDS) -> None:
+        """`away_seconds`: how long a server that does not answer is asked again; a person does not wait for hours."""
+        self.namespace, self._away_seconds = namespace, away_seconds
         self.client = api_client()
         self._custom = client.CustomObjectsApi(self.client)
         self._core = client.CoreV1Api(self.client)
@@ -135,7 +138,7 @@ class ClusterAPI:
         """
         self._may_warm = self._has_answered and not is_first
         retrying = Retrying(
-            retry=retry_if_exception(self._may_pass), stop=stop_after_delay(AWAY_SECONDS), before_sleep=_say_once,
+            retry=retry_if_exception(self._may_pass), stop=stop_after_delay(self._away_seconds), before_sleep=_say_once,
             wait=wait_exponential(1, max=60), reraise=True,
         )  # fmt: skip
         with self.explained():

@@ -47,7 +47,10 @@ def plan_data(
         "arms": [_arm(arm, price, sizes, packed) for arm in plan.arms],
         "total": price.runs(list(plan.runs)),
         "left_to_do": price.runs(open_runs),
-        "checkpoint_bytes": _sum(price.checkpoint_bytes(run) for run in plan.runs),
+        "checkpoint_bytes": _sum([price.base_bytes(), *map(price.checkpoint_bytes, plan.runs)]),
+        "checkpoint_bytes_left": _sum(
+            [0 if plan.base.digest in done else price.base_bytes(), *map(price.checkpoint_bytes, open_runs)]
+        ),
         "memory": price.memory(),
         "epochs": epochs,
         "left_out": list(plan.recipe.left_out),

@@ -95,6 +95,16 @@ class Price:
         kept = len(run.keep_steps) * checkpoint_bytes(self.shape.model, self.shape.vocab_size)
         return kept + len(run.export_steps) * model_bytes(self.shape.model, self.shape.vocab_size)
 
+    def base_bytes(self) -> int | None:
+        """Of the base's checkpoint and model, where the study pretrains it; 0 for one that is there."""
+        if self.base() is None:
+            return 0
+        if not self.shape:
+            return None
+        return checkpoint_bytes(self.shape.model, self.shape.vocab_size) + model_bytes(
+            self.shape.model, self.shape.vocab_size
+        )
+
 
 def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
     """How the study exceeds its budget, in words. `most_tokens`: that it trains at most, where arms are stopped."""
