@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_cluster import cluster_app
-from pipelines.commands import checked, console_for, finish
+from pipelines.commands import checked, console_for, finish, followed
 from pipelines.options import DEFAULT_STORE, ArmOption, Budget, Json, Recipe, Scale, Sources, StoreOption
 
 app = typer.Typer(
@@ -78,7 +78,7 @@ def status(
     from pipelines.follow import print_arms
     from pipelines.show import print_status
 
-    rung, kept = checked(recipe, scale, sources, store)
+    rung, kept = followed(recipe, scale, sources, store)
     console = console_for(as_json)
     arms = print_arms(rung.study, rung.plan, kept, console)
     finish(0, print_status(rung.plan, kept, console) | arms, as_json)
@@ -92,7 +92,7 @@ def report(
     """Show the table of arms, and where the report and MLflow's comparison are."""
     from pipelines.show import print_outcome
 
-    rung, kept = checked(recipe, scale, sources, store)
+    rung, kept = followed(recipe, scale, sources, store)
     outcome = print_outcome(rung.plan, kept, console_for(as_json), is_finished=rung.is_last)
     finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
 
@@ -105,7 +105,7 @@ def prune(
     """Remove checkpoints of switch points and ends that no study in the store trains from any more."""
     from pipelines.show import print_pruned
 
-    rung, kept = checked(recipe, scale, sources, store)
+    rung, kept = followed(recipe, scale, sources, store)
     finish(0, print_pruned(rung.plan, rung.whole, kept, console_for(as_json)), as_json)
 
 
@@ -118,7 +118,7 @@ def register(
     """Register an arm's model in MLflow's model registry: the best one's, unless --arm names another."""
     from pipelines.register import print_registered
 
-    rung, kept = checked(recipe, scale, sources, store)
+    rung, kept = followed(recipe, scale, sources, store)
     finish(0, print_registered(rung, kept, name, arm, console_for(as_json)), as_json)
 
 

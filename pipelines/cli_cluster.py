@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import checked, console_for, finish
+from pipelines.commands import console_for, finish, followed
 from pipelines.options import DEFAULT_STORE, Budget, Json, Recipe, Scale, Sources, StoreOption
 
 cluster_app = typer.Typer()
@@ -79,7 +79,7 @@ def logs(
     """Show what an arm's jobs wrote last."""
     from pipelines.logs import print_logs
 
-    rung, kept = checked(recipe, scale, sources, store)
+    rung, kept = followed(recipe, scale, sources, store)
     finish(0, print_logs(rung.plan, kept, arm, console_for(as_json)), as_json)
 
 

@@ -22,6 +22,29 @@ def checked(
     return current_rung(study, file, where), store_at(where)
 
 
+def followed(recipe: str, scale: str | None, sources: Path | None, where: str) -> Any:
+    """The same for a study that may have been submitted: then by the plan of its pods, whose text may be another.
+
+    Text of the Python environment, and folders that only pods have, differ from what this machine would plan with.
+    """
+    from components.store.opening import store_at
+    from components.store.plan_file import load_plan
+    from pipelines.rungs import Rung
+    from pipelines.study_file import read_study
+    from pipelines.submission import submission_of
+
+    study, _ = read_study(recipe, scale, sources)
+    submission = submission_of(store_at(where), study)
+    try:
+        planned = load_plan(submission.plan) if submission is not None else None
+    except RuntimeError:  # its first task has not run yet
+        planned = None
+    if planned is None:
+        return checked(recipe, scale, sources, where)
+    plan = planned.plan
+    return Rung(study=study, plan=plan, stops={}, is_last=True, whole=plan, most_tokens=None), store_at(where)
+
+
 def console_for(as_json: bool) -> "Console":
     """Tables and progress; beside JSON they go to standard error."""
     from rich.console import Console

@@ -7,21 +7,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.launch.site import SITE_VARIABLE, read_site
 from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, Plan, TrainingRun
 from components.report import results
 from components.report.table import title
 from components.store.store import Store
+from components.tracking.link import experiment_url
 from components.train.metrics import rows_of
 from components.train.run import run_is_done
-from pipelines.kfp_server import URL_VARIABLE, KFPServer
-from pipelines.submission import submission_of
+from pipelines.kfp_server import URL_VARIABLE, KFPServer, page_of
+from pipelines.pods import pods_with
+from pipelines.submission import Submission, submissions_of
 
 
 def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """The arms as a table, the study's run in Kubeflow Pipelines, its run in MLflow; the same as data."""
-    pods = pods_of(plan)
+    """The arms as a table, the study's run in Kubeflow Pipelines, its runs in MLflow; the same as data."""
+    pods = pods_of(plan, console)
     metric = plan.recipe.evaluation.ranked_by
     scores = {row.name: row.scores.get(metric) for row in results.rows(plan, store)}
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -42,7 +43,7 @@ def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console
         ]  # fmt: skip
         table.add_row(*cells, *([] if pods is None else [escape(", ".join(one["pods"]))]))
     console.print(table, highlight=False)
-    return {"arms": listed} | _print_links(study, store, console)
+    return {"arms": listed} | _print_links(study, plan, store, console)
 
 
 def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
@@ -67,14 +68,13 @@ def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def pods_of(plan: Plan) -> dict[str, list[str]] | None:
-    """Pods of the study's jobs and their phases, by the digest of the output; None where no cluster is known."""
-    if not os.environ.get(SITE_VARIABLE):
+def pods_of(plan: Plan, console: Console) -> dict[str, list[str]] | None:
+    """Pods of the study's jobs and their phases, by the digest of the output; None where they are not known."""
+    looked = pods_with(f"switchpoint/study={plan.recipe.name}", console)
+    if looked is None:
         return None
-    from components.launch.cluster_api import ClusterAPI
-
     found: dict[str, list[str]] = {}
-    for pod in ClusterAPI(read_site().namespace).pods_by_label(f"switchpoint/study={plan.recipe.name}"):
+    for pod in looked[1]:
         digest = pod["metadata"]["labels"].get("switchpoint/output", "")
         found.setdefault(digest, []).append(f"{pod['metadata']['name']} {pod.get('status', {}).get('phase', '')}")
     return found
@@ -84,20 +84,31 @@ def _pods_of_arm(arm: ArmPlan, pods: dict[str, list[str]] | None) -> list[str]:
     return [name for identity in arm.runs for name in (pods or {}).get(identity.digest, [])]
 
 
-def _print_links(study: dict[str, Any], store: Store, console: Console) -> dict[str, Any]:
-    submission = submission_of(store, study)
-    page = os.environ.get("SWITCHPOINT_MLFLOW_URL") or os.environ.get("MLFLOW_TRACKING_URI", "")
-    data: dict[str, Any] = {"kfp": None, "mlflow": page}
-    if submission is not None:
-        url = f"{submission.kfp_url}/#/runs/details/{submission.run_id}"
-        data["kfp"] = {"run_id": submission.run_id, "url": url, "state": "unknown", "tasks": []}
-        try:
-            state = KFPServer(submission.kfp_url if not os.environ.get(URL_VARIABLE) else "").state(submission.run_id)
-            data["kfp"] |= {"state": state.state, "tasks": [list(task) for task in state.tasks]}
-            data["mlflow"] = page or state.mlflow_url
-        except BadInput as error:
-            console.print(f"note: {error.problem}", style="yellow", highlight=False)
-        console.print(f"KFP:     {data['kfp']['state']}  {url}", highlight=False, soft_wrap=True, markup=False)
-    if data["mlflow"].startswith("http"):
+def _print_links(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:
+    """Of the newest run: its state, what it says of an error, the tasks that go on or failed; MLflow's experiment."""
+    data: dict[str, Any] = {"kfp": None, "mlflow": experiment_url(store, plan.recipe.name)}
+    for what, submission in submissions_of(store, study)[:1]:
+        data["kfp"] = found = _kfp_run(what, submission, console)
+        data["mlflow"] = data["mlflow"] or found.pop("mlflow_url", "")
+        label = "KFP:   " if what == "study" else "smoke: "
+        console.print(f"{label}  {found['state']}  {found['url']}", highlight=False, soft_wrap=True, markup=False)
+        if found["error"]:
+            console.print(f"         {found['error']}", highlight=False, soft_wrap=True, markup=False)
+        going = [f"{name} {state.lower()}" for name, state in found["tasks"] if state not in ("SUCCEEDED", "SKIPPED")]
+        if going:
+            console.print(f"         {', '.join(going)}", highlight=False, soft_wrap=True, markup=False)
+    if data["mlflow"]:
         console.print(f"MLflow:  {data['mlflow']}", highlight=False, soft_wrap=True, markup=False)
     return data
+
+
+def _kfp_run(what: str, submission: Submission, console: Console) -> dict[str, Any]:
+    url = page_of(os.environ.get(URL_VARIABLE) or submission.kfp_url, submission.run_id)
+    found = {"what": what, "run_id": submission.run_id, "url": url, "state": "unknown", "error": "", "tasks": []}
+    try:
+        state = KFPServer("" if os.environ.get(URL_VARIABLE) else submission.kfp_url).state(submission.run_id)
+    except BadInput as error:
+        console.print(f"note: {error.problem}", style="yellow", highlight=False)
+        return found
+    tasks = [list(task) for task in state.tasks]
+    return found | {"state": state.state, "error": state.error, "tasks": tasks, "mlflow_url": state.mlflow_url}

@@ -13,6 +13,11 @@ from components.recipe.errors import BadInput
 from pipelines.compile import PIPELINE_NAME, SPEC, version_name
 
 URL_VARIABLE, TOKEN_VARIABLE = "SWITCHPOINT_KFP_URL", "SWITCHPOINT_KFP_TOKEN"
+NAMESPACE_VARIABLE = "SWITCHPOINT_KFP_NAMESPACE"
+"""Of the experiments of a KFP with several users; a KFP with one has none."""
+PAGE_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"
+"""KFP's own: where people open its page, if that is not where its API is."""
+IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 SERVICE_ACCOUNT_VARIABLE = "SWITCHPOINT_KFP_SERVICE_ACCOUNT"
 TIMEOUT_SECONDS = 20
@@ -43,19 +48,32 @@ class KFPServer:
     Raises BadInput where the server cannot be reached or refuses.
     """
 
-    def __init__(self, url: str = "", namespace: str = "") -> None:
-        self._given = url or os.environ.get(URL_VARIABLE, "")
-        self._namespace = namespace or None
+    def __init__(self, url: str = "") -> None:
+        self.given_url = url or os.environ.get(URL_VARIABLE, "")
+        """Empty: from inside the cluster."""
+        self._host = self.given_url or _in_cluster()
+        self._namespace = os.environ.get(NAMESPACE_VARIABLE) or None
         self._client = self._asked(self._connect)
 
     def _connect(self) -> Any:
-        from kfp.client import Client
+        from kfp.client import (
+            KF_PIPELINES_SA_TOKEN_ENV,
+            KF_PIPELINES_SA_TOKEN_PATH,
+            Client,
+            ServiceAccountTokenVolumeCredentials,
+        )
 
         token = os.environ.get(TOKEN_VARIABLE) or None
-        if self._given:
-            self._look(token)
-        # The namespace is that of KFP's own services, which a client in the cluster finds the server by.
-        return Client(host=self._given or None, existing_token=token)
+        mounted = os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH
+        # The token of a pod's account; a KFP with one user asks for none.
+        use_mounted = not token and not self.given_url and Path(mounted).exists()
+        self._look(token)
+        client = Client(
+            host=self._host, existing_token=token,
+            credentials=ServiceAccountTokenVolumeCredentials(mounted) if use_mounted else None,
+        )  # fmt: skip
+        _limit_time(client._run_api.api_client.rest_client)
+        return client
 
     def _look(self, token: str | None) -> None:
         """KFP's client asks five times and then hides why it was refused."""
@@ -63,18 +81,18 @@ class KFPServer:
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         answer = requests.get(
-            f"{self._given.rstrip('/')}/apis/v2beta1/healthz", headers=headers, timeout=TIMEOUT_SECONDS
+            f"{self._host.rstrip('/')}/apis/v2beta1/healthz", headers=headers, timeout=TIMEOUT_SECONDS
         )
         if not answer.ok:
             reason = f"{answer.status_code} {answer.reason}"
             raise BadInput(
-                f"Kubeflow Pipelines refuses this: {reason}", field=URL_VARIABLE, given=self._given,
+                f"Kubeflow Pipelines refuses this: {reason}", field=URL_VARIABLE, given=self._host,
                 allowed=f"the URL of its API, and a token in {TOKEN_VARIABLE} where it asks for one",
             )  # fmt: skip
 
     @property
     def url(self) -> str:
-        return str(self._client._get_url_prefix())
+        return self._host
 
     def check(self) -> None:
         self._asked(lambda: self._client._healthz_api.healthz_service_get_healthz())
@@ -123,11 +141,12 @@ class KFPServer:
         mlflow = plugins.get("mlflow") if isinstance(plugins, dict) else None
         return RunState(
             run_id=run_id, state=str(run.state or "PENDING"), error=(run.error and run.error.message) or "",
-            url=f"{self.url}/#/runs/details/{run_id}", mlflow_url=_text_of(mlflow, "run_url"),
+            url=page_of(self.given_url, run_id), mlflow_url=_text_of(mlflow, "run_url"),
             tasks=tuple((str(one.display_name), str(one.state)) for one in started),
         )  # fmt: skip
 
     def cancel(self, run_id: str) -> None:
+        """Refused for a run that is over, or is being cancelled."""
         self._asked(lambda: self._client.terminate_run(run_id))
 
     def retry(self, run_id: str) -> None:
@@ -144,15 +163,40 @@ class KFPServer:
         except ApiException as error:
             raise BadInput(
                 f"Kubeflow Pipelines refuses this: {error.status} {_reason(error)}", field=URL_VARIABLE,
-                given=self._given or "from inside the cluster",
+                given=self._host,
             ) from None  # fmt: skip
         except BadInput:
             raise
         except (HTTPError, OSError, ValueError, RuntimeError) as error:
             raise BadInput(
                 f"Kubeflow Pipelines does not answer ({type(error).__name__}: {str(error)[:200]})", field=URL_VARIABLE,
-                given=self._given or "from inside the cluster", allowed="the URL of its API, such as http://localhost:8888",
+                given=self._host, allowed="the URL of its page or API, such as http://localhost:8080",
             ) from None  # fmt: skip
+
+
+def page_of(given_url: str, run_id: str) -> str:
+    """Where a person finds the run; from inside the cluster, where the page is not known, its part of the address."""
+    page = os.environ.get(PAGE_VARIABLE) or given_url
+    return f"{page.rstrip('/')}/#/runs/details/{run_id}"
+
+
+def _in_cluster() -> str:
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return IN_CLUSTER
+    raise BadInput(
+        "it is not known where Kubeflow Pipelines is", field=URL_VARIABLE,
+        allowed="the URL of its page or API, such as http://localhost:8080",
+    )  # fmt: skip
+
+
+def _limit_time(rest: Any) -> None:
+    """KFP's client waits for ever on a connection that is half open."""
+    request = rest.request
+
+    def limited(*arguments: Any, **options: Any) -> Any:
+        return request(*arguments, **options | {"_request_timeout": options.get("_request_timeout") or TIMEOUT_SECONDS})
+
+    rest.request = limited
 
 
 def _has_mlflow() -> bool:
@@ -160,12 +204,9 @@ def _has_mlflow() -> bool:
 
 
 def _text_of(value: Any, name: str) -> str:
-    """A field of a plugin's output, which may stand as text or as a mapping."""
-    if isinstance(value, dict):
-        entries = value.get("entries", value)
-        found = entries.get(name, "") if isinstance(entries, dict) else ""
-        return str(found.get("value", "") if isinstance(found, dict) else found)
-    return ""
+    """A field of a plugin's output (`V2beta1PluginOutput`); empty where it is not there."""
+    entry = (getattr(value, "entries", None) or {}).get(name)
+    return str(getattr(entry, "value", None) or "")
 
 
 def _reason(error: Any) -> str:

@@ -1,16 +1,15 @@
 """`switchpoint logs`: what an arm's jobs wrote, from their pods where there are any, or as it was kept."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from components.launch.site import SITE_VARIABLE, read_site
 from components.recipe.check import unknown
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.store.store import Store
+from pipelines.pods import pods_with
 
 TAIL_LINES = 200
 
@@ -21,7 +20,7 @@ def print_logs(plan: Plan, store: Store, run_name: str, console: Console) -> dic
         raise unknown("arm", run_name, [arm.run_name for arm in plan.arms])
     listed = []
     for identity in plan.arm(run_name).runs:
-        for name, text in logs_of(store, identity):
+        for name, text in logs_of(store, identity, console):
             console.print(f"--- {identity.path}  {name}", style="bold", highlight=False, markup=False)
             console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
             listed.append({"output": identity.path, "log": name, "text": text})
@@ -30,9 +29,9 @@ def print_logs(plan: Plan, store: Store, run_name: str, console: Console) -> dic
     return {"arm": run_name, "logs": listed}
 
 
-def logs_of(store: Store, identity: Identity) -> list[tuple[str, str]]:
+def logs_of(store: Store, identity: Identity, console: Console) -> list[tuple[str, str]]:
     """Names and last lines: of pods that are there, otherwise of the newest job's files."""
-    found = _of_pods(identity) if os.environ.get(SITE_VARIABLE) else []
+    found = _of_pods(identity, console)
     if found:
         return found
     folder = store.folder(f"logs/{identity.path}")
@@ -43,11 +42,12 @@ def logs_of(store: Store, identity: Identity) -> list[tuple[str, str]]:
     return [(path.relative_to(folder).as_posix(), _tail(path)) for path in shown if path.name != "combined.log"]
 
 
-def _of_pods(identity: Identity) -> list[tuple[str, str]]:
-    from components.launch.cluster_api import ClusterAPI
-
-    api = ClusterAPI(read_site().namespace)
-    names = [pod["metadata"]["name"] for pod in api.pods_by_label(f"switchpoint/output={identity.digest}")]
+def _of_pods(identity: Identity, console: Console) -> list[tuple[str, str]]:
+    looked = pods_with(f"switchpoint/output={identity.digest}", console)
+    if looked is None:
+        return []
+    api, pods = looked
+    names = [pod["metadata"]["name"] for pod in pods]
     return [(name, text) for name in names if (text := api.pod_log(name, TAIL_LINES))]
 
 

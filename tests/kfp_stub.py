@@ -15,6 +15,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 TOKEN = "a-token-of-this-test"
+MLFLOW = "http://mlflow.test"
+"""Of KFP's own plugin."""
 RUN_FIELDS = {
     "experiment_id", "display_name", "description", "pipeline_version_reference", "runtime_config", "service_account",
     "plugins_input",
@@ -109,14 +111,24 @@ class KFPStub:
         if run_id not in self.runs:
             return 404, {"message": f"run {run_id} not found"}
         if action == "terminate":
+            if self.states[0] in ("SUCCEEDED", "FAILED", "CANCELED", "CANCELING"):
+                return 400, {"message": f"a run that is {self.states[0]} cannot be terminated"}
             self.states = ["CANCELED"]
             return 200, {}
         if action == "retry":
+            if self.states[0] not in ("FAILED", "CANCELED"):
+                return 400, {"message": f"a run that is {self.states[0]} cannot be retried"}
             self.states = ["RUNNING"]
             return 200, {}
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         task = {"display_name": "train-gb", "state": state, "start_time": "2026-01-01T00:00:00Z"}
-        return 200, self.runs[run_id] | {"state": state, "run_details": {"task_details": [task]}}
+        found = self.runs[run_id] | {"state": state, "run_details": {"task_details": [task]}}
+        if "mlflow" in self.runs[run_id].get("plugins_input", {}):
+            url = {"value": f"{MLFLOW}/#/experiments/1/runs/2", "render_as": "URL"}
+            found["plugins_output"] = {"mlflow": {"entries": {"run_url": url}, "state": "PLUGIN_SUCCEEDED"}}
+        if state == "FAILED":
+            found["error"] = {"code": 9, "message": "task train-gb failed"}
+        return 200, found
 
 
 def _filtered(query: dict[str, str]) -> str | None:

@@ -19,6 +19,19 @@ def run_url(experiment_id: str, run_id: str) -> str:
     return f"{without_password(page).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
+def experiment_url(store: Store, name: str) -> str:
+    """Of the study's experiment, or of the server where that is not there yet; empty where MLflow is no server."""
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    page = without_password(os.environ.get(PAGE_VARIABLE) or tracking).rstrip("/")
+    if not page.startswith(("http://", "https://")):
+        return ""
+    try:
+        found = open_client(store).get_experiment_by_name(name) if tracking.startswith("http") else None
+    except Exception:  # it is only a link
+        found = None
+    return f"{page}/#/experiments/{found.experiment_id}" if found is not None else page
+
+
 def training_link(store: Store, experiment_name: str, identity: Identity) -> str:
     """Of the run that a training run is delivered to, in Markdown. MLflow is asked only where it is a server."""
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):

@@ -1,6 +1,7 @@
 """Submit, follow, cancel, retry through the command, against a stub of KFP that checks what it is sent."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from components.recipe.errors import BadInput
 from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe
 from components.recipe.source import origin_of
+from components.store.plan_file import save_plan
+from components.store.store import Store
 from pipelines import submit
 from pipelines.cli import app
 from pipelines.compile import version_name
+from pipelines.kfp_server import KFPServer
 from pipelines.smoke import smoke_study
 from pipelines.study_file import read_study
-from tests.kfp_stub import TOKEN, KFPStub, running_stub
+from tests.kfp_stub import MLFLOW, TOKEN, KFPStub, running_stub
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -93,6 +97,7 @@ def test_a_study_over_its_budget_or_the_stores_space_is_not_sent(
     with pytest.raises(BadInput, match="budget"):
         command("submit", recipe, "--store", tmp_path / "store")
     usage = type("Usage", (), {"free": 10})()
+    assert not (tmp_path / "store").exists()
     monkeypatch.setattr("pipelines.submit.shutil.disk_usage", lambda _: usage)
     with pytest.raises(BadInput, match="do not fit into the store"):
         command("submit", write_recipe(study), "--store", tmp_path / "store")
@@ -157,10 +162,104 @@ def test_status_cancel_and_retry(kfp: KFPStub, study: dict[str, Any], write_reci
     assert [arm["state"] for arm in outcome["arms"]] == ["waiting"] * 3
     with pytest.raises(BadInput, match="only a run that failed"):
         command("retry", recipe, "--store", store)
-    command("cancel", recipe, "--store", store)
+    assert command("cancel", recipe, "--store", store)[1]["state"] == "cancelled"
     assert kfp.calls[-1] == "POST runs/run-0:terminate"
+    # Again, for Jobs that were left: the run itself is not asked to end twice.
+    assert command("cancel", recipe, "--store", store)[1]["state"] == "canceled"
+    assert kfp.calls[-1] == "GET runs/run-0"
     command("retry", recipe, "--store", store)
     assert kfp.calls[-1] == "POST runs/run-0:retry"
+
+
+def test_a_budget_makes_no_other_study(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store, "--budget", "1B")
+    assert command("status", recipe, "--store", store)[1]["kfp"]["run_id"] == "run-0"
+
+
+def test_a_failed_run_says_why_and_a_smoke_run_is_not_taken_for_the_study(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHPOINT_KFP_MLFLOW", "on")
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    kfp.states = ["FAILED"]
+    found = command("status", recipe, "--store", store)[1]
+    assert found["kfp"]["error"] == "task train-gb failed"
+    assert found["mlflow"] == f"{MLFLOW}/#/experiments/1/runs/2"
+    monkeypatch.setattr("pipelines.submission.time.strftime", lambda *_: "2100-01-01T00:00:00Z")
+    kfp.states = ["FAILED"]
+    assert command("submit", recipe, "--store", store, "--smoke")[0] == 1
+    found = command("status", recipe, "--store", store)[1]["kfp"]
+    assert (found["what"], found["run_id"]) == ("smoke", "run-1")
+    # What goes on is the study's own run.
+    assert command("retry", recipe, "--store", store)[1]["run_id"] == "run-0"
+
+
+def test_the_space_that_is_left_to_take_counts_not_what_was_taken(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe = write_recipe(study)
+    planned = command("plan", recipe, "--store", tmp_path / "store")[1]
+    assert planned["checkpoint_bytes_left"] == planned["checkpoint_bytes"] > 0
+    runs = sum(run["checkpoint_bytes"] for run in planned["gb_runs"])
+    assert planned["checkpoint_bytes"] > runs
+
+
+def test_a_study_over_its_budget_is_refused_after_its_plan(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    hardware = {"gpu": "H100-SXM", "num_gpus": 8, "mfu": 0.4, "usd_per_gpu_hour": 1e9}
+    recipe = write_recipe(study | {"budget": {"max_cost_usd": 1}, "hardware": hardware})
+    result = CliRunner().invoke(app, ["submit", str(recipe), "--store", str(tmp_path / "store")])
+    assert isinstance(result.exception, BadInput)
+    assert "GPU-hours" in result.stdout
+    assert "checkpoints and models that are kept" in result.stdout
+
+
+def test_status_goes_by_the_plan_of_the_pods(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    """Whose text, and so whose digests, may be others than this machine would plan with."""
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    here = command("status", recipe, "--store", store)[1]
+    read, file = read_study(str(recipe))
+    planned = parse_recipe(read, file)
+    digests = {str(origin_of(source)): f"of-the-pods-{name}" for name, source in planned.sources.items()}
+    save_plan(read, Store(store), file, "", digests, {})
+    there = command("status", recipe, "--store", store)[1]
+    assert {one["output"] for one in there["outputs"]} != {one["output"] for one in here["outputs"]}
+
+
+def test_from_inside_the_cluster_the_server_is_known_and_links_are_not(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SWITCHPOINT_KFP_URL")
+    with pytest.raises(BadInput, match="not known where Kubeflow Pipelines is"):
+        command("submit", write_recipe(study), "--store", tmp_path / "store")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr("pipelines.kfp_server.IN_CLUSTER", kfp.url)
+    recipe, store = write_recipe(study), tmp_path / "store"
+    assert command("submit", recipe, "--store", store)[1]["url"] == "/#/runs/details/run-0"
+    kfp.states = ["RUNNING"]
+    assert command("status", recipe, "--store", store)[1]["kfp"]["state"] == "RUNNING"
+    with pytest.raises(BadInput, match="this study is running"):
+        command("submit", recipe, "--store", store)
+    assert command("cancel", recipe, "--store", store)[1]["state"] == "cancelled"
+    monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", "https://kfp.test/pipeline/")
+    found = command("status", recipe, "--store", store)[1]["kfp"]["url"]
+    assert found == "https://kfp.test/pipeline/#/runs/details/run-0"
+
+
+def test_a_server_that_says_nothing_any_more_is_given_up(kfp: KFPStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.kfp_server.TIMEOUT_SECONDS", 0.3)
+    server = KFPServer()
+    kfp.answer = lambda *_: time.sleep(5)  # type: ignore[method-assign]
+    with pytest.raises(BadInput, match="does not answer"):
+        server.state("run-0")
 
 
 def test_a_server_that_is_not_there_or_refuses_says_so_without_the_token(
