@@ -4,7 +4,6 @@ lm-eval's own task runs them unprotected, and loads what runs them from the hub.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from components.evaluate.sandbox import run
@@ -12,9 +11,6 @@ from components.evaluate.sandbox import run
 STOP = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
 """What begins after the function: section 2.1 of the paper."""
 MAX_GENERATED_TOKENS = 1024
-
-PROGRAMS_AT_A_TIME = 2
-"""As many as the evaluation has threads: beside more, a program's seconds would be others' work."""
 
 
 def task_config(task: str, data: str) -> dict[str, Any]:
@@ -33,6 +29,8 @@ def program_of(problem: dict[str, Any], completion: str) -> str:
 
 def passes(problems: Sequence[dict[str, Any]], completions: Sequence[str]) -> list[float]:
     """1 for each completion with which the problem's tests pass, else 0. Raises SandboxUnavailable."""
-    programs = [program_of(problem, completion) for problem, completion in zip(problems, completions, strict=True)]
-    with ThreadPoolExecutor(PROGRAMS_AT_A_TIME) as pool:
-        return [float(outcome.passed) for outcome in pool.map(run, programs)]
+    # One at a time: models are evaluated side by side, as many as there are cores.
+    return [
+        float(run(program_of(problem, completion)).passed)
+        for problem, completion in zip(problems, completions, strict=True)
+    ]

@@ -107,7 +107,7 @@ def definition(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {one.score: asdict(one) | {"parts": dict(one.parts)} for one in SUITES[name]}
     found |= harness_settings()
     if runs_code(name):
-        found |= {"code_seconds": CODE_SECONDS, "code_memory_bytes": CODE_MEMORY_BYTES}
+        found |= {"code_cpu_seconds": CODE_SECONDS, "code_memory_bytes": CODE_MEMORY_BYTES}
     return found
 
 

@@ -95,8 +95,10 @@ def log_report(store: Store, logged: Logged, folder: Path) -> None:
 def row_key(plan: Plan, name: str, arm: ArmPlan | None) -> str:
     """By which the run of a row is found. MLflow's params never change: a renamed blend, say, is another run."""
     evaluation = plan.base_evaluation if arm is None else arm.evaluation
-    params = as_text(deciding_params(plan, arm))
-    return f"{name}/{digest_of({'evaluation': evaluation.digest, 'params': params})}"
+    shown = {"evaluation": evaluation.digest, "params": as_text(deciding_params(plan, arm))}
+    if arm is not None and plan.probes is not None:  # points that are there stay: another text is another series
+        shown["probes"] = plan.probes.digest
+    return f"{name}/{digest_of(shown)}"
 
 
 class _StudyLog:
