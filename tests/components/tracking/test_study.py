@@ -12,6 +12,7 @@ from rich.console import Console
 
 from components.plan.run import check_study
 from components.recipe.errors import BadInput
+from components.recipe.load import load_study
 from components.recipe.plan import Plan
 from components.report.results import curve, series
 from components.store.store import Store
@@ -19,7 +20,7 @@ from components.tracking.client import without_password
 from components.tracking.curve import is_drawn
 from components.tracking.delivery import Delivery
 from components.tracking.registry import register_best
-from components.tracking.study import Logged, compare_commands
+from components.tracking.study import Logged, compare_commands, row_key
 from components.train.metrics import read_metrics
 from components.train.run import model_folder
 from pipelines.register import print_registered
@@ -273,3 +274,15 @@ def test_the_many_curves_are_thinned() -> None:
     assert [step for step in range(46) if not is_drawn(step)] == [41, 43, 45]
     assert sum(map(is_drawn, range(1, 401))) == 105
     assert [step for step in range(1000, 1040) if is_drawn(step)] == [1008, 1024]
+
+
+def test_a_row_whose_probes_changed_is_another_run(made: Made, tmp_path: Path) -> None:
+    """Points that MLflow has are never changed: those of another text would stand beside them."""
+    study = three_sources(tmp_path)
+    study["evaluation"]["continual"]["bytes_per_source"] = 1000
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    changed, _ = check_study(load_study(tmp_path / "recipe.yaml"), "recipe.yaml", tmp_path / "store")
+    for before, after in zip(made.plan.arms, changed.arms, strict=True):
+        assert before.evaluation.digest == after.evaluation.digest
+        assert row_key(made.plan, before.run_name, before) != row_key(changed, after.run_name, after)
+    assert row_key(made.plan, "base", None) == row_key(changed, "base", None)
