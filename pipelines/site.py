@@ -20,6 +20,8 @@ SECRETS = {
     "switchpoint-store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "switchpoint-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
 }
+STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""A launcher that is moved fails its task, and with it the run, while its Job trains on."""
 RUN_ID = "metadata.labels['pipeline/runid']"
 USER = 10001
 """That the images' files belong to."""
@@ -34,6 +36,8 @@ def with_site(task: PipelineTask) -> PipelineTask:
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in SETTINGS}, optional=True)
     for secret, names in SECRETS.items():
         kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=True)
+    for name, value in STAYS.items():
+        kubernetes.add_pod_annotation(task, name, value)
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", RUN_ID)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     return task

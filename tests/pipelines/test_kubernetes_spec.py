@@ -64,6 +64,8 @@ def test_the_spec_is_a_pipeline_spec_and_every_executor_has_a_valid_platform_con
     for config in executors.values():
         json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
         assert config["securityContext"]["runAsNonRoot"]
+        # Nodes that are given back would end a run whose Job trains on.
+        assert config["podMetadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
 
 
 def test_every_task_gets_the_sites_settings_and_no_secret_stands_in_the_spec() -> None:
