@@ -77,7 +77,9 @@ class KFPServer:
         return str(self._client._get_url_prefix())
 
     def check(self) -> None:
+        """That it answers, and takes the token: its health is told without one."""
         self._asked(lambda: self._client._healthz_api.healthz_service_get_healthz())
+        self._asked(lambda: self._client.list_experiments(page_size=1, namespace=self._namespace))
 
     def ensure_pipeline(self, spec: Path = SPEC) -> str:
         """The id of the version that has this spec, uploaded if it is new; its name is the spec's digest."""

@@ -17,7 +17,7 @@ from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster
 from components.recipe.load import load_study
 from components.store.opening import STORE_VARIABLE
-from pipelines.doctor_cluster import NEEDED
+from pipelines.doctor_runs import NEEDED
 from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
 from tests.k8s.built import FOLDER, kubectl, name, of_kind, one, pod_specs
 from tests.restricted import violations
