@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 from components.recipe.errors import BadInput
 from pipelines.compile import PIPELINE_NAME, SPEC, version_name
+from pipelines.site import NAMESPACE_VARIABLE
 
 URL_VARIABLE, TOKEN_VARIABLE = "SWITCHPOINT_KFP_URL", "SWITCHPOINT_KFP_TOKEN"
-NAMESPACE_VARIABLE = "SWITCHPOINT_KFP_NAMESPACE"
-"""Of the experiments of a KFP with several users; a KFP with one has none."""
 PAGE_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"
 """KFP's own: where people open its page, if that is not where its API is."""
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
@@ -95,7 +94,9 @@ class KFPServer:
         return self._host
 
     def check(self) -> None:
+        """That it answers, and takes the token: its health is told without one."""
         self._asked(lambda: self._client._healthz_api.healthz_service_get_healthz())
+        self._asked(lambda: self._client.list_experiments(page_size=1, namespace=self._namespace))
 
     def ensure_pipeline(self, spec: Path = SPEC) -> str:
         """The id of the version that has this spec, uploaded if it is new; its name is the spec's digest."""

@@ -3,6 +3,9 @@
 The ConfigMap and the Secrets are the operator's (k8s/); one that is missing, or lacks a key, is left out.
 """
 
+import os
+from collections.abc import Mapping
+
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
@@ -16,8 +19,12 @@ SETTINGS = (
     "AWS_DEFAULT_REGION",
 )
 """Few: a cluster's workflow object holds them once for every task that runs."""
+NAMESPACE_VARIABLE, KFP_NAMESPACE = "SWITCHPOINT_KFP_NAMESPACE", "kubeflow"
+SERVICE_ACCOUNT = "switchpoint-launcher"
+"""Of runs, as k8s/ makes it."""
+STORE_SECRET = "switchpoint-store"
 SECRETS = {
-    "switchpoint-store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    STORE_SECRET: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "switchpoint-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
 }
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
@@ -25,6 +32,11 @@ STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.s
 RUN_ID = "metadata.labels['pipeline/runid']"
 USER = 10001
 """That the images' files belong to."""
+
+
+def runs_namespace(environment: Mapping[str, str] = os.environ) -> str:
+    """Where tasks run: the profile's that is named, where KFP serves many users, otherwise KFP's own."""
+    return environment.get(NAMESPACE_VARIABLE) or KFP_NAMESPACE
 
 
 def with_site(task: PipelineTask) -> PipelineTask:

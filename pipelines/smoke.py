@@ -1,28 +1,100 @@
 """A few steps of a study at its true geometry: does it fit, does it save, does it load (pure)."""
 
+import math
+from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
-from components.recipe.plan import Plan
+from components.recipe.blend import Weights
+from components.recipe.plan import ArmPlan, Phase, Plan
+from components.recipe.source import split_key
 
 STEPS = 5
 """Of each phase."""
 LEFT_OUT = (
-    "grid", "halving", "published", "seeds", "seed", "budget", "phases", "schedule", "evaluation", "arms", "switch",
+    "grid", "halving", "published", "seeds", "seed", "budget", "evaluation", "arms", "gb", "qb", "switch",
 )  # fmt: skip
+LONGEST, PARTS = 10**20, 10**18
+"""What a recipe takes as a denominator; into how many parts weights are rounded that would have a longer one."""
 
 
 def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """An arm with most phases, cut to five steps of its first blend, and of its last from a checkpoint between them.
+    """The phases of the arm that has most, and those of other arms whose geometry it has not, cut to five steps each.
 
-    Model, sources, sequence length, batch, processes and pods are the study's; the learning rate is what the arm starts
-    with. Nothing that it trains is of use to the study, what it prepares of text and tokens is.
+    Every phase after the first begins its own schedule from the checkpoint before it: that makes it exactly five steps
+    long at any geometry, and a save and a load between phases that are alike. A single phase is run twice for that.
+    Model, processes and pods are the study's, weights are those that its phases come to, a growing batch is as large as
+    it gets; the learning rate is what the phase starts with. Nothing that it trains is of use to the study, what it
+    prepares of text and tokens is.
     """
-    arm = max(plan.arms, key=lambda one: len(one.phases))
+    found = list(_phases(plan))
+    first, _ = found[0]
+    blends: dict[str, Any] = {}
+    phases: dict[str, dict[str, Any]] = {}
+    for number, (arm, phase) in enumerate(found if len(found) > 1 else found * 2):
+        blends |= _blends(f"smoke-{number}", phase.weights)
+        length, batch = phase.sequence_length, _batch_size(arm, phase)
+        start_rate = arm.schedule.learning_rate(arm.clock.tokens_at(phase.start_step + STEPS))
+        phases[f"phase-{number}"] = {
+            "blend": f"smoke-{number}", "sequence_length": length, "batch_size": batch, "packing": phase.packing,
+            "schedule": {"max_learning_rate": start_rate or 1e-6}, "horizon_tokens": STEPS * batch * length,
+        } | ({"start": "new_schedule"} if number else {})  # fmt: skip
     left = {name: value for name, value in study.items() if name not in LEFT_OUT}
     return left | {
-        "name": f"{plan.recipe.name[:56]}-smoke", "seed": arm.seed,
-        "gb": arm.phases[0].blend, "qb": arm.phases[-1].blend,
-        "switch": {"steps": STEPS}, "horizon_tokens": arm.clock.tokens_at(2 * STEPS),
-        "schedule": {"max_learning_rate": arm.schedule.learning_rate(arm.clock.tokens_at(STEPS)) or 1e-6},
+        "name": f"{plan.recipe.name[:56]}-smoke", "seed": first.seed, "start": first.phases[0].start,
+        "blends": study.get("blends", {}) | blends, "phases": [{name: phase} for name, phase in phases.items()],
         "arms": [{"smoke": {}}],
     }  # fmt: skip
+
+
+def _phases(plan: Plan) -> Iterator[tuple[ArmPlan, Phase]]:
+    most = max(plan.arms, key=lambda one: len(one.phases))
+    yield from ((most, phase) for phase in most.phases)
+    seen = {_geometry(most, phase) for phase in most.phases}
+    for arm in plan.arms:
+        for phase in arm.phases:
+            if _geometry(arm, phase) not in seen:
+                seen.add(_geometry(arm, phase))
+                yield arm, phase
+
+
+def _geometry(arm: ArmPlan, phase: Phase) -> tuple[int, int, str]:
+    return phase.sequence_length, _batch_size(arm, phase), phase.packing
+
+
+def _batch_size(arm: ArmPlan, phase: Phase) -> int:
+    """The largest of the phase: batches only grow."""
+    return arm.clock.batch_size(phase.end_step - 1)
+
+
+def _blends(name: str, weights: Weights) -> dict[str, Any]:
+    """The weights as a recipe writes them. A source that is drawn by several tiers takes a blend for each."""
+    weights = _short(weights)
+    own: dict[str, tuple[str | None, Fraction]] = {}
+    others: Weights = {}
+    for key, weight in weights.items():
+        source, tier = split_key(key)
+        if source in own:
+            others[key] = weight
+        else:
+            own[source] = tier, weight
+    share = sum(others.values(), Fraction(0))
+    explicit = {
+        source: {"weight": str(weight / (1 - share)), "tier": tier} if tier else str(weight / (1 - share))
+        for source, (tier, weight) in own.items()
+    }
+    if not others:
+        return {name: explicit}
+    rest, of = f"{name}-rest", f"{name}-tiers"
+    both = {"by": "share", "share": str(share), "of": of, "rest": rest}
+    return {name: both, rest: explicit} | _blends(of, {key: weight / share for key, weight in others.items()})
+
+
+def _short(weights: Weights) -> Weights:
+    """Unchanged where a recipe can say them, else in whole parts; they sum to exactly 1 either way."""
+    if math.lcm(*(weight.denominator for weight in weights.values())) < LONGEST:
+        return weights
+    parts = {key: max(1, int(weight * PARTS)) for key, weight in weights.items()}
+    largest = max(parts, key=lambda key: parts[key])
+    parts[largest] += PARTS - sum(parts.values())
+    return {key: Fraction(number, PARTS) for key, number in parts.items()}

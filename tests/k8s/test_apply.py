@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.k8s.built import OVERLAYS, kubectl, name, resources
+from tests.k8s.built import FOLDER, OVERLAYS, kubectl, name, resources
 from tests.kube import Kube
 
 pytestmark = pytest.mark.cluster
@@ -55,6 +55,16 @@ def test_twice_by_server_side_apply(apply: Apply, overlay: str, kube: Kube) -> N
     apply(*options)
     assert _held(kube, overlay) == before
     assert len(before) > 20
+
+
+def test_a_shared_volume_is_claimed_in_both_namespaces(apply: Apply, kube: Kube) -> None:
+    apply()
+    component = FOLDER / "components" / "shared-volume"
+    files = [option for file in ("volumes.yaml", "claims.yaml") for option in ("-f", component / file)]
+    arguments = ("--kubeconfig", kube.kubeconfig, "apply", *files)
+    assert len(kubectl(*arguments).splitlines()) == 4
+    for line in kubectl(*arguments).splitlines():
+        assert line.endswith(" unchanged"), line
 
 
 def _held(kube: Kube, overlay: str) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster
 from components.recipe.load import load_study
 from components.store.opening import STORE_VARIABLE
-from pipelines.doctor_cluster import NEEDED
+from pipelines.doctor_runs import NEEDED
 from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
+from pipelines.site import NAMESPACE_VARIABLE
 from tests.k8s.built import FOLDER, kubectl, name, of_kind, one, pod_specs
 from tests.restricted import violations
 
@@ -111,7 +112,28 @@ def test_the_variables_that_it_sets_are_read() -> None:
     set_here = set(re.findall(r"(SWITCHPOINT_\w+)=", GUIDE))
     assert set_here == {
         STORE_VARIABLE, URL_VARIABLE, SERVICE_ACCOUNT_VARIABLE, SITE_VARIABLE, "SWITCHPOINT_KFP_MLFLOW",
+        NAMESPACE_VARIABLE,
     }  # fmt: skip
+
+
+def test_links_lead_to_the_page_of_kubeflow_pipelines() -> None:
+    """It hands on what is asked of the API; the API's own port has no page."""
+    (port,) = re.findall(rf"{URL_VARIABLE}=http://localhost:(\d+)", GUIDE)
+    assert f"port-forward service/ml-pipeline-ui {port}:80" in GUIDE
+
+
+def test_production_by_itself_comes_to_a_login_of_runs() -> None:
+    section = GUIDE.split("## Production\n")[1].split("\n## ")[0]
+    steps = [
+        "jobs/namespace.yaml",
+        "-n switchpoint create secret",
+        "apply -k k8s/overlays/production",
+        "python /etc/mlflow/add_user.py",
+    ]
+    places = [section.index(step) for step in steps]
+    assert places == sorted(places)
+    for file in re.findall(r"`(\w+\.(?:env|yaml))`", section):
+        assert (FOLDER / "overlays" / "production" / file).is_file(), file
 
 
 def test_doctor_asks_for_what_the_role_allows() -> None:

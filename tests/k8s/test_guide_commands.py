@@ -37,7 +37,7 @@ def cluster(kube: Kube) -> Iterator[Kube]:
     core = client.CoreV1Api(kube.client)
     if "kubeflow" not in [one.metadata.name for one in core.list_namespace().items]:
         core.create_namespace({"metadata": {"name": "kubeflow"}})
-    run(kube, "apply -f k8s/base/jobs/namespace.yaml")
+    run(kube, "k8s/base/jobs/namespace.yaml\nk8s/overlays/kind/secrets.sh")
     yield kube
     for secret in core.list_namespaced_secret("kubeflow").items:
         core.delete_namespaced_secret(secret.metadata.name, "kubeflow")
@@ -60,6 +60,10 @@ def test_kubeflow_pipelines_plugin_gets_the_login_of_runs(cluster: Kube) -> None
 def test_mlflows_schema_is_upgraded_by_a_job_of_its_deployment(cluster: Kube, tmp_path: Path) -> None:
     (tmp_path / "deployment.yaml").write_text(yaml.safe_dump(one("kind", "Deployment/switchpoint/mlflow")))
     kubectl("--kubeconfig", cluster.kubeconfig, "apply", "-f", tmp_path / "deployment.yaml")
+    assert run(cluster, "delete job mlflow-upgrade") == ""
+    assert run(cluster, "mlflow_upgrade.jq") == "job.batch/mlflow-upgrade created\n"
+    # One that failed is made anew: to apply it again would change nothing.
+    assert "deleted" in run(cluster, "delete job mlflow-upgrade")
     assert run(cluster, "mlflow_upgrade.jq") == "job.batch/mlflow-upgrade created\n"
     job = client.BatchV1Api(cluster.client).read_namespaced_job("mlflow-upgrade", "switchpoint")
     (container,) = job.spec.template.spec.containers
@@ -68,13 +72,46 @@ def test_mlflows_schema_is_upgraded_by_a_job_of_its_deployment(cluster: Kube, tm
 
 
 def test_secrets_of_production_are_made_from_files(cluster: Kube, tmp_path: Path) -> None:
-    """Without a server's help: what the guide's two options may be used together with."""
-    (tmp_path / "database.env").write_text("PGHOST=database\nPGPASSWORD=any\n")
-    (tmp_path / "ca.crt").write_text("certificate")
+    """Without a server's help: what the guide's two options may be used together with. The namespace is made before."""
     (block,) = [block for block in blocks("") if "mlflow-database-ca" in block]
-    lines = [line for line in block.strip().splitlines() if "server.env" not in line]
+    first, *lines = block.strip().splitlines()
+    assert first == "kubectl apply -f k8s/base/jobs/namespace.yaml"
+    made = set()
+    for line in lines:
+        command, _, _ = line.partition(" #")
+        file = tmp_path / command.split()[-1]
+        file.write_text("KEY=value\n")
+        arguments = [*command.split()[1:], "--dry-run=client", "--output=yaml"]
+        secret = yaml.safe_load(kubectl("--kubeconfig", cluster.kubeconfig, *arguments, cwd=tmp_path))
+        assert secret["data"].keys() == {"KEY" if file.suffix == ".env" else "ca.crt"}
+        made.add(f"{secret['metadata']['namespace']}/{secret['metadata']['name']}")
+    # What overlays and the site name, but for the ingress's certificate.
+    assert made == {
+        "switchpoint/mlflow-database", "switchpoint/mlflow-database-ca", "switchpoint/mlflow",
+        "switchpoint/switchpoint-store", "kubeflow/switchpoint-store", "kubeflow/switchpoint-mlflow",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["pg_dump", "pg_restore"])
+def test_backup_and_restore_each_run_in_a_new_shell(words: str, tmp_path: Path) -> None:
+    """All that they call is a program or made by themselves; every copy has its bucket's own login."""
+    (block,) = [block for block in blocks("") if words in block]
+    (tmp_path / "kubectl").write_text(
+        '#!/bin/sh\ncase "$*" in *jsonpath=*) printf %s "$5 $7" | base64 -w0;; *port-forward*) exec sleep 60;; esac\n'
+    )
+    (tmp_path / "aws").write_text('#!/bin/sh\necho "$AWS_ENDPOINT_URL|$AWS_ACCESS_KEY_ID|$*" >>copied\n')
+    for program in ("kubectl", "aws"):
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "mlflow.dump").touch()
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block], capture_output=True, text=True, cwd=tmp_path, timeout=30,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = (tmp_path / "copied").read_text().splitlines()
     assert len(lines) == 2
     for line in lines:
-        arguments = [*line.split()[1:], "--dry-run=client", "--output=yaml"]
-        made = yaml.safe_load(kubectl("--kubeconfig", cluster.kubeconfig, *arguments, cwd=tmp_path))
-        assert made["data"].keys() <= {"PGHOST", "PGPASSWORD", "ca.crt"}
+        address, login, command = line.split("|")
+        assert address == "http://localhost:8333"
+        secret = login.split()[0]
+        assert f"s3://{'mlflow' if secret == 'mlflow' else 'switchpoint'}" in command

@@ -190,10 +190,21 @@ def test_a_shared_volume_in_place_of_an_object_store(tmp_path: Path) -> None:
         f"resources: [{relative}/overlays/production]\ncomponents: [{relative}/components/shared-volume]\n"
     )
     built = list(yaml.safe_load_all(kubectl("kustomize", "--load-restrictor=LoadRestrictionsNone", copy)))
-    (claim,) = [one for one in built if one["kind"] == "PersistentVolumeClaim"]
-    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    assert kubernetes_validate.validate(claim, "1.36", strict=True)
-    assert of_kind("production", "PersistentVolumeClaim") == []
+    claims = {name(one): one["spec"] for one in built if one["kind"] == "PersistentVolumeClaim"}
+    volumes = {one["metadata"]["name"]: one["spec"] for one in built if one["kind"] == "PersistentVolume"}
+    # A claim for jobs, one for the tasks of runs: each with a volume, both of one share.
+    assert claims.keys() == {f"PersistentVolumeClaim/{one}/switchpoint-store" for one in ("switchpoint", "kubeflow")}
+    for claim, spec in claims.items():
+        assert spec["accessModes"] == ["ReadWriteMany"]
+        assert spec["storageClassName"] == volumes[spec["volumeName"]].get("storageClassName", "") == ""
+        _, namespace, called = claim.split("/")
+        assert volumes[spec["volumeName"]]["claimRef"] == {"namespace": namespace, "name": called}
+    first, second = (volume["nfs"] for volume in volumes.values())
+    assert first == second
+    for resource in built:
+        if resource["kind"].startswith("PersistentVolume"):
+            assert kubernetes_validate.validate(resource, "1.36", strict=True)
+    assert of_kind("production", "PersistentVolume", "PersistentVolumeClaim") == []
 
 
 def test_the_image_of_mlflows_server_has_what_it_needs() -> None:

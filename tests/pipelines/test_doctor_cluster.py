@@ -8,11 +8,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import fsspec
 import pytest
 import yaml
 from kubernetes import client
 from typer.testing import CliRunner
 
+from components.store import remote
 from pipelines import doctor_cluster
 from pipelines.cli import app
 from pipelines.doctor import Check
@@ -22,7 +24,8 @@ from tests.kube import Kube, client_of, kubeconfig_of
 
 pytestmark = pytest.mark.cluster
 PASSWORD = "of-mlflow-and-never-shown"
-NAMESPACE = "doctor"
+NAMESPACE, RUNS = "doctor", "doctor-runs"
+ROLE = Path(__file__).parents[2] / "k8s" / "base" / "jobs" / "launcher_role.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +40,30 @@ def equipped(kube: Kube) -> Kube:
     core.create_node({"metadata": {"name": "gpu-node"}})
     gpus = {"status": {"allocatable": {"nvidia.com/gpu": "8", "cpu": "96"}, "capacity": {"nvidia.com/gpu": "8"}}}
     core.patch_node_status("gpu-node", gpus)
+    kube.namespace(RUNS)
     keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "never-shown"}
-    core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "switchpoint-store"}, "stringData": keys})
-    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-    core.create_namespaced_persistent_volume_claim(NAMESPACE, {"metadata": {"name": "shared"}, "spec": claim})
+    for namespace in (NAMESPACE, RUNS):
+        core.create_namespaced_secret(namespace, {"metadata": {"name": "switchpoint-store"}, "stringData": keys})
+        claimed(kube, "shared", namespace=namespace)
+        core.patch_namespaced_persistent_volume_claim_status("shared", namespace, {"status": {"phase": "Bound"}})
+    login = {"MLFLOW_TRACKING_USERNAME": "switchpoint", "MLFLOW_TRACKING_PASSWORD": "never-shown"}
+    core.create_namespaced_secret(RUNS, {"metadata": {"name": "switchpoint-mlflow"}, "stringData": login})
+    core.create_namespaced_config_map(RUNS, {"metadata": {"name": "switchpoint"}, "data": {"SWITCHPOINT_SITE": "{}"}})
+    core.create_namespaced_service_account(RUNS, {"metadata": {"name": "switchpoint-launcher"}})
+    role, binding = yaml.safe_load_all(ROLE.read_text())
+    binding["subjects"][0]["namespace"] = RUNS
+    access = client.RbacAuthorizationV1Api(kube.client)
+    access.create_namespaced_role(NAMESPACE, role)
+    access.create_namespaced_role_binding(NAMESPACE, binding)
     return kube
+
+
+def claimed(kube: Kube, name: str, mode: str = "ReadWriteMany", of: str = "", namespace: str = NAMESPACE) -> None:
+    """A claim for a volume, of a storage class if one is given."""
+    spec = {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}}
+    spec |= {"storageClassName": of} if of else {}
+    core = client.CoreV1Api(kube.client)
+    core.create_namespaced_persistent_volume_claim(namespace, {"metadata": {"name": name}, "spec": spec})
 
 
 @pytest.fixture
@@ -72,6 +94,7 @@ def environment(equipped: Kube, mlflow: str, monkeypatch: pytest.MonkeyPatch, tm
     with running_stub() as kfp:
         for name, value in {
             "SWITCHPOINT_SITE": yaml.safe_dump(site), "KUBECONFIG": str(equipped.kubeconfig),
+            "SWITCHPOINT_KFP_NAMESPACE": RUNS,
             "SWITCHPOINT_KFP_URL": kfp.url, "SWITCHPOINT_KFP_TOKEN": TOKEN, "MLFLOW_TRACKING_URI": mlflow,
             "MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD,
         }.items():  # fmt: skip
@@ -94,7 +117,9 @@ def test_a_cluster_with_everything_passes_and_shows_no_secret(environment: str) 
     assert result.exit_code == 0, [check for check in checks if not check["ok"]]
     assert {check["name"] for check in checks} >= {
         "site", "API server", "namespace", "jobs.batch.volcano.sh", "queue", "quota", "GPUs", "storage", "permissions",
-        "secret switchpoint-store", "KFP", "MLflow", "store",
+        "secret switchpoint-store", "KFP", "MLflow", "store", "storage of runs", "permissions of runs",
+        "ConfigMap switchpoint", "secret switchpoint-store of runs", "secret switchpoint-mlflow of runs",
+        "service account",
     }  # fmt: skip
     for secret in (TOKEN, PASSWORD, "never-shown"):
         assert secret not in result.output
@@ -128,15 +153,181 @@ def test_volcano_that_is_missing_or_old(environment: str, monkeypatch: pytest.Mo
     assert "install Volcano 9" in checks["jobs.batch.volcano.sh"].mend
 
 
-def test_a_quota_that_is_used_up(equipped: Kube, environment: str) -> None:
+def test_kfps_own_resources_are_not_needed_but_of_its_version(
+    environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "pipelineversions.pipelines.kubeflow.org"
+    assert found(environment)[name] == Check(name, True, "v2beta1", found(environment)[name].mend, is_needed=False)
+    monkeypatch.setattr(doctor_cluster, "OPTIONAL_CRDS", {name: ("v3", "KFP"), "none.kubeflow.org": ("v1", "KFP")})
+    checks = found(environment)
+    assert (checks[name].ok, checks[name].is_needed, checks[name].found) == (False, False, "v2beta1")
+    assert checks["none.kubeflow.org"].found == "missing: only KFP has it"
+
+
+def test_no_queue_or_none_that_is_open(equipped: Kube, environment: str) -> None:
+    custom = client.CustomObjectsApi(equipped.client)
+    kind = ("scheduling.volcano.sh", "v1beta1", "queues")
+    queues = custom.list_cluster_custom_object(*kind)["items"]
+    for queue in queues:
+        closed = queue | {"status": {"state": "Closed"}}
+        custom.patch_cluster_custom_object_status(*kind, queue["metadata"]["name"], closed)
+    check = found(environment)["queue"]
+    assert not check.ok
+    assert "doctor-queue Closed" in check.found
+    for queue in queues:
+        custom.delete_cluster_custom_object(*kind, queue["metadata"]["name"])
+    try:
+        check = found(environment)["queue"]
+        assert (check.ok, check.found) == (False, "none")
+        assert "kubectl apply" in check.mend
+    finally:
+        for queue in queues:
+            named = {"metadata": {"name": queue["metadata"]["name"]}, "spec": queue["spec"]}
+            custom.create_cluster_custom_object(*kind, {"apiVersion": "/".join(kind[:2]), "kind": "Queue"} | named)
+
+
+def test_a_claim_that_one_node_mounts_or_that_has_no_volume(
+    equipped: Kube, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = client.StorageV1Api(equipped.client)
+    for name, mode in (("with-pod", "WaitForFirstConsumer"), ("at-once", "Immediate")):
+        storage.create_storage_class(
+            {"metadata": {"name": name}, "provisioner": "example.com/nfs", "volumeBindingMode": mode}
+        )
+    claimed(equipped, "alone", mode="ReadWriteOnce")
+    claimed(equipped, "waiting", of="with-pod")
+    claimed(equipped, "unbound", of="at-once")
+    claimed(equipped, "unmade", of="not-there")
+    for claim, ok, words in (
+        ("alone", False, "alone: ReadWriteOnce, Pending"), ("waiting", True, "Pending until the first pod"),
+        ("unbound", False, "unbound: ReadWriteMany, Pending"), ("unmade", False, "ReadWriteMany, Pending"),
+    ):  # fmt: skip
+        changed_site(monkeypatch, store_volume={"claim": claim, "path": "/store"})
+        checks = found(environment)
+        assert checks["storage"].ok is ok
+        assert words in checks["storage"].found
+        assert checks["storage of runs"].found == f"{RUNS}/{claim}: missing"
+    changed_site(monkeypatch, store_volume=None)
+    assert "at-once" in found(environment)["storage"].found
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "name", "words"),
+    [
+        ("config_map", "switchpoint", "ConfigMap switchpoint", "missing: jobs would run inside the launcher's own pod"),
+        ("secret", "switchpoint-mlflow", "secret switchpoint-mlflow of runs", "missing"),
+        ("service_account", "switchpoint-launcher", "service account", "missing"),
+    ],
+)
+def test_what_is_not_there_where_runs_are(
+    equipped: Kube, environment: str, kind: str, named: str, name: str, words: str
+) -> None:
     core = client.CoreV1Api(equipped.client)
-    core.create_namespaced_resource_quota(
-        NAMESPACE, {"metadata": {"name": "gpus"}, "spec": {"hard": {"requests.nvidia.com/gpu": "8"}}}
-    )
-    status = {"status": {"hard": {"requests.nvidia.com/gpu": "8"}, "used": {"requests.nvidia.com/gpu": "8"}}}
+    before = getattr(core, f"read_namespaced_{kind}")(named, RUNS)
+    getattr(core, f"delete_namespaced_{kind}")(named, RUNS)
+    try:
+        check = found(environment)[name]
+        assert not check.ok
+        assert words in check.found
+        assert RUNS in check.found
+        assert check.mend
+    finally:
+        before.metadata = client.V1ObjectMeta(name=named)
+        getattr(core, f"create_namespaced_{kind}")(RUNS, before)
+
+
+def test_settings_without_a_site(equipped: Kube, environment: str) -> None:
+    core = client.CoreV1Api(equipped.client)
+    core.patch_namespaced_config_map("switchpoint", RUNS, {"data": {"SWITCHPOINT_SITE": None}})
+    try:
+        check = found(environment)["ConfigMap switchpoint"]
+        assert not check.ok
+        assert "lacks SWITCHPOINT_SITE" in check.found
+    finally:
+        core.patch_namespaced_config_map("switchpoint", RUNS, {"data": {"SWITCHPOINT_SITE": "{}"}})
+
+
+@pytest.mark.parametrize(("namespace", "name"), [(NAMESPACE, ""), (RUNS, " of runs")])
+def test_a_secret_that_lacks_a_key(equipped: Kube, environment: str, namespace: str, name: str) -> None:
+    core = client.CoreV1Api(equipped.client)
+    core.patch_namespaced_secret("switchpoint-store", namespace, {"data": {"AWS_ACCESS_KEY_ID": None}})
+    try:
+        check = found(environment)[f"secret switchpoint-store{name}"]
+        assert not check.ok
+        assert check.found == f"{namespace}: lacks AWS_ACCESS_KEY_ID"
+        assert f"kubectl -n {namespace} create secret" in check.mend
+    finally:
+        core.patch_namespaced_secret("switchpoint-store", namespace, {"stringData": {"AWS_ACCESS_KEY_ID": "k"}})
+
+
+def test_a_launcher_that_nothing_is_bound_to(equipped: Kube, environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks may anything; the account that runs have is what counts."""
+    access = client.RbacAuthorizationV1Api(equipped.client)
+    before = access.read_namespaced_role_binding("switchpoint-launcher", NAMESPACE)
+    access.delete_namespaced_role_binding("switchpoint-launcher", NAMESPACE)
+    try:
+        checks = found(environment)
+        assert checks["permissions"].ok
+        assert not checks["permissions of runs"].ok
+        assert "may not get jobs, create jobs" in checks["permissions of runs"].found
+        assert f"{RUNS}/switchpoint-launcher" in checks["permissions of runs"].mend
+    finally:
+        before.metadata = client.V1ObjectMeta(name="switchpoint-launcher")
+        access.create_namespaced_role_binding(NAMESPACE, before)
+    assert found(environment)["permissions of runs"].ok
+    monkeypatch.setenv("SWITCHPOINT_KFP_SERVICE_ACCOUNT", "default")
+    assert not found(environment)["permissions of runs"].ok
+
+
+def test_a_token_that_kubeflow_pipelines_does_not_know(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its health is told to anybody."""
+    with running_stub() as kfp:
+        kfp.tells_health = True
+        monkeypatch.setenv("SWITCHPOINT_KFP_URL", kfp.url)
+        assert found(environment)["KFP"].ok
+        monkeypatch.setenv("SWITCHPOINT_KFP_TOKEN", "another-token")
+        check = found(environment)["KFP"]
+        assert not check.ok
+        assert "401" in check.found
+        assert "SWITCHPOINT_KFP_TOKEN" in check.mend
+
+
+def test_an_object_store_that_does_not_answer(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "never-shown",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    # Its patience is not what is tested here.
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"retries": {"max_attempts": 1}}})
+    check = found("s3://not-reached/store")["store"]
+    assert not check.ok
+    assert "never-shown" not in check.found
+    assert "credentials" in check.mend
+
+
+@pytest.mark.parametrize(
+    ("resource", "used", "hard", "is_left"),
+    [
+        ("requests.nvidia.com/gpu", "8", "8", False),
+        ("requests.nvidia.com/gpu", "9", "8", False),
+        ("requests.nvidia.com/gpu", "7", "8", True),
+        ("requests.nvidia.com/gpu", "0", "0", True),
+        ("requests.memory", "3Gi", "2Gi", False),
+        ("requests.cpu", "900m", "1", True),
+    ],
+)
+def test_a_quota_that_is_used_up(
+    equipped: Kube, environment: str, resource: str, used: str, hard: str, is_left: bool
+) -> None:
+    core = client.CoreV1Api(equipped.client)
+    core.create_namespaced_resource_quota(NAMESPACE, {"metadata": {"name": "gpus"}, "spec": {"hard": {resource: hard}}})
+    status = {"status": {"hard": {resource: hard}, "used": {resource: used}}}
     core.patch_namespaced_resource_quota_status("gpus", NAMESPACE, status)
     try:
-        assert found(environment)["quota"].found == "requests.nvidia.com/gpu 8 of 8"
+        check = found(environment)["quota"]
+        assert check.ok is is_left
+        assert check.found == ("1 quotas, none used up" if is_left else f"{resource} {used} of {hard}")
     finally:
         core.delete_namespaced_resource_quota("gpus", NAMESPACE)
 
@@ -172,7 +363,12 @@ def test_a_service_account_that_may_too_little(
     assert "may not get jobs" in checks["permissions"].found
     assert "get pods/log" in checks["permissions"].found
     assert "403" in checks["GPUs"].found
-    assert checks["secret switchpoint-store"].ok
+    for name in (
+        "secret switchpoint-store", "secret switchpoint-store of runs", "ConfigMap switchpoint", "service account",
+        "permissions of runs",
+    ):  # fmt: skip
+        assert checks[name].ok
+        assert "may not be looked at from here" in checks[name].found
 
 
 @pytest.mark.parametrize(

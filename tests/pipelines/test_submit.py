@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from components.recipe.digest import canonical
 from components.recipe.errors import BadInput
-from components.recipe.expand import expand
 from components.recipe.load import load_study, parse_recipe
 from components.recipe.source import origin_of
 from components.store.plan_file import save_plan
@@ -21,7 +20,6 @@ from pipelines import submit
 from pipelines.cli import app
 from pipelines.compile import version_name
 from pipelines.kfp_server import KFPServer
-from pipelines.smoke import smoke_study
 from pipelines.study_file import read_study
 from tests.kfp_stub import MLFLOW, TOKEN, KFPStub, running_stub
 
@@ -121,33 +119,10 @@ def test_smoke_runs_a_few_steps_first_and_keeps_the_study_back_where_they_fail(
     assert command("submit", recipe, "--store", store, "--smoke")[0] == 0
     assert [run["display_name"].split()[0] for run in kfp.runs.values()] == ["tiny-smoke", "tiny-smoke", "tiny"]
     smoke = kfp.runs["run-1"]["runtime_config"]["parameters"]["study"]
-    assert (smoke["switch"], smoke["horizon_tokens"]) == ({"steps": 5}, 10 * 4 * 32)
+    phases = [phase for one in smoke["phases"] for phase in one.values()]
+    assert [phase["horizon_tokens"] for phase in phases] == [5 * 4 * 32, 5 * 4 * 32]
+    assert [(phase["sequence_length"], phase["batch_size"]) for phase in phases] == [(32, 4), (32, 4)]
     assert (smoke["sequence_length"], smoke["batch_size"], smoke["model"]) == (32, 4, load_study(recipe)["model"])
-
-
-@pytest.mark.parametrize("name", ["quickstart", "paper/table_9", "paper/table_6", "paper/table_8"])
-def test_the_smoke_study_of_a_recipe_that_ships_is_ten_steps_of_its_geometry(name: str) -> None:
-    """QB goes on from GB's checkpoint: one save and one load."""
-    study, file = read_study(name)
-    digests = dict.fromkeys(origins(study, file), "digest")
-    whole = expand(parse_recipe(study, file), digests, file)
-    small = expand(parse_recipe(smoke_study(study, whole), file), digests, file)
-    (arm,) = small.arms
-    assert [(phase.start_step, phase.end_step) for phase in arm.phases] == [(0, 5), (5, 10)]
-    assert arm.runs[0].step == "gb"
-    assert small.run(arm.runs[-1].digest).start_step == 5
-    assert small.base.digest == whole.base.digest
-    first = max(whole.arms, key=lambda one: len(one.phases))
-    assert arm.clock.tokens_at(1) == first.clock.tokens_at(1)
-    assert arm.phases[0].weights == first.phases[0].weights
-    assert arm.phases[-1].weights.keys() == first.phases[-1].weights.keys()
-    assert small.recipe.training == whole.recipe.training
-    assert small.recipe.cluster == whole.recipe.cluster
-
-
-def origins(study: dict[str, Any], file: str) -> list[str]:
-    recipe = parse_recipe(study, file)
-    return [str(origin_of(source)) for source in recipe.sources.values()]
 
 
 def test_status_cancel_and_retry(kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path) -> None:
@@ -169,6 +144,14 @@ def test_status_cancel_and_retry(kfp: KFPStub, study: dict[str, Any], write_reci
     assert kfp.calls[-1] == "GET runs/run-0"
     command("retry", recipe, "--store", store)
     assert kfp.calls[-1] == "POST runs/run-0:retry"
+
+
+def test_experiments_are_in_the_namespace_of_ones_profile(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHPOINT_KFP_NAMESPACE", "team-a")
+    command("submit", write_recipe(study), "--store", tmp_path / "store")
+    assert [one["namespace"] for one in kfp.experiments] == ["team-a"]
 
 
 def test_a_budget_makes_no_other_study(
