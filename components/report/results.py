@@ -31,6 +31,8 @@ class Row:
     log: str
     checkpoints: dict[int, Scores] = field(default_factory=dict)
     """Scores of chosen checkpoints before the end, by step."""
+    checkpoint_failures: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Of a row with scores: why chosen checkpoints have none, by step, and the log."""
 
     @property
     def arm_id(self) -> str:
@@ -56,20 +58,30 @@ def _before_base(plan: Plan) -> list[Identity]:
 
 
 def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
-    checkpoints: dict[int, Scores] = {}
-    for step, one in (arm.checkpoint_evaluations if arm else {}).items():
-        record = store.record(one)
-        checkpoints |= {step: record["outputs"]["scores"]} if record else {}
+    chosen = arm.checkpoint_evaluations if arm else {}
+    checkpoints = {step: scores for step, one in chosen.items() if (scores := _scores(store, one)) is not None}
+    scores = _scores(store, evaluation)
+    if scores is None:
+        reason, log = _failure(store, [*before, evaluation])
+        return Row(name=name, arm=arm, scores={}, failure=reason, log=log, checkpoints=checkpoints)
+    missing = {step: _failure(store, [*before, one]) for step, one in chosen.items() if step not in checkpoints}
+    return Row(
+        name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints, checkpoint_failures=missing
+    )
+
+
+def _scores(store: Store, evaluation: Identity) -> Scores | None:
     record = store.record(evaluation)
-    if record is not None:
-        scores = record["outputs"]["scores"]
-        return Row(name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints)
-    for identity in [*before, evaluation]:
+    return None if record is None else dict(record["outputs"]["scores"])
+
+
+def _failure(store: Store, chain: list[Identity]) -> tuple[str, str]:
+    """(reason, log) of the first of `chain` that failed."""
+    for identity in chain:
         failure = store.failure(identity)
         if failure:
-            reason = f"{identity.step} failed: {failure['reason']}"
-            return Row(name=name, arm=arm, scores={}, failure=reason, log=failure["log"], checkpoints=checkpoints)
-    return Row(name=name, arm=arm, scores={}, failure=NOT_RUN, log="", checkpoints=checkpoints)
+            return f"{identity.step} failed: {failure['reason']}", failure["log"]
+    return NOT_RUN, ""
 
 
 def by_arm(found: Iterable[Row]) -> dict[str, list[Row]]:
