@@ -6,7 +6,7 @@ from typing import Any
 from components.plan.run import check_study
 from components.recipe.halving import Stop, Stops, decide
 from components.recipe.plan import Plan
-from components.recipe.stops import most_tokens, stops_at
+from components.recipe.stops import models_at, most_tokens, stops_at
 from components.report import results
 from components.report.results import BASE, by_arm, higher_is_better
 from components.report.table import title
@@ -60,7 +60,7 @@ def current_rung(study: dict[str, Any], recipe_file: str, where: Where, *, give_
             values[arm_id] = sign * sum(scores) / len(scores) if len(scores) == len(rows) else None
         if waiting or not any(value is not None for value in values.values()):
             return Rung(study=study, plan=plan, stops=_data(here, False), is_last=False, whole=whole, most_tokens=most)
-        for arm_id, reason in decide(halving, point, title(metric), values).items():
+        for arm_id, reason in decide(halving, point, title(metric), values, models_at(plan)).items():
             for row in going[arm_id]:
                 stopped[row.name] = Stop(step=here[row.name].step, reason=reason)
     plan, _ = check_study(study, recipe_file, where, _data(stopped))
