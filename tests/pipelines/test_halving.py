@@ -57,7 +57,7 @@ def test_a_score_that_nothing_has_is_refused(
 
 @pytest.mark.slow
 def test_a_study_with_halving(study: Study, tmp_path: Path, write_recipe: Callable[[Study], Path]) -> None:
-    recipe, root = write_recipe(study | {"halving": {"at": [0.5]}}), tmp_path / "store"
+    recipe, root = write_recipe(study | {"halving": {"at": [0.8]}}), tmp_path / "store"
     refused = switchpoint("run", recipe, "--store", root, "--budget", "12000")
     assert refused.returncode == 2
     assert "at most" in refused.stderr
