@@ -6,9 +6,9 @@ from typing import Any
 from components.plan.run import check_study
 from components.recipe.halving import Stop, Stops, decide
 from components.recipe.plan import Plan
-from components.recipe.stops import most_tokens, stops_at
+from components.recipe.stops import models_at, most_tokens, stops_at
 from components.report import results
-from components.report.results import BASE, by_arm, higher_is_better
+from components.report.results import BASE, by_arm, higher_is_better, means_over_seeds, scores_by_seed
 from components.report.table import title
 from components.store.opening import store_at
 from components.store.place import Where
@@ -54,13 +54,13 @@ def current_rung(study: dict[str, Any], recipe_file: str, where: Where, *, give_
             for row in rows
         )
         sign = 1 if higher_is_better(metric, [row for rows in going.values() for row in rows]) else -1
-        values: dict[str, float | None] = {}
-        for arm_id, rows in going.items():
-            scores = [row.scores[metric]["value"] for row in rows if metric in row.scores]
-            values[arm_id] = sign * sum(scores) / len(scores) if len(scores) == len(rows) else None
+        by_seed = scores_by_seed([row for rows in going.values() for row in rows], metric)
+        whole_arms = {arm_id: one for arm_id, one in by_seed.items() if len(one) == len(going[arm_id])}
+        means = {arm_id: sign * mean for arm_id, mean in means_over_seeds(whole_arms).items()}
+        values = {arm_id: means.get(arm_id) for arm_id in going}
         if waiting or not any(value is not None for value in values.values()):
             return Rung(study=study, plan=plan, stops=_data(here, False), is_last=False, whole=whole, most_tokens=most)
-        for arm_id, reason in decide(halving, point, title(metric), values).items():
+        for arm_id, reason in decide(halving, point, title(metric), values, models_at(plan)).items():
             for row in going[arm_id]:
                 stopped[row.name] = Stop(step=here[row.name].step, reason=reason)
     plan, _ = check_study(study, recipe_file, where, _data(stopped))

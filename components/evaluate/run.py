@@ -1,6 +1,7 @@
 """The launcher of evaluation: all models that still need their scores, in one process."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.evaluate.app import EvaluatedModel, EvaluateJob
@@ -10,6 +11,7 @@ from components.evaluate.hub import hub_environment
 from components.evaluate.suite_questions import SuiteQuestion
 from components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
 from components.launch.local import tail
+from components.launch.task import tell_failure
 from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
@@ -66,7 +68,11 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
 
 
 def evaluate_models(plan: Plan, store: Store) -> None:
-    """Evaluates the base and every arm (and its chosen checkpoints) whose model is there and whose scores are not."""
+    """Evaluates the base and every arm (and its chosen checkpoints) whose model is there and whose scores are not.
+
+    Whatever goes wrong, each of them then has its scores or, in the store, the reason why not. Raises EvaluationFailed,
+    and what kept the job from being run.
+    """
     wanted = {
         digest: evaluation
         for digest, (model, evaluation) in plan.evaluations().items()
@@ -74,6 +80,21 @@ def evaluate_models(plan: Plan, store: Store) -> None:
     }
     if not wanted:
         return
+    for evaluation in wanted.values():
+        store.forget_failure(evaluation)
+    try:
+        _evaluate(plan, store, wanted)
+    except Superseded:  # another study has evaluated what both share
+        evaluate_models(plan, store)
+    except Exception as error:
+        for evaluation in wanted.values():
+            if not store.is_done(evaluation):
+                tell_failure(store, evaluation, error)
+        raise
+
+
+def _evaluate(plan: Plan, store: Store, wanted: Mapping[str, Identity]) -> None:
+    """`wanted`: evaluations by digest. Raises Superseded."""
     content = digest_of(sorted(wanted))
     # What lies there is of a launcher that was killed; its job may still run, and write.
     folder = f"jobs/evaluate-{content}"
@@ -102,10 +123,7 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         variables=hub_environment(recipe.evaluation, os.environ), cluster=recipe.cluster,
         labels={"study": recipe.name, "step": "evaluate"}, notes={"store": store.where}, content=content,
     )  # fmt: skip
-    try:
-        end = run_job(request)
-    except Superseded:  # another study has evaluated what both share
-        return evaluate_models(plan, store)
+    end = run_job(request)
     failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
     store.remove(folder)
     if failed:

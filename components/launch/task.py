@@ -35,16 +35,24 @@ def end_with_run() -> None:
 
 @contextmanager
 def task(store: Store, identity: Identity) -> Iterator[None]:
-    """Around the work on `identity`: an error is written to the store, where the report finds it, and raised."""
+    """Around the work on `identity`: an error is written to the store, where the report finds it, and raised.
+
+    All of it with the lock held: what the store says is how the last task on the output ended.
+    """
     end_with_run()
-    store.forget_failure(identity)
-    try:
-        with locked(task_lock_file(store, identity), WAIT_SECONDS):
+    with locked(task_lock_file(store, identity), WAIT_SECONDS):
+        store.forget_failure(identity)
+        try:
             yield
-    except Exception as error:
-        # A launcher that failed has written a better reason, and its job's own log, already.
-        if not store.failure_file(identity).exists():
-            log = os.environ.get(RUN_LOG_VARIABLE, "the task's own")
-            reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
-            store.write_failure(identity, reason, log, bad_input=isinstance(error, BadInput))
-        raise
+        except Exception as error:
+            tell_failure(store, identity, error)
+            raise
+        store.forget_failure(identity)
+
+
+def tell_failure(store: Store, identity: Identity, error: Exception) -> None:
+    """Writes why `identity` was not made, unless a launcher has written a better reason, and its job's own log."""
+    if not store.failure_file(identity).exists():
+        log = os.environ.get(RUN_LOG_VARIABLE, "the task's own")
+        reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+        store.write_failure(identity, reason, log, bad_input=isinstance(error, BadInput))

@@ -50,13 +50,25 @@ Stops = dict[str, Stop]
 """By run name."""
 
 
-def decide(halving: Halving, point: Fraction, metric: str, values: Mapping[str, float | None]) -> dict[str, str]:
+Models = tuple[str, ...]
+"""Of an arm at a point: the digest of each seed's evaluation. Arms that have not parted yet have the same."""
+
+
+def decide(
+    halving: Halving, point: Fraction, metric: str, values: Mapping[str, float | None], models: Mapping[str, Models]
+) -> dict[str, str]:
     """Why each arm that stops at `point` does, by arm. `values`: the score of every arm that came so far, better is
-    higher; None where it failed."""
+    higher; None where it failed.
+
+    Arms with the same models go on together, also where only some of them are among the better part: nothing is known
+    yet of what they will differ by. Different models with the same score, as discrete scores have, are ranked in the
+    recipe's order: were all to go on, nothing could be said of what the study takes at most.
+    """
     ranked = sorted(
         (arm_id for arm_id, value in values.items() if value is not None), key=lambda arm_id: -(values[arm_id] or 0.0)
     )
-    kept = ranked[: halving.num_kept(len(values))]
+    better = {models[arm_id] for arm_id in ranked[: halving.num_kept(len(values))]}
+    kept = [arm_id for arm_id in ranked if models[arm_id] in better]
     reasons = {}
     for arm_id, value in values.items():
         if value is None:

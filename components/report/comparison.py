@@ -8,8 +8,17 @@ import numpy as np
 
 from components.recipe.plan import Plan
 from components.recipe.suites import SUITES
-from components.report.results import BASE, Row, by_arm, examples, higher_is_better
-from components.report.statistics import Difference, Part, differences
+from components.report.results import (
+    BASE,
+    Row,
+    best_arm,
+    examples,
+    higher_is_better,
+    means_over_seeds,
+    scores_by_seed,
+    shared_seeds,
+)
+from components.report.statistics import Difference, Part, columns, differences
 from components.store.store import Store
 
 
@@ -18,16 +27,20 @@ class Comparison:
     metric: str
     higher_is_better: bool
     best: str
-    """The arm with the best mean over its seeds."""
+    """The arm with the best mean over the seeds that all arms have."""
     value: float
+    num_shared_seeds: int
+    """That all arms have; 0: means are over each arm's own."""
     against: tuple[Difference, ...]
     """The best arm minus every other, the base included, the nearest first."""
     num_pairs: int
     """That p was corrected for."""
 
     @property
-    def num_seeds(self) -> int:
-        return max((one.num_seeds for one in self.against), default=1)
+    def num_seeds(self) -> tuple[int, int]:
+        """The fewest and the most that a difference is paired by."""
+        numbers = [one.num_seeds for one in self.against]
+        return min(numbers, default=1), max(numbers, default=1)
 
     @property
     def undecided(self) -> list[str]:
@@ -37,34 +50,33 @@ class Comparison:
 
 def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comparison | None:
     """None where no arm has the score. Arms that failed with some of their seeds are compared by the others."""
-    scored = {
-        arm_id: [row for row in rows if metric in row.scores]
-        for arm_id, rows in by_arm(row for row in found if not row.stopped).items()
-        if any(metric in row.scores for row in rows)
-    }
-    arms = [arm_id for arm_id in scored if arm_id != BASE]
-    if not arms:
+    by_seed = scores_by_seed(found, metric)
+    best = best_arm(found, metric)
+    if best is None:
         return None
-    seeds = sorted({row.arm.seed for arm_id in arms for row in scored[arm_id] if row.arm})
-    by_seed: dict[str, dict[int, float]] = {
-        arm_id: {row.arm.seed: row.scores[metric]["value"] for row in rows if row.arm}
-        for arm_id, rows in scored.items()
-        if arm_id != BASE
+    value, num_shared_seeds = means_over_seeds(by_seed)[best], len(shared_seeds(by_seed))
+    seeds = sorted({seed for values in by_seed.values() for seed in values})
+    kept = {
+        (row.arm_id, row.arm.seed if row.arm else None): examples(store, row, plan)
+        for row in found
+        if metric in row.scores and not row.stopped
     }
-    if BASE in scored:  # it has no seed: the same beside every one
-        by_seed[BASE] = dict.fromkeys(seeds, scored[BASE][0].scores[metric]["value"])
-    means = {arm_id: sum(values.values()) / len(values) for arm_id, values in by_seed.items()}
-    higher = higher_is_better(metric, found)
-    best = (max if higher else min)(arms, key=lambda arm_id: means[arm_id])
-    kept = {arm_id: [examples(store, row, plan) for row in scored[arm_id]] for arm_id in by_seed}
-    pairs = differences(by_seed, _parts(metric, kept))
+    for base in (row for row in found if row.arm is None and metric in row.scores):
+        by_seed[BASE] = dict.fromkeys(seeds, base.scores[metric]["value"])  # the same beside every seed
+    chosen = [
+        [kept[arm_id, seed] for seed in (seeds_of if arm_id != BASE else [None])]
+        for arm_id, seeds_of in columns(by_seed)
+    ]
+    several_seeds = len({arm.seed for arm in plan.arms}) > 1
+    pairs = differences(by_seed, _parts(metric, chosen), several_seeds=several_seeds)
     against = [one if one.second == best else _turned(one) for one in pairs if best in (one.first, one.second)]
     against.sort(key=lambda one: abs(one.value))
     return Comparison(
         metric=metric,
-        higher_is_better=higher,
+        higher_is_better=higher_is_better(metric, found),
         best=best,
-        value=means[best],
+        value=value,
+        num_shared_seeds=num_shared_seeds,
         against=tuple(against),
         num_pairs=len(pairs),
     )
@@ -92,13 +104,12 @@ def weights_of(metric: str, known: Sequence[str]) -> dict[str, float]:
     return {}
 
 
-def _parts(metric: str, kept: Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]) -> list[Part]:
-    """The examples of every arm, means over its seeds; none where an arm was asked other ones."""
-    first = next(iter(kept.values()))[0]
+def _parts(metric: str, chosen: Sequence[Sequence[Mapping[str, Sequence[Any]]]]) -> list[Part]:
+    """The examples of every column, means over its seeds; none where an arm was asked other ones."""
     found = []
-    for name, weight in weights_of(metric, list(first)).items():
+    for name, weight in weights_of(metric, list(chosen[0][0]) if chosen else []).items():
         tops, bottoms = [], []
-        for of_seeds in kept.values():
+        for of_seeds in chosen:
             pairs = [_pairs(one.get(name, [])) for one in of_seeds]
             if any(len(pair) != len(pairs[0]) for pair in pairs) or not len(pairs[0]):
                 return []

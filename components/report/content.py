@@ -94,6 +94,7 @@ def _row(plan: Plan, content: Content, row: Row, mlflow_runs: dict[str, str]) ->
     return {
         "name": row.name, "arm": row.arm_id, "seed": row.arm.seed if row.arm else None, "scores": row.scores,
         "checkpoints": {str(step): scores for step, scores in row.checkpoints.items()},
+        "checkpoint_failures": {str(step): reason for step, (reason, _) in row.checkpoint_failures.items()},
         "failure": row.failure, "stopped": row.stopped, "mlflow_run": mlflow_runs.get(row.name, ""),
         "continual": None if summary is None else {
             "min_acc": summary.min_acc, "wc_acc": summary.wc_acc, "forgetting": summary.forgetting,

@@ -13,8 +13,7 @@ from components.report.cost import cost_table, sharing
 from components.report.forgetting import NOTE as FORGETTING_NOTE
 from components.report.forgetting import forgetting_table, gap_table
 from components.report.reproduce import reproduce_table
-from components.report.results import by_arm, higher_is_better, main_scores
-from components.report.statistics import mean_interval
+from components.report.results import best_arm, by_arm, main_scores
 from components.report.table import every_score, stopped_arms
 from components.report.verdict import NOT_DISTINGUISHABLE, difference_note, difference_table
 from components.store.store import Store
@@ -70,15 +69,7 @@ def _scores(plan: Plan, content: Content) -> str:
     """The table of arms, the best of each column bold, what failed with its reason."""
     names, arms = main_scores(plan, content.rows), by_arm(content.rows)
     first = len(content.table.header) - len(names)
-    best = {}
-    for name in names:
-        means = {
-            arm_id: mean_interval([row.scores[name]["value"] for row in rows if name in row.scores])[0]
-            for arm_id, rows in arms.items()
-            if any(row.arm is not None and name in row.scores and not row.stopped for row in rows)
-        }
-        if means:
-            best[name] = (max if higher_is_better(name, content.rows) else min)(means, key=lambda arm_id: means[arm_id])
+    best = {name: best_arm(content.rows, name) for name in names}
     head = "".join(
         f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(content.table.header)
     )
@@ -88,7 +79,7 @@ def _scores(plan: Plan, content: Content) -> str:
         shown = [f"<td{_side(number, 2)}>{html.escape(cell)}</td>" for number, cell in enumerate(cells[:first])]
         if any(row.scores for row in rows) and not rows[0].stopped:
             shown += [
-                f"<td{' class=best' if best.get(name) == arm_id else ''}>{_small(html.escape(cell))}</td>"
+                f"<td{' class=best' if best[name] == arm_id else ''}>{_small(html.escape(cell))}</td>"
                 for name, cell in zip(names, cells[first:], strict=True)
             ]
         else:
@@ -120,7 +111,8 @@ def _note(plan: Plan, content: Content) -> str:
     published = plan.recipe.published
     if published:
         said.append(f"paper: {published.score} ({published.source}); another measure of another model.")
-    return " ".join([*said, "The best arm of each column is bold, also where intervals overlap."])
+    best = "The best arm of each column is bold, also where intervals overlap"
+    return " ".join([*said, f"{best}; it goes by the seeds that all arms have." if seeds > 1 else f"{best}."])
 
 
 def _differences(content: Content) -> str:

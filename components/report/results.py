@@ -1,6 +1,6 @@
 """What came out of a study, read from the store once: the table, MLflow and the report all use this (law 8)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ class Row:
     log: str
     checkpoints: dict[int, Scores] = field(default_factory=dict)
     """Scores of chosen checkpoints before the end, by step."""
+    checkpoint_failures: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Of a row with scores: why chosen checkpoints have none, by step, and the log."""
 
     @property
     def arm_id(self) -> str:
@@ -56,20 +58,30 @@ def _before_base(plan: Plan) -> list[Identity]:
 
 
 def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
-    checkpoints: dict[int, Scores] = {}
-    for step, one in (arm.checkpoint_evaluations if arm else {}).items():
-        record = store.record(one)
-        checkpoints |= {step: record["outputs"]["scores"]} if record else {}
+    chosen = arm.checkpoint_evaluations if arm else {}
+    checkpoints = {step: scores for step, one in chosen.items() if (scores := _scores(store, one)) is not None}
+    scores = _scores(store, evaluation)
+    if scores is None:
+        reason, log = _failure(store, [*before, evaluation])
+        return Row(name=name, arm=arm, scores={}, failure=reason, log=log, checkpoints=checkpoints)
+    missing = {step: _failure(store, [*before, one]) for step, one in chosen.items() if step not in checkpoints}
+    return Row(
+        name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints, checkpoint_failures=missing
+    )
+
+
+def _scores(store: Store, evaluation: Identity) -> Scores | None:
     record = store.record(evaluation)
-    if record is not None:
-        scores = record["outputs"]["scores"]
-        return Row(name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints)
-    for identity in [*before, evaluation]:
+    return None if record is None else dict(record["outputs"]["scores"])
+
+
+def _failure(store: Store, chain: list[Identity]) -> tuple[str, str]:
+    """(reason, log) of the first of `chain` that failed."""
+    for identity in chain:
         failure = store.failure(identity)
         if failure:
-            reason = f"{identity.step} failed: {failure['reason']}"
-            return Row(name=name, arm=arm, scores={}, failure=reason, log=failure["log"], checkpoints=checkpoints)
-    return Row(name=name, arm=arm, scores={}, failure=NOT_RUN, log="", checkpoints=checkpoints)
+            return f"{identity.step} failed: {failure['reason']}", failure["log"]
+    return NOT_RUN, ""
 
 
 def by_arm(found: Iterable[Row]) -> dict[str, list[Row]]:
@@ -140,20 +152,47 @@ def main_scores(plan: Plan, found: list[Row]) -> list[str]:
     return [name for name in names if not name.startswith("bits_per_byte.category.") and name.count(".") < 2]
 
 
-def best_row(plan: Plan, found: Iterable[Row]) -> Row | None:
-    """Of the arm with the best mean over its seeds, the row of its best seed; None where no arm has the score."""
+def scores_by_seed(found: Iterable[Row], metric: str) -> dict[str, dict[int, float]]:
+    """Of every arm that has the score with some seed and was not stopped: its values by seed."""
+    arms: dict[str, dict[int, float]] = {}
+    for row in found:
+        if row.arm is not None and not row.stopped and metric in row.scores:
+            arms.setdefault(row.arm_id, {})[row.arm.seed] = row.scores[metric]["value"]
+    return arms
+
+
+def shared_seeds(by_seed: Mapping[str, Mapping[int, float]]) -> list[int]:
+    """The seeds that all arms have the score with."""
+    first, *others = by_seed.values()
+    return [seed for seed in first if all(seed in other for other in others)]
+
+
+def means_over_seeds(by_seed: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    """What arms are ranked by: the mean over the seeds that all of them have; over its own where they share none.
+
+    A seed can be easier than another one: an arm that lost its hard ones must not be the better for it.
+    """
+    shared = shared_seeds(by_seed) if by_seed else []
+    return {
+        arm_id: sum(values[seed] for seed in shared or values) / len(shared or values)
+        for arm_id, values in by_seed.items()
+    }
+
+
+def best_arm(found: Sequence[Row], metric: str) -> str | None:
+    """The arm with the best mean over seeds; None where no arm has the score."""
+    means = means_over_seeds(scores_by_seed(found, metric))
+    return (max if higher_is_better(metric, found) else min)(means, key=lambda arm_id: means[arm_id], default=None)
+
+
+def best_row(plan: Plan, found: Sequence[Row]) -> Row | None:
+    """Of the best arm, the row of its best seed; None where no arm has the score."""
     metric = plan.recipe.evaluation.ranked_by
-    found = list(found)
-    sign = 1 if higher_is_better(metric, found) else -1
-    scored = by_arm(row for row in found if row.arm is not None and metric in row.scores and not row.stopped)
-
-    def value(row: Row) -> float:
-        return sign * row.scores[metric]["value"]
-
-    if not scored:
-        return None
-    best = max(scored.values(), key=lambda rows: sum(map(value, rows)) / len(rows))
-    return max(best, key=value)
+    rows = by_arm(found).get(best_arm(found, metric) or "", [])
+    choose = max if higher_is_better(metric, found) else min
+    return choose(
+        (row for row in rows if metric in row.scores), key=lambda row: row.scores[metric]["value"], default=None
+    )
 
 
 def higher_is_better(name: str, found: Iterable[Row]) -> bool:

@@ -12,7 +12,8 @@ from components.tracking.study import REPORT_FILES, Logged, compare_commands, lo
 
 
 def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", *, is_finished: bool = True) -> Path:
-    """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores.
+    """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores, at
+    its end and at its chosen checkpoints.
 
     `options`: what the command was given beside the recipe's file and the store. `is_finished`: whether arms are at
     their ends; at a point of successive halving the page says so, and MLflow waits.

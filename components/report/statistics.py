@@ -1,6 +1,6 @@
 """Whether arms differ: paired by seed (t), paired by example (bootstrap), corrected for looking at many pairs (Holm).
 
-Pure: numbers in, numbers out. Shapes: A arms, S seeds, E examples, R resamples.
+Pure: numbers in, numbers out. Shapes: C columns, E examples, R resamples.
 """
 
 import math
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from scipy import stats
 
 Array = npt.NDArray[np.float64]
+Column = tuple[str, tuple[Any, ...]]
+"""An arm, and the seeds that its scores are means over."""
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 COUNTABLE = 10
@@ -62,7 +64,7 @@ class Part:
 
     weight: float
     tops: Array
-    """Of every arm, a mean over its seeds; shape (A, E)."""
+    """Of every one of `columns`, a mean over its seeds; shape (C, E)."""
     bottoms: Array
     """Shape (E,)."""
 
@@ -92,7 +94,7 @@ def _t_quantile(number: int) -> float:
 
 
 def resampled_scores(parts: Sequence[Part]) -> Array:
-    """The arms' scores on resampled examples, the same ones for all arms, within each part; shape (R, A)."""
+    """The columns' scores on resampled examples, the same ones for all, within each part; shape (R, C)."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     total = np.zeros((RESAMPLES, len(parts[0].tops)))
     for part in parts:
@@ -128,31 +130,52 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def differences(by_seed: Mapping[str, Mapping[Any, float]], parts: Sequence[Part]) -> list[Difference]:
-    """Every pair of arms. `by_seed`: scores by arm and seed; `parts`: their examples, arms in the same order."""
-    names = list(by_seed)
+def differences(
+    by_seed: Mapping[str, Mapping[Any, float]], parts: Sequence[Part], *, several_seeds: bool
+) -> list[Difference]:
+    """Every pair of arms, compared on what both have. `by_seed`: scores by arm and seed; `parts`: the examples of its
+    `columns`, in their order.
+
+    `several_seeds`: whether the study has them. A pair that shares fewer than two then has a p of 1: that it may differ
+    by its seeds alone is known, and not by how much. With one seed for all, p is that of the examples.
+    """
     resampled = resampled_scores(parts) if parts else None
-    pairs = list(combinations(range(len(names)), 2))
+    places = {column: place for place, column in enumerate(columns(by_seed))}
+    pairs = _pairs(by_seed)
     found: list[tuple[float, int, Interval | None, Interval | None]] = []
-    for a, b in pairs:
-        first, second = by_seed[names[a]], by_seed[names[b]]
-        shared = [seed for seed in first if seed in second]
-        apart = [second[seed] - first[seed] for seed in shared]
-        value = math.fsum(apart) / len(apart) if apart else _mean(second) - _mean(first)
-        over_examples = None if resampled is None else percentile_interval(resampled[:, b] - resampled[:, a])
+    for first, second in pairs:
+        (a, _), (b, _) = first, second
+        apart = [by_seed[b][seed] - by_seed[a][seed] for seed in by_seed[a] if seed in by_seed[b]]
+        value = math.fsum(apart) / len(apart) if apart else _mean(by_seed[b]) - _mean(by_seed[a])
+        over_examples = None
+        if resampled is not None:
+            over_examples = percentile_interval(resampled[:, places[second]] - resampled[:, places[first]])
         found.append((value, len(apart), paired_t(apart), over_examples))
-    seeds_p = holm([over.p if over else 0.0 for _, _, over, _ in found])
+    seeds_p = holm([over.p if over else float(several_seeds) for _, _, over, _ in found])
     examples_p = holm([over.p if over else 0.0 for _, _, _, over in found])
     return [
         Difference(
-            first=names[a], second=names[b], value=value, num_seeds=number, over_seeds=over_seeds,
-            over_examples=over_examples,
+            first=a, second=b, value=value, num_seeds=number, over_seeds=over_seeds, over_examples=over_examples,
             adjusted_p=max(p_seeds, p_examples) if over_seeds or over_examples else 1.0,
         )
-        for (a, b), (value, number, over_seeds, over_examples), p_seeds, p_examples in zip(
+        for ((a, _), (b, _)), (value, number, over_seeds, over_examples), p_seeds, p_examples in zip(
             pairs, found, seeds_p, examples_p, strict=True
         )
     ]  # fmt: skip
+
+
+def columns(by_seed: Mapping[str, Mapping[Any, float]]) -> list[Column]:
+    """What pairs are compared by, each once: an arm has one where every arm has every seed."""
+    return list(dict.fromkeys(column for pair in _pairs(by_seed) for column in pair))
+
+
+def _pairs(by_seed: Mapping[str, Mapping[Any, float]]) -> list[tuple[Column, Column]]:
+    """Every pair of arms, each with the seeds that both have, or with its own where they share none."""
+    found = []
+    for (a, first), (b, second) in combinations(by_seed.items(), 2):
+        shared = tuple(seed for seed in first if seed in second)
+        found.append(((a, shared or tuple(first)), (b, shared or tuple(second))))
+    return found
 
 
 def _mean(values: Mapping[Any, float]) -> float:

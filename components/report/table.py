@@ -16,7 +16,7 @@ class Table:
     header: list[str]
     lines: list[list[str]]
     failures: list[tuple[str, str, str]]
-    """(arm with its seed, reason, log) of the rows without scores."""
+    """(arm with its seed, reason, log) of the rows, and of chosen checkpoints, without scores."""
 
 
 def build_table(plan: Plan, found: Sequence[Row]) -> Table:
@@ -38,6 +38,9 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
     waiting = [row.name for row in found if row.failure == NOT_RUN]
     if waiting:
         failures.append((f"{len(waiting)} of {len(found)} rows", f"{NOT_RUN}, the first: {waiting[0]}", ""))
+    for row in found:
+        if not row.stopped:  # it is not evaluated any more
+            failures += [(f"{row.name} at step {step:,}", *why) for step, why in row.checkpoint_failures.items()]
     return Table(header, lines, failures)
 
 

@@ -33,13 +33,24 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
         told = [one.first for one in others if one.is_distinguishable]
         said += f". It is better than {_few(told)}, and {NOT_DISTINGUISHABLE} from {_few(comparison.undecided)}."
     said += _against_base(comparison)
-    seeds = comparison.num_seeds
-    covered = (
-        f" Differences are paired by {seeds} seeds."
-        if seeds > 1
-        else " With one seed per arm, the noise between seeds is not covered."
-    )
-    return said + covered + missing
+    return said + _paired(comparison) + missing
+
+
+def _paired(comparison: Comparison) -> str:
+    """By how many seeds, and where there are too few."""
+    fewest, most = comparison.num_seeds
+    if fewest == most > 1:
+        return f" Differences are paired by {most} seeds."
+    if fewest == most == 1:
+        return " With one seed per arm, the noise between seeds is not covered."
+    if not most:
+        return " Arms share no seed: the noise between seeds is not covered."
+    said = f" Differences are paired by {fewest} to {most} seeds"
+    if fewest < 2:
+        said += ", and where two arms share fewer than 2 the noise between seeds is not covered"
+    shared = comparison.num_shared_seeds
+    by = f"the {shared} that all have" if shared else "each arm's own, since all have none in common"
+    return f"{said}; which arm is best goes by {by}."
 
 
 def _against_base(comparison: Comparison) -> str:

@@ -15,6 +15,8 @@ from components.store.store import Store
 from components.tracking.tracked import TrackedRun
 
 DATABASE = "mlflow.db"
+MLFLOW = "mlflow"
+"""What stands for making something in MLflow among the store's locks."""
 RUN_TAG = "switchpoint.run"
 """Names a run by what it shows, so that it is found again."""
 KIND_TAG = "switchpoint.kind"
@@ -53,7 +55,7 @@ def open_client(store: Store) -> Any:
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     from mlflow import MlflowClient
 
-    with sole_task(store, "mlflow"):
+    with sole_task(store, MLFLOW):
         _make_database(store)
     return MlflowClient(tracking_uri(store))
 
@@ -97,14 +99,18 @@ def find(client: Any, experiment_id: str, key: str) -> TrackedRun | None:
 
 
 def find_or_create(
-    client: Any, experiment_id: str, key: str, name: str, began_ms: int, tags: Mapping[str, str]
+    client: Any, store: Store, experiment_id: str, key: str, name: str, began_ms: int, tags: Mapping[str, str]
 ) -> TrackedRun:
-    """The run that shows `key`: found by what it is made of, so one with another history is another run."""
-    found = find(client, experiment_id, key)
-    if found is None:
-        all_tags = {RUN_TAG: key, **tags}
-        run = client.create_run(experiment_id, start_time=began_ms or None, run_name=name, tags=all_tags)
-        return TrackedRun(client, run)
+    """The run that shows `key`: found by what it is made of, so one with another history is another run.
+
+    MLflow cannot do both in one: the store's lock is held between them, and no longer, since what trains asks too.
+    """
+    with sole_task(store, MLFLOW):
+        found = find(client, experiment_id, key)
+        if found is None:
+            all_tags = {RUN_TAG: key, **tags}
+            run = client.create_run(experiment_id, start_time=began_ms or None, run_name=name, tags=all_tags)
+            return TrackedRun(client, run)
     found.rename(name)
     found.tag(tags)
     return found

@@ -108,6 +108,6 @@ class Delivery:
         of_study = experiment(self._client, self._name, self._store)
         name, key = f"{self._identity.step} {self._identity.digest}", training_key(self._identity)
         tags = {KIND_TAG: "gb" if self._identity.step == "gb" else "phase"}
-        run = find_or_create(self._client, of_study, key, name, began_ms, tags)
+        run = find_or_create(self._client, self._store, of_study, key, name, began_ms, tags)
         tag_task_run(self._client, {"switchpoint.training_run_id": run.run_id})
         return run

@@ -24,7 +24,7 @@ def log_gb_run(
         return None
     name, began_ms = f"gb {run.blend} {identity.digest[:8]}", int(rows[0]["time"] * 1000)
     tags = {KIND_TAG: "gb", PARENT_TAG: study.run_id, NOTE_TAG: gb_note(run, arms, study)}
-    tracked = find_or_create(client, experiment_id, training_key(identity), name, began_ms, tags)
+    tracked = find_or_create(client, store, experiment_id, training_key(identity), name, began_ms, tags)
     tracked.params(as_text(gb_params(plan, run)))
     tracked.inputs(as_inputs(datasets_of(plan, run.phases[-1:])))
     tracked.curve(rows)

@@ -15,12 +15,11 @@ def register_best(plan: Plan, store: Store, name: str, arm_name: str) -> str:
     The registered model is made where it is missing; a run that has a version keeps it. Raises BadInput where there
     is nothing to register, MLflowAway where MLflow does not answer.
     """
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
     try:
         return _register(open_client(store), plan, store, name, arm_name)
-    except (MlflowException, RequestException, OSError) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # of MLflow, its storage's client, or a missing driver
         raise MLflowAway(reason_of(error)) from error
 
 

@@ -69,26 +69,20 @@ class Logged:
 
 def log_study(plan: Plan, store: Store, found: list[Row]) -> Logged:
     """Logs the study, its base, every arm and every GB run. Raises MLflowAway where it cannot."""
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
     try:
         return _StudyLog(plan, store).log(found)
-    except (MlflowException, RequestException, OSError) as error:
+    except Exception as error:  # as in `log_report`
         raise MLflowAway(reason_of(error)) from error
 
 
 def log_report(store: Store, logged: Logged, folder: Path) -> None:
     """The report's files as artifacts of the study's run. Raises MLflowAway where it cannot."""
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
     try:
         client = open_client(store)
         for name in REPORT_FILES:
             if (folder / name).exists():
                 client.log_artifact(logged.study_run_id, str(folder / name))
-    except (MlflowException, RequestException, OSError) as error:
+    except Exception as error:  # of MLflow, its storage's client, a missing driver: the report is written all the same
         raise MLflowAway(reason_of(error)) from error
 
 
@@ -156,7 +150,7 @@ class _StudyLog:
         trained = [plan.base, *(run.identity for run in plan.runs)]
         began_ms = min((began for one in trained if (began := _began_ms(self.store, one))), default=0)
         tags = {KIND_TAG: "study", "switchpoint.report": digest}
-        study = find_or_create(self.client, self.experiment_id, key, f"study {digest[:8]}", began_ms, tags)
+        study = find_or_create(self.client, self.store, self.experiment_id, key, f"study {digest[:8]}", began_ms, tags)
         study.params(params)
         study.text(yaml.safe_dump(runnable_study(plan), sort_keys=False), STUDY_FILE)
         return study
@@ -165,7 +159,7 @@ class _StudyLog:
         first = self.plan.base if row.arm is None else row.arm.runs[0]
         tags = {KIND_TAG: "base" if row.arm is None else "arm", PARENT_TAG: study.run_id}
         key, began_ms = row_key(self.plan, row.name, row.arm), _began_ms(self.store, first)
-        return find_or_create(self.client, self.experiment_id, key, row.name, began_ms, tags)
+        return find_or_create(self.client, self.store, self.experiment_id, key, row.name, began_ms, tags)
 
     def _row(self, run: TrackedRun, row: Row, study: Link, gb: TrackedRun | None) -> int:
         """Returns when it ended."""

@@ -10,7 +10,7 @@ from components.store.place import files_in, names_in
 from components.store.plan_file import load_plan
 from components.store.store import Store
 from components.train.checkpoint import checkpoint_place, remove_checkpoint, steps_in
-from components.train.run import needed_steps, run_is_done
+from components.train.run import missing_steps, needed_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ def _prune_run(store: Store, run: TrainingRun, plans: Sequence[Plan]) -> list[Pr
         same = next((one for one in plan.runs if one.identity.digest == run.identity.digest), None)
         if same is not None:
             needed |= needed_steps(plan, store, same)
-            if not run_is_done(plan, store, same):  # it goes on from its newest checkpoint
-                needed |= set(steps_in(place)[-1:])
+            for missing in missing_steps(plan, store, same):  # it goes on from the newest one before each of them
+                needed |= set([step for step in steps_in(place) if step <= missing][-1:])
     found = []
     removed = []
     for step in steps_in(place):

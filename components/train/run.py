@@ -124,12 +124,18 @@ def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
 
     A checkpoint that was pruned is only missed where a run that is not done goes on from it.
     """
+    return not missing_steps(plan, store, run)
+
+
+def missing_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
+    """The steps whose checkpoint or model the arms still need from the run; pruned ones as in `run_is_done`."""
     place, record = store.place(run.identity), store.record(run.identity)
-    if record is None or not all(has_model(place, step) for step in run.export_steps):
-        return False
-    missing = {step for step in run.keep_steps if not is_kept(place, step)}
-    forgiven = missing & set(record["outputs"].get("pruned_steps", []))
-    return missing == forgiven and not (forgiven and forgiven & needed_steps(plan, store, run))
+    if record is None:
+        return {*run.keep_steps, *run.export_steps}
+    exports = {step for step in run.export_steps if not has_model(place, step)}
+    keeps = {step for step in run.keep_steps if not is_kept(place, step)}
+    forgiven = keeps & set(record["outputs"].get("pruned_steps", []))
+    return exports | (keeps - forgiven) | (forgiven and forgiven & needed_steps(plan, store, run))
 
 
 def needed_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:

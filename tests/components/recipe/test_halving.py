@@ -1,6 +1,7 @@
 """Successive halving: who goes on, where arms end, that their histories stay the same, and what it takes at most."""
 
 from fractions import Fraction
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from components.recipe.expand import expand
 from components.recipe.halving import Halving, Stop, decide
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
-from components.recipe.stops import most_tokens, stops_at
+from components.recipe.stops import models_at, most_tokens, stops_at
 
 
 def planned(study: dict[str, Any], stops: dict[str, Stop] | None = None) -> Plan:
@@ -21,11 +22,25 @@ def planned(study: dict[str, Any], stops: dict[str, Stop] | None = None) -> Plan
 def test_the_better_half_goes_on_rounded_up() -> None:
     halving = Halving(at=[0.5])
     values = {"a": -2.0, "b": -1.5, "c": -1.8, "d": None, "e": -3.0}
-    reasons = decide(halving, Fraction(1, 2), "bits/byte", values)
+    models = {arm_id: (arm_id,) for arm_id in values}
+    reasons = decide(halving, Fraction(1, 2), "bits/byte", values, models)
     assert set(reasons) == {"d", "e"}
     assert reasons["e"] == "bits/byte 3.0000 at 50% of its horizon: place 4 of 5, and 3 went on"
     assert reasons["d"] == "it had no bits/byte at 50% of its horizon"
-    assert decide(Halving(at=[0.5], keep="1/3"), Fraction(1, 2), "bits/byte", {"a": 1.0}) == {}
+    assert decide(Halving(at=[0.5], keep="1/3"), Fraction(1, 2), "bits/byte", {"a": 1.0}, models) == {}
+
+
+def test_arms_that_have_not_parted_go_on_or_stop_together() -> None:
+    halving = Halving(at=[0.5])
+
+    def kept(values: dict[str, float], models: dict[str, tuple[str, ...]]) -> set[str]:
+        return set(values) - set(decide(halving, Fraction(1, 2), "bits/byte", values, models))
+
+    models = {"a": ("1", "2"), "b": ("1", "2"), "c": ("1", "2"), "d": ("3", "4")}
+    assert kept({"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.5}, models) == {"a", "b", "c"}
+    assert kept({"a": 1.0, "b": 1.0, "c": 1.0, "d": 2.0}, models) == {"a", "b", "c", "d"}
+    # Two models that happen to have one score: as many as said go on.
+    assert kept({"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}, {one: (one,) for one in models}) == {"a", "b"}
 
 
 @pytest.mark.parametrize("halving", [{"at": []}, {"at": [0.5, 0.5]}, {"at": [1]}, {"at": [0.5], "keep": 1}])
@@ -66,11 +81,44 @@ def test_chosen_checkpoints_are_fractions_of_the_whole_horizon(study: dict[str, 
 
 
 def test_what_it_takes_at_most(study: dict[str, Any]) -> None:
-    """To step 20 two GB runs; then two of three arms for 20 steps each: 40 + 40 steps of 128 tokens."""
+    """To step 20 two GB runs. Where `mixed` is the better one, the two that share the other go on beside it: all. At
+    step 32 all have parted, and two of three go on for 8 steps each: 32 + 32 + 3 + 16 steps of 128 tokens."""
     halving = Halving(at=[0.5])
     whole = planned(study)
-    half = planned(study, stops_at(whole, Fraction(1, 2), {}))
+    half, late = (planned(study, stops_at(whole, point, {})) for point in (Fraction(1, 2), Fraction(4, 5)))
     assert half.tokens_shared == 40 * 128
     assert whole.tokens_shared == (40 + 40 + 11) * 128
-    assert most_tokens(halving, [half, whole]) == (40 + 40) * 128
-    assert most_tokens(Halving(at=[0.5], keep=0.9), [half, whole]) == whole.tokens_shared
+    assert most_tokens(halving, [half, whole]) == whole.tokens_shared
+    assert most_tokens(halving, [late, whole]) == (32 + 32 + 3 + 16) * 128
+    assert most_tokens(Halving(at=[0.8], keep=0.9), [late, whole]) == whole.tokens_shared
+    # Of five from four GB runs one is to go on, or two: a group of two, or it and another arm, for 20 steps each.
+    study["blends"] |= {"halves": {"prose": 0.5, "answers": 0.5}, "fifths": {"prose": 0.8, "answers": 0.2}}
+    study["arms"] |= {"halves": {"gb": "halves"}, "fifths": {"gb": "fifths"}}
+    whole = planned(study)
+    half = planned(study, stops_at(whole, Fraction(1, 2), {}))
+    assert most_tokens(Halving(at=[0.5], keep="1/5"), [half, whole]) == (80 + 40) * 128
+    assert most_tokens(Halving(at=[0.5], keep="2/5"), [half, whole]) == (80 + 60) * 128
+
+
+@pytest.mark.parametrize("keep", ["1/4", "1/2", "2/3"])
+def test_no_order_of_the_arms_takes_more(study: dict[str, Any], keep: str) -> None:
+    """Every order of the models at every point, played out."""
+    study["arms"] |= {"later": {"switch": {"progress": 0.9}}, "early": {"switch": {"progress": 0.4}}}
+    halving, points = Halving(at=[0.25, 0.5, 0.8], keep=keep), [Fraction(1, 4), Fraction(1, 2), Fraction(4, 5)]
+    whole = planned(study)
+    up_to = [planned(study, stops_at(whole, point, {})) for point in points]
+    most = most_tokens(halving, [*up_to, whole])
+
+    def dearest(number: int, stopped: dict[str, Stop]) -> int:
+        if number == len(points):
+            return planned(study, stopped).tokens_shared
+        here = stops_at(whole, points[number], stopped)
+        models = models_at(up_to[number])
+        going = [arm.arm_id for arm in whole.arms if arm.run_name not in stopped]
+        outcomes = set()
+        for order in permutations({models[arm_id] for arm_id in going}):
+            values: dict[str, float | None] = {arm_id: -float(order.index(models[arm_id])) for arm_id in going}
+            outcomes.add(frozenset(decide(halving, points[number], "bits/byte", values, models)))
+        return max(dearest(number + 1, stopped | {one: here[one] for one in stops}) for stops in outcomes)
+
+    assert 0 < dearest(0, {}) <= most <= whole.tokens_shared

@@ -5,6 +5,7 @@ import pytest
 
 from components.report.statistics import (
     Part,
+    columns,
     differences,
     holm,
     mean_interval,
@@ -75,7 +76,7 @@ def test_pairs_need_both_seeds_and_examples_to_tell_them_apart() -> None:
         "b": {0: 1.20, 1: 1.21, 2: 1.191},
         "c": {0: 1.03, 1: 0.97, 2: 1.01},
     }
-    found = {(one.first, one.second): one for one in differences(by_seed, parts)}
+    found = {(one.first, one.second): one for one in differences(by_seed, parts, several_seeds=True)}
     assert found["a", "b"].is_distinguishable
     assert found["a", "b"].value == pytest.approx(0.2, abs=0.001)
     assert found["a", "b"].num_seeds == 3
@@ -88,13 +89,28 @@ def test_pairs_need_both_seeds_and_examples_to_tell_them_apart() -> None:
 
 def test_one_seed_leaves_the_examples_alone() -> None:
     parts = [Part(weight=1, tops=np.stack([np.zeros(50), np.ones(50)]), bottoms=np.ones(50))]
-    (one,) = differences({"a": {0: 0.0}, "b": {0: 1.0}}, parts)
+    (one,) = differences({"a": {0: 0.0}, "b": {0: 1.0}}, parts, several_seeds=False)
     assert one.over_seeds is None
     assert one.over_examples is not None
     assert one.is_distinguishable
-    (none,) = differences({"a": {0: 0.0}, "b": {1: 1.0}}, [])
+    (none,) = differences({"a": {0: 0.0}, "b": {1: 1.0}}, [], several_seeds=True)
     assert not none.is_distinguishable
     assert none.num_seeds == 0
+    # In a study of several seeds the one that both have leaves the noise between seeds open.
+    (one, *_) = differences({"a": {0: 0.0}, "b": {0: 1.0}}, parts, several_seeds=True)
+    assert one.over_examples is not None
+    assert not one.is_distinguishable
+
+
+def test_a_pair_is_compared_by_what_both_have() -> None:
+    by_seed = {"a": {1: 1.0, 2: 3.0}, "b": {1: 2.0, 2: 4.0, 3: 9.0}, "c": {2: 5.0}, "d": {4: 0.0}}
+    ab, ac, ad, bc, bd, cd = differences(by_seed, [], several_seeds=True)
+    assert [one.num_seeds for one in (ab, ac, ad, bc, bd, cd)] == [2, 1, 0, 1, 0, 0]
+    assert [one.value for one in (ab, ac, ad, bc, bd, cd)] == [1.0, 2.0, -2.0, 1.0, -5.0, -5.0]
+    assert columns(by_seed) == [
+        ("a", (1, 2)), ("b", (1, 2)), ("a", (2,)), ("c", (2,)), ("d", (4,)), ("b", (2,)), ("b", (1, 2, 3)),
+    ]  # fmt: skip
+    assert columns({"a": {1: 1.0, 2: 2.0}, "b": {1: 1.0, 2: 2.0}}) == [("a", (1, 2)), ("b", (1, 2))]
 
 
 def test_p_is_not_bounded_by_the_number_of_resamples() -> None:

@@ -1,10 +1,11 @@
 """Law 6: an output without its record does not exist, and a changed field is named."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from components.launch.task import task
+from components.launch.task import task, task_lock_file
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.store.lock import Locked, locked
@@ -73,6 +74,39 @@ def test_a_failure_is_kept_until_the_step_is_tried_again(tmp_path: Path) -> None
     with task(store, one):
         pass
     assert store.failure(one) is None
+
+
+def test_a_failure_is_written_and_forgotten_with_the_lock_held(tmp_path: Path) -> None:
+    """Another task at the same output, ended or waiting, is told by nobody but itself."""
+    store, one = Store(tmp_path), identity(seed=0)
+
+    def work() -> None:
+        with task(store, one):
+            pass
+
+    with locked(task_lock_file(store, one), 0):
+        store.write_failure(one, "no memory", "log")
+        waiting = threading.Thread(target=work)
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert store.failure(one) is not None
+    waiting.join()
+    assert store.failure(one) is None
+    with task(store, one):
+        store.write_failure(one, "of a task that knew no lock", "log")
+    assert store.failure(one) is None
+
+
+def test_a_failure_is_written_before_the_lock_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, one = Store(tmp_path), identity(seed=0)
+
+    def write_failure(*_: object, **__: object) -> None:
+        with locked(task_lock_file(store, one), 0):
+            pass
+
+    monkeypatch.setattr(Store, "write_failure", write_failure)
+    with pytest.raises(Locked), task(store, one):
+        raise MemoryError("no memory")
 
 
 def test_a_store_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 import json
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from boto3.exceptions import S3UploadFailedError
 from mlflow import MlflowClient
 from rich.console import Console
 
@@ -16,7 +20,7 @@ from components.recipe.load import load_study
 from components.recipe.plan import Plan
 from components.report.results import curve, series
 from components.store.store import Store
-from components.tracking.client import without_password
+from components.tracking.client import MLflowAway, find_or_create, without_password
 from components.tracking.curve import is_drawn
 from components.tracking.delivery import Delivery
 from components.tracking.registry import register_best
@@ -245,6 +249,65 @@ def test_the_report_and_a_run_of_somebody_else(made: Made, monkeypatch: pytest.M
     assert names == {"report.html", "report.json", "report.md", "study.yaml"}
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # it may be of another server
     assert deliver(made.plan, made.store) == made.logged
+
+
+def test_two_that_look_for_a_run_at_once_make_one(made: Made) -> None:
+    """Both would find nothing, were the second one not to wait until the first one's is there."""
+    client, barrier = made.client, threading.Barrier(2)
+    experiment_id = client.create_experiment("at once")
+
+    class Slow:
+        """Between search and creation there is time for the other one."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        def search_runs(self, *arguments: Any) -> Any:
+            found = client.search_runs(*arguments)
+            time.sleep(0.5)
+            return found
+
+    def look() -> str:
+        barrier.wait()
+        return find_or_create(Slow(), made.store, experiment_id, "a key", "a name", 0, {}).run_id
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: look(), range(2))
+    assert one == other
+    assert len(client.search_runs([experiment_id])) == 1
+
+
+@pytest.mark.parametrize("step", ["search_runs", "log_artifact"])
+def test_whatever_mlflow_raises_the_report_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], step: str
+) -> None:
+    """Such as errors of its storage's own client, which are no errors of MLflow."""
+    plan, store = make_study(tmp_path, tiny_study(tmp_path))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise S3UploadFailedError("AccessDenied")
+
+    monkeypatch.setattr(MlflowClient, step, refuse)
+    page = report(plan, store)
+    assert "Does it walk?" in page.read_text()
+    away = json.loads(page.with_name("report.json").read_text())["mlflow_away"]
+    assert away == "MLflow did not take the study (AccessDenied): the same command delivers it"
+    assert away in capfd.readouterr().err
+    assert not store.is_done(plan.report)
+    monkeypatch.setattr(MlflowClient, "search_runs", refuse)
+    with pytest.raises(MLflowAway, match="AccessDenied"):
+        register_best(plan, store, "tiny-best", "prose")
+
+
+def test_a_driver_that_is_missing_costs_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = make_study(tmp_path, tiny_study(tmp_path))
+
+    def no_driver(_: Store) -> None:
+        raise ModuleNotFoundError("No module named 'psycopg2'")
+
+    monkeypatch.setattr("components.tracking.study.open_client", no_driver)
+    page = report(plan, store)
+    assert "psycopg2" in json.loads(page.with_name("report.json").read_text())["mlflow_away"]
 
 
 def test_the_best_arm_is_registered_unless_one_is_named(made: Made, tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Arms that lost some of their seeds: compared on what they share, and the best one chosen by that."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.plan.run import check_study
+from components.recipe.plan import Plan
+from components.report.comparison import Comparison, compare
+from components.report.content import gather
+from components.report.html import render
+from components.report.results import Row, best_arm, best_row
+from components.report.verdict import verdict
+from components.store.store import Store, write_json
+
+METRIC = "bits_per_byte"
+Values = Mapping[str, Mapping[int, float]]
+LOST = {"prose": {1: 2.50}, "mixed": {1: 2.45, 2: 2.60, 3: 2.60}}
+"""By its own seeds `prose` has the lower mean; with the seed that both have `mixed` is the lower one."""
+
+
+@pytest.fixture
+def plan(study: dict[str, Any], tmp_path: Path) -> Plan:
+    for source in study["sources"].values():
+        source["folder"] = str(tmp_path / source["folder"])
+    return check_study(study | {"seeds": [1, 2, 3]}, "recipe.yaml", tmp_path / "store")[0]
+
+
+def rows(plan: Plan, store: Store, values: Values, base: float | None = None) -> list[Row]:
+    """Those of the arms in `values`; each of 40 documents has the row's bits per byte, nearly."""
+    found = []
+    for arm in plan.arms:
+        value = values.get(arm.arm_id, {}).get(arm.seed)
+        if arm.arm_id not in values:
+            continue
+        scores = {} if value is None else {METRIC: {"value": value, "stderr": 0.01, "n": 40}}
+        found.append(Row(name=arm.run_name, arm=arm, scores=scores, failure="" if scores else "qb failed", log=""))
+        if value is not None:
+            documents = [[value * 100 + number % 5, 100] for number in range(40)]
+            store.path(arm.evaluation).mkdir(parents=True)
+            write_json(store.path(arm.evaluation) / "examples.json", {f"{METRIC}.prose": documents})
+    if base is not None:
+        scores = {METRIC: {"value": base, "stderr": 0.01, "n": 40}}
+        found.insert(0, Row(name="base", arm=None, scores=scores, failure="", log=""))
+        store.path(plan.base_evaluation).mkdir(parents=True)
+        documents = [[base * 100 + number % 5, 100] for number in range(40)]
+        write_json(store.path(plan.base_evaluation) / "examples.json", {f"{METRIC}.prose": documents})
+    return found
+
+
+def compared(plan: Plan, folder: Path, values: Values, base: float | None = None) -> tuple[Comparison, str]:
+    store = Store(folder / "store")
+    found = rows(plan, store, values, base)
+    comparison = compare(plan, store, found, METRIC)
+    assert comparison is not None
+    return comparison, verdict(comparison, found)
+
+
+def test_the_best_arm_is_that_of_the_seeds_that_all_have(plan: Plan, tmp_path: Path) -> None:
+    comparison, said = compared(plan, tmp_path, LOST)
+    assert (comparison.best, comparison.value, comparison.num_shared_seeds) == ("mixed", 2.45, 1)
+    (prose,) = comparison.against
+    assert (prose.first, prose.num_seeds) == ("prose", 1)
+    assert prose.value == pytest.approx(-0.05)
+    # Its examples leave no doubt with the one seed that both have; the noise between seeds is open.
+    assert prose.over_examples is not None
+    assert (prose.over_examples.low, prose.over_examples.high) == pytest.approx((-0.05, -0.05))
+    assert prose.adjusted_p == 1.0
+    assert "mixed has the lowest bits/byte, 2.450, but it is not distinguishable from any other arm." in said
+    assert "With one seed per arm, the noise between seeds is not covered." in said
+
+
+def test_one_answer_wherever_the_best_arm_is_named(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    found = rows(plan, store, LOST)
+    assert best_arm(found, METRIC) == "mixed"
+    best = best_row(plan, found)
+    assert best is not None
+    assert best.name == "mixed-seed-1"
+    page = render(plan, store, gather(plan, store, found, "recipe.yaml", ""), [])
+    assert "<td class=best>2.550 <small>" in page  # the mean of all three is shown
+    assert page.count("class=best") == 1
+    assert best_arm(found[:0], METRIC) is None
+    assert best_row(plan, found[:0]) is None
+
+
+def test_the_verdict_tells_by_how_many_seeds(plan: Plan, tmp_path: Path) -> None:
+    values = {"prose": {1: 2.50, 2: 2.52}, "mixed": {1: 2.30, 2: 2.31, 3: 2.40}, "switched": {2: 2.9}}
+    comparison, said = compared(plan, tmp_path, values, base=3.0)
+    assert {one.first: one.num_seeds for one in comparison.against} == {"prose": 2, "switched": 1, "base": 3}
+    assert comparison.num_seeds == (1, 3)
+    assert comparison.value == 2.31
+    assert "not distinguishable from" in said
+    assert (
+        "Differences are paired by 1 to 3 seeds, and where two arms share fewer than 2 the noise between seeds is not "
+        "covered; which arm is best goes by the 1 that all have."
+    ) in said
+
+
+def test_without_a_common_seed_each_arm_has_its_own(plan: Plan, tmp_path: Path) -> None:
+    comparison, said = compared(plan, tmp_path, {"prose": {1: 2.5}, "mixed": {2: 2.4, 3: 2.2}})
+    assert (comparison.best, comparison.value, comparison.num_shared_seeds) == ("mixed", pytest.approx(2.3), 0)
+    assert comparison.against[0].value == pytest.approx(-0.2)
+    assert not comparison.against[0].is_distinguishable
+    assert "Arms share no seed: the noise between seeds is not covered." in said
+
+
+def test_with_every_seed_nothing_is_left_out(plan: Plan, tmp_path: Path) -> None:
+    values = {"prose": {1: 2.50, 2: 2.51, 3: 2.52}, "mixed": {1: 2.30, 2: 2.32, 3: 2.31}}
+    comparison, said = compared(plan, tmp_path, values)
+    assert comparison.value == pytest.approx(2.31)
+    assert comparison.num_seeds == (3, 3)
+    assert "better than every other arm" in said
+    assert "Differences are paired by 3 seeds." in said
