@@ -6,7 +6,8 @@ from pathlib import Path
 
 from components.recipe.plan import Plan
 from components.report import results
-from components.report.content import as_data, gather, markdown_report
+from components.report.content import as_data, gather
+from components.report.markdown import markdown_report
 from components.store.store import Store, write_json
 from components.tracking.client import MLflowAway
 from components.tracking.study import REPORT_FILES, Logged, compare_commands, log_report, log_study, tracked_in
