@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from components.recipe.plan import Plan
 from components.report import results
 from components.report.content import gather
 from components.report.html import render
+from components.report.reproduce import again, reproduce_table
 from components.report.results import Row
 from components.store.place import read_json
 from components.store.store import Store, write_json
@@ -71,6 +73,15 @@ def test_every_row_says_how_it_is_made_again(made: Made) -> None:
     assert rows["base"]["command"] == made.data["command"] == whole
     assert rows["mixed-seed-2"]["command"] == "switchpoint run recipe.yaml --arm mixed-seed-2 --store NEW"
     assert rows["mixed-seed-2"]["runs"] == [run.path for run in made.plan.arm("mixed-seed-2").runs]
+
+
+def test_an_arm_that_was_stopped_says_so(made: Made) -> None:
+    """Alone, it would go on: the study makes it again."""
+    arm = replace(made.plan.arms[0], stopped="place 3 of 3")
+    row = Row(name=arm.run_name, arm=arm, scores={}, failure="", log="")
+    (one,) = again(made.plan, made.store, [row], "recipe.yaml", "--scale cpu")
+    assert one.command == f"switchpoint run recipe.yaml --scale cpu --store {made.store.root}"
+    assert reproduce_table([one])[1][1] == f"{one.command} (it was stopped: place 3 of 3)"
 
 
 def test_the_json_has_costs_and_blends(made: Made) -> None:
