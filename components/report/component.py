@@ -8,10 +8,19 @@ from components.launch.component import component
 
 
 @component
-def report(study: Dict, store: str, stops: Dict, status: dsl.PipelineTaskFinalStatus) -> None:
-    """MLflow, the HTML report and the table: written whatever failed."""
+def report(
+    study: Dict,
+    store: str,
+    stops: Dict,
+    shown: dsl.Output[dsl.Markdown],
+    page: dsl.Output[dsl.HTML],
+    status: dsl.PipelineTaskFinalStatus,
+) -> None:
+    """MLflow, the HTML report and the table: written whatever failed, and shown in the pipeline's UI."""
+    from pathlib import Path
+
     from components.launch.task import task
-    from components.report.run import write_report
+    from components.report.run import show_report, write_report
     from components.store.opening import default_store, store_at
     from components.store.plan_file import load_plan, plan_reference
 
@@ -22,3 +31,4 @@ def report(study: Dict, store: str, stops: Dict, status: dsl.PipelineTaskFinalSt
                 planned.plan, planned.store, planned.recipe_file, planned.options, is_finished=planned.is_last_rung
             )
         )
+        show_report(planned.plan, planned.store, Path(shown.path), Path(page.path))

@@ -1,19 +1,20 @@
 """All that a report says, worked out once: the page, Markdown, JSON, the terminal and MLflow show it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.evaluate.continual import Summary, summarise
-from components.recipe.plan import Plan
+from components.evaluate.continual import Summary, shared_tokens, summarise
+from components.recipe.plan import ArmPlan, Plan
 from components.report import results
 from components.report.comparison import Comparison, compare
 from components.report.cost import Costs
+from components.report.drawn import drawn_tokens
+from components.report.notes import missing_points, score_note, suite_notes
 from components.report.plots import Rows
-from components.report.reproduce import alone, command
+from components.report.reproduce import Again, again, command
 from components.report.results import Row
-from components.report.table import Table, build_table, markdown, stopped_arms
-from components.report.verdict import difference_note, difference_table, verdict
+from components.report.table import Table, build_table
+from components.report.verdict import verdict
 from components.store.store import Store
 
 QUESTIONS = "accuracy"
@@ -31,10 +32,12 @@ class Content:
     series: Rows
     summaries: dict[str, Summary]
     """By run name, of those that were evaluated while they trained."""
+    score_note: str
+    suite_notes: list[str]
     missing_points: list[str]
     command: str
-    row_commands: list[str]
-    """What makes each row again, alone: the weights' digests say whether it is the same."""
+    again: list[Again]
+    """By row."""
 
 
 def gather(
@@ -44,36 +47,25 @@ def gather(
     metric = plan.recipe.evaluation.ranked_by
     comparisons = [compare(plan, store, rows, name) for name in dict.fromkeys([metric, QUESTIONS])]
     series = {arm.run_name: results.series(plan, store, arm) for arm in plan.arms}
+    shared = shared_tokens(plan)
     summaries = {
         arm.run_name: found
         for arm in plan.arms
-        if (found := summarise(plan, arm, {row["step"]: row["scores"] for row in series[arm.run_name]}))
+        if (found := summarise(plan, arm, {row["step"]: row["scores"] for row in series[arm.run_name]}, shared))
     }
     return Content(
         rows=rows, table=build_table(plan, rows), comparisons=[one for one in comparisons if one is not None],
         verdict=verdict(comparisons[0], rows) if is_finished else _not_finished(plan), costs=Costs(plan, store),
         curves={arm.run_name: results.curve(plan, store, arm) for arm in plan.arms}, series=series,
-        summaries=summaries, missing_points=_missing(rows, series), command=command(recipe_file, options, store),
-        row_commands=[alone(recipe_file, options, row) for row in rows if row.arm is not None and not row.stopped],
+        summaries=summaries, score_note=score_note(plan, rows), suite_notes=suite_notes(plan, store),
+        missing_points=missing_points(rows, series), command=command(recipe_file, options, store),
+        again=again(plan, store, rows, recipe_file, options),
     )  # fmt: skip
 
 
 def _not_finished(plan: Plan) -> str:
     tokens = max(arm.horizon_tokens for arm in plan.arms)
     return f"Not finished: arms came to {tokens:,} tokens, where the better ones are chosen to go on."
-
-
-def _missing(rows: list[Row], series: Rows) -> list[str]:
-    """Arms that lack points: no run is trained again for its evaluations."""
-    found = []
-    for row in rows:
-        there, wanted = len(series.get(row.name, [])), len(row.arm.evaluation_steps) if row.arm else 0
-        if there < wanted and not row.failure:
-            found.append(
-                f"{row.name} has {there} of {wanted} points: its runs were trained, in part, before those were "
-                "asked for."
-            )
-    return found
 
 
 def as_data(plan: Plan, content: Content, mlflow_runs: dict[str, str]) -> dict[str, Any]:
@@ -84,12 +76,18 @@ def as_data(plan: Plan, content: Content, mlflow_runs: dict[str, str]) -> dict[s
         "verdict": content.verdict,
         "tokens_alone": plan.tokens_alone,
         "tokens_shared": plan.tokens_shared,
-        "rows": [_row(plan, content, row, mlflow_runs) for row in content.rows],
+        "command": content.command,
+        "costs": {
+            "all_alone": asdict(content.costs.all_alone()), "shared": asdict(content.costs.shared()),
+            "planned_steps": content.costs.planned_steps, "trained_steps": content.costs.trained_steps,
+        },
+        "notes": [content.score_note, *content.suite_notes, *content.missing_points],
+        "rows": [_row(content, row, one, mlflow_runs) for row, one in zip(content.rows, content.again, strict=True)],
         "comparisons": [_comparison(one) for one in content.comparisons],
-    }
+    }  # fmt: skip
 
 
-def _row(plan: Plan, content: Content, row: Row, mlflow_runs: dict[str, str]) -> dict[str, Any]:
+def _row(content: Content, row: Row, made: Again, mlflow_runs: dict[str, str]) -> dict[str, Any]:
     summary = content.summaries.get(row.name)
     return {
         "name": row.name, "arm": row.arm_id, "seed": row.arm.seed if row.arm else None, "scores": row.scores,
@@ -107,7 +105,23 @@ def _row(plan: Plan, content: Content, row: Row, mlflow_runs: dict[str, str]) ->
                 for gap in summary.gaps
             ],
         },
+        "phases": _phases(row.arm) if row.arm else [],
+        "cost": {
+            "alone": asdict(content.costs.alone(row.arm)), "own": asdict(content.costs.own(row.arm)),
+        } if row.arm else None,
+        "command": made.command, "runs": list(made.runs), "weights_sha256": made.weights_sha256, "model": made.model,
     }  # fmt: skip
+
+
+def _phases(arm: ArmPlan) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": phase.name, "blend": phase.blend, "steps": [phase.start_step, phase.end_step],
+            "tokens": phase.tokens, "tokens_by_source": drawn_tokens(phase),
+            "learning_rates": list(arm.learning_rates(phase)),
+        }
+        for phase in arm.phases
+    ]  # fmt: skip
 
 
 def _comparison(one: Comparison) -> dict[str, Any]:
@@ -125,21 +139,3 @@ def _comparison(one: Comparison) -> dict[str, Any]:
             for other in one.against
         ],
     }  # fmt: skip
-
-
-def markdown_report(plan: Plan, content: Content) -> str:
-    """For the KFP UI: the verdict, the arms, the differences."""
-    parts = [f"# {plan.recipe.name}", plan.recipe.question, f"**{content.verdict}**", markdown(content.table)]
-    parts += stopped_arms(content.rows)
-    for comparison in content.comparisons:
-        if comparison.against:
-            parts.append(_markdown_table(difference_table(comparison)))
-    if any(comparison.against for comparison in content.comparisons):
-        parts.append(difference_note(content.comparisons[0]))
-    return "\n\n".join(filter(None, parts)) + f"\n\nAgain: `{content.command}`\n"
-
-
-def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    header, *body = lines
-    shown = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in shown)

@@ -27,7 +27,16 @@ class Costs:
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self._plan, self._price = plan, Price(plan)
-        self._speeds = {run.identity.digest: _speed(store, run) for run in plan.runs}
+        self._speeds: dict[str, float | None] = {}
+        self.planned_steps = sum(run.end_step - run.start_step for run in plan.runs)
+        """Of all runs."""
+        self.trained_steps = 0
+        """That the metrics files have."""
+        for run in plan.runs:
+            rows = list(rows_of(store, run.identity, run.end_step))
+            speeds = [row["tokens_per_second"] for row in rows]
+            self._speeds[run.identity.digest] = median(speeds) if speeds else None
+            self.trained_steps += len({row["step"] for row in rows})
 
     @property
     def is_priced(self) -> bool:
@@ -71,12 +80,6 @@ class Costs:
         return tokens / speed if speed else None
 
 
-def _speed(store: Store, run: TrainingRun) -> float | None:
-    """Tokens per second."""
-    speeds = [row["tokens_per_second"] for row in rows_of(store, run.identity, run.end_step)]
-    return median(speeds) if speeds else None
-
-
 def _sum(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
@@ -93,7 +96,7 @@ def cost_table(plan: Plan, costs: Costs) -> list[list[str]]:
 
 
 def sharing(costs: Costs) -> str:
-    """What sharing saved, in a sentence."""
+    """What sharing saves by the plan, and how much of it the metrics files have."""
     alone, shared = costs.all_alone(), costs.shared()
     time = (
         f", {duration(shared.seconds)} of training instead of {duration(alone.seconds)}"
@@ -101,6 +104,7 @@ def sharing(costs: Costs) -> str:
         else ""
     )
     return (
-        f"Every shared history was trained once: {shared.tokens:,} tokens instead of {alone.tokens:,} "
-        f"({1 - shared.tokens / alone.tokens:.0%} less){time}."
+        f"Planned, with every shared history trained once: {shared.tokens:,} tokens instead of {alone.tokens:,} "
+        f"({1 - shared.tokens / alone.tokens:.0%} less){time}. The metrics files have {costs.trained_steps:,} of the "
+        f"{costs.planned_steps:,} planned steps, each once; what a restart trained again is not counted."
     )

@@ -20,9 +20,8 @@ def gap_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:
         for name, step in zip(names, steps, strict=True):
             gaps = [(arm, gap) for arm in arms for gap in summaries[arm.run_name].gaps if gap.step == step]
             if gaps:
-                depth, half = mean_interval([gap.depth for _, gap in gaps])
-                shown = f"{depth:.4f}" + (f" ± {half:.4f}" if half is not None else "")
-                lines.append([arms[0].arm_id, name, f"{arms[0].clock.tokens_at(step):,}", shown, _recovered(gaps)])
+                depth = _mean([gap.depth for _, gap in gaps], _seeds(plan, arms[0].arm_id), digits=4)
+                lines.append([arms[0].arm_id, name, f"{arms[0].clock.tokens_at(step):,}", depth, _recovered(gaps)])
     header = ["arm", "switch", "at token", "depth (bits/byte)", "tokens to recover"]
     return [header, *lines] if lines else []
 
@@ -49,9 +48,12 @@ def forgetting_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[
     lines = []
     for arm_id, arms in _by_arm_id(plan, summaries).items():
         of_seeds = [summaries[arm.run_name] for arm in arms]
-        cells = [_percent([getattr(one, name) for one in of_seeds]) for name in ("min_acc", "wc_acc", "forgetting")]
+        values = [[getattr(one, name) for one in of_seeds] for name in ("min_acc", "wc_acc", "forgetting")]
         for window in WINDOWS:
-            cells += [_percent([one.windowed[window][which] for one in of_seeds]) for which in (0, 1)]
+            values += [[one.windowed.get(window, (None, None))[which] for one in of_seeds] for which in (0, 1)]
+        cells = [_percent(of_score, _seeds(plan, arm_id)) for of_score in values]
+        if of_seeds[0].num_tasks == 1:  # there is nothing else to forget it for
+            cells[0] = cells[2] = ONE_TASK
         lines.append([arm_id, *cells])
     windows = [f"{name}{window}" for window in WINDOWS for name in ("WF", "WP")]
     return [["arm", "min-ACC", "WC-ACC", "forgetting", *windows], *lines] if lines else []
@@ -65,14 +67,30 @@ def _by_arm_id(plan: Plan, summaries: Mapping[str, Summary]) -> dict[str, list[A
     return found
 
 
-def _percent(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{100 * sum(known) / len(known):.2f}" if known else "one task"
+def _seeds(plan: Plan, arm_id: str) -> int:
+    return sum(arm.arm_id == arm_id for arm in plan.arms)
 
 
+def _percent(values: Sequence[float | None], seeds: int) -> str:
+    return _mean([100 * value for value in values if value is not None], seeds, digits=2)
+
+
+def _mean(values: Sequence[float], seeds: int, digits: int) -> str:
+    """Mean and 95% t interval over those of the arm's `seeds` that have a value."""
+    if not values:
+        return "not evaluated"
+    mean, half = mean_interval(values)
+    dropped = f" ({len(values)} of {seeds} seeds)" if len(values) < seeds else ""
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "") + dropped
+
+
+ONE_TASK = "one task"
 NOTE = (
-    "Held-out text was read while the runs trained. Depth: how far the bits per byte of all that was known before rose "
-    "above those at the switch. min-ACC, WC-ACC, forgetting and the largest fall (WF) and rise (WP) within 10 and 100 "
-    "evaluations are defined in arXiv 2205.13452, here on next-token accuracy in %; a task is what the base or a phase "
-    "was the first to draw. Larger min-ACC and WC-ACC are better, smaller forgetting and WF."
+    "Held-out text was read while the runs trained; ± is a 95% t interval over seeds. The gap is the first time after "
+    "the switch that the bits per byte of all that was known before rose above those at the switch, until they were "
+    "back; depth is the worst within it. min-ACC, WC-ACC, forgetting and the largest fall (WF) and rise (WP) within 10 "
+    "and 100 evaluations are defined in arXiv 2205.13452, here on next-token accuracy in %; a task is what the base or "
+    "a phase was the first to draw. Larger min-ACC and WC-ACC are better, smaller forgetting and WF. min-ACC, WC-ACC, "
+    "WF and WP are over the evaluations that all arms share, so that they are comparable; the gap also over the dense "
+    "ones after each arm's own switch."
 )

@@ -14,9 +14,13 @@ from components.report.forgetting import NOTE as FORGETTING_NOTE
 from components.report.forgetting import forgetting_table, gap_table
 from components.report.reproduce import reproduce_table
 from components.report.results import best_arm, by_arm, main_scores
-from components.report.table import every_score, stopped_arms
+from components.report.table import MAX_LINES, bounded, bounded_lines, checkpoint_table, every_score, stopped_arms
 from components.report.verdict import NOT_DISTINGUISHABLE, difference_note, difference_table
 from components.store.store import Store
+
+BEST = "The best arm of each column, by the seeds that all arms have, is bold, also where intervals overlap."
+FOLDED_LINES = 40
+"""Of a table: with more, it is folded."""
 
 
 def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -> str:
@@ -26,34 +30,43 @@ def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -
         question=html.escape(plan.recipe.question),
         verdict=html.escape(content.verdict),
         scores=_scores(plan, content),
-        note=html.escape(_note(plan, content)),
+        note=html.escape(" ".join([content.score_note, BEST, *content.suite_notes])),
         differences=_differences(content),
         curves=plots.curves(plan, content.curves, content.series),
         forgetting=_forgetting(plan, content),
+        checkpoints=_checkpoints(plan, content),
         blends=plots.blends(plan),
         bound=html.escape(_bound(plan)),
         cards=_cards(plan, store),
-        cost=table(cost_table(plan, content.costs), last="total"),
+        cost=table(cost_table(plan, content.costs), total=True),
         sharing=html.escape(sharing(content.costs)),
         plan=_plan_table(plan),
         every_score=table(every_score(plan, content.rows)),
-        reproduce=table(reproduce_table(plan, store, content.rows), left=4),
-        row_commands=html.escape("\n".join(content.row_commands)),
+        reproduce=table(reproduce_table(content.again), left=5),
         command=html.escape(content.command),
         compare=html.escape("\n".join(compare) or "MLflow did not take the study: the command above delivers it."),
     )
 
 
-def table(lines: Sequence[Sequence[str]], *, left: int = 1, last: str = "") -> str:
-    """The first line is the header; the first `left` columns are words. `last`: a class for the last line."""
-    header, *body = lines
+def table(lines: Sequence[Sequence[str]], *, left: int = 1, total: bool = False) -> str:
+    """The first line is the header; the first `left` columns are words. `total`: the last line is the sum. What is
+    too long is cut."""
+    header, *body = bounded(lines, keep_last=total)
     head = "".join(f"<th{_side(number, left)}>{html.escape(cell)}</th>" for number, cell in enumerate(header))
     rows = []
     for number, line in enumerate(body):
-        kind = f' class="{last}"' if last and number == len(body) - 1 else ""
+        kind = ' class="total"' if total and number == len(body) - 1 else ""
         cells = "".join(f"<td{_side(at, left)}>{_small(html.escape(cell))}</td>" for at, cell in enumerate(line))
         rows.append(f"<tr{kind}>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _wide(lines: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """A table that scrolls by itself, folded where it is long."""
+    shown = f'<div class="wide">{table(lines, left=left)}</div>'
+    if len(lines) <= FOLDED_LINES:
+        return shown
+    return f"<details><summary>{html.escape(lines[0][0])}: {len(lines) - 1:,} lines</summary>{shown}</details>"
 
 
 def _side(number: int, left: int) -> str:
@@ -74,7 +87,7 @@ def _scores(plan: Plan, content: Content) -> str:
         f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(content.table.header)
     )
     body = []
-    for (arm_id, rows), cells in zip(arms.items(), content.table.lines, strict=True):
+    for (arm_id, rows), cells in list(zip(arms.items(), content.table.lines, strict=True))[:MAX_LINES]:
         kind = ' class="base"' if rows[0].arm is None else ""
         shown = [f"<td{_side(number, 2)}>{html.escape(cell)}</td>" for number, cell in enumerate(cells[:first])]
         if any(row.scores for row in rows) and not rows[0].stopped:
@@ -87,41 +100,22 @@ def _scores(plan: Plan, content: Content) -> str:
                 f'<td class="word" colspan="{max(1, len(names))}">{html.escape(" ".join(cells[first:]).strip())}</td>'
             )
         body.append(f"<tr{kind}>{''.join(shown)}</tr>")
-    for line in stopped_arms(content.rows):
+    more = [f"and {len(arms) - MAX_LINES:,} more in report.json"] if len(arms) > MAX_LINES else []
+    for line in [*more, *bounded_lines(stopped_arms(content.rows))]:
         body.append(f'<tr><td class="word" colspan="{len(content.table.header)}">{html.escape(line)}</td></tr>')
-    for name, reason, log in content.table.failures:
+    for name, reason, log in content.table.failures[:MAX_LINES]:
         where = f" <small>log: {html.escape(log)}</small>" if log else ""
         text = f"{html.escape(name)}: {html.escape(reason)}{where}"
         body.append(f'<tr class="failed"><td colspan="{len(content.table.header)}">{text}</td></tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _note(plan: Plan, content: Content) -> str:
-    number = next((int(row.scores["accuracy"]["n"]) for row in content.rows if "accuracy" in row.scores), 0)
-    seeds = max(len(rows) for rows in by_arm(content.rows).values())
-    said = []
-    if number:
-        said.append(f"Accuracy on {number} four-way questions about held-out text (chance 0.25).")
-    said.append("Bits per byte on held-out documents: lower is better.")
-    said.append(
-        f"Means over {seeds} seeds; ± is a 95% t interval over them (the base's: over examples)."
-        if seeds > 1
-        else "± is a 95% interval over examples; it does not cover the noise between seeds."
-    )
-    published = plan.recipe.published
-    if published:
-        said.append(f"paper: {published.score} ({published.source}); another measure of another model.")
-    best = "The best arm of each column is bold, also where intervals overlap"
-    return " ".join([*said, f"{best}; it goes by the seeds that all arms have." if seeds > 1 else f"{best}."])
-
-
 def _differences(content: Content) -> str:
     parts = []
     for comparison in content.comparisons:
         if comparison.against:
-            shown = table(difference_table(comparison), left=1)
-            shown = shown.replace(f"<td>{NOT_DISTINGUISHABLE}", f'<td class="weak">{NOT_DISTINGUISHABLE}')
-            parts.append(f'<div class="wide">{shown}</div>')
+            shown = _wide(difference_table(comparison))
+            parts.append(shown.replace(f"<td>{NOT_DISTINGUISHABLE}", f'<td class="weak">{NOT_DISTINGUISHABLE}'))
     note = f'<p class="note">{html.escape(difference_note(content.comparisons[0]))}</p>' if parts else ""
     return "".join(parts) + note
 
@@ -130,11 +124,14 @@ def _forgetting(plan: Plan, content: Content) -> str:
     gaps, lost = gap_table(plan, content.summaries), forgetting_table(plan, content.summaries)
     if not gaps and not lost:
         return '<p class="note">The recipe asks for no evaluation while runs train (`evaluation.continual`).</p>'
-    shown = "".join(
-        f'<div class="wide">{table(lines, left=2 if lines is gaps else 1)}</div>' for lines in (gaps, lost) if lines
-    )
-    missing = [f" {html.escape(line)}" for line in content.missing_points]
-    return f'{shown}<p class="note">{html.escape(FORGETTING_NOTE)}{"".join(missing)}</p>'
+    shown = "".join(_wide(lines, left=2 if lines is gaps else 1) for lines in (gaps, lost) if lines)
+    note = " ".join([FORGETTING_NOTE, *bounded_lines(content.missing_points)])
+    return f'{shown}<p class="note">{html.escape(note)}</p>'
+
+
+def _checkpoints(plan: Plan, content: Content) -> str:
+    lines = checkpoint_table(plan, content.rows)
+    return f"<h2>At chosen checkpoints</h2>{_wide(lines)}" if lines else ""
 
 
 def _bound(plan: Plan) -> str:

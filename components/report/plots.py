@@ -1,6 +1,7 @@
-"""The report's pictures as SVG text: loss, evaluations and learning rate over tokens, and the blends."""
+"""The report's pictures as SVG text: loss, accuracy and learning rate over tokens, and the blends."""
 
 import io
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,9 +12,10 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from components.evaluate.continual import learning_tasks, mean_bits
+from components.evaluate.continual import learning_tasks, mean_bits, mean_scores
 from components.recipe.plan import ArmPlan, Plan
 from components.recipe.source import split_key
+from components.report.drawn import drawn_tokens, one_of_each
 
 ARM_COLOURS = ("#3b6fb6", "#c8553d", "#3a8f5c", "#8c5fa8", "#b58a1f", "#4f9aa8")
 SOURCE_COLOURS = ("#5b7fb0", "#8fb3d9", "#c9d3dc", "#e0a458", "#a85f4c", "#7c9c6b", "#6f6690", "#b7a9c9")
@@ -26,10 +28,12 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 SMOOTHED_FRACTION = 0.06
 """Of the run's steps: what the running mean of the loss goes over."""
-MAX_POINTS = 12_000
+MAX_POINTS = 8_000
 """Of all lines of a panel together: the page stays small."""
 MAX_ARMS = 24
 """More lines than that tell nothing."""
+NEXT_TOKEN = "next_token_accuracy."
+ON_QUESTIONS = "accuracy\non questions"
 
 Rows = dict[str, list[dict[str, Any]]]
 """By run name."""
@@ -39,12 +43,16 @@ Values = dict[str, dict[int, float]]
 
 def curves(plan: Plan, trained: Rows, evaluated: Rows) -> str:
     """Training loss (a running mean), held-out bits per byte of what was known before the last switch and of what came
-    with it, and learning rate: a colour for each arm, a line for each seed, a dashed line where it switches."""
+    with it, accuracy, learning rate: a colour for each arm, a line for each seed, a dashed line where it switches."""
     arms = [arm for arm in plan.arms if arm.arm_id in drawn_arms(plan)]
-    panels = ["training loss"]
     old, new = held_out(plan, arms, evaluated)
-    panels += ["known before"] * any(old.values()) + ["new after the switch"] * any(new.values()) + ["learning rate"]
-    heights = [2.0 if panel == "training loss" else 1.5 if panel != "learning rate" else 1.0 for panel in panels]
+    asked, right = accuracy(arms, evaluated)
+    drawn = {
+        "held-out bits/byte\nknown before": old, "held-out bits/byte\nnew after the switch": new, asked: right,
+    }  # fmt: skip
+    drawn = {panel: values for panel, values in drawn.items() if any(values.values())}
+    panels = ["training loss", *drawn, "learning rate"]
+    heights = [2.0, *(1.5 for _ in drawn), 1.0]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(panels), 1, figsize=(10, 1.4 + 1.25 * sum(heights)), sharex=True, height_ratios=heights, squeeze=False
@@ -66,18 +74,19 @@ def curves(plan: Plan, trained: Rows, evaluated: Rows) -> str:
             )
             rates = [row["learning_rate"] for row in rows]
             by_panel["learning rate"].plot(*_thinned([row["tokens"] / per for row in rows], rates, points), **style)
-            for panel, series in (("known before", old), ("new after the switch", new)):
-                if panel in by_panel:
-                    values = series[arm.run_name]
-                    by_panel[panel].plot([at / per for at in values], list(values.values()), **style)
+            for panel, series in drawn.items():
+                values = series[arm.run_name]
+                by_panel[panel].plot(*_thinned([at / per for at in values], list(values.values()), points), **style)
             if arm.switch_tokens is not None and label is not None:
                 for axis in axes[:, 0]:
                     axis.axvline(
                         arm.switch_tokens / per, color=style["color"], linestyle="--", linewidth=0.9, alpha=0.7
                     )
         by_panel["training loss"].set_ylabel(f"training loss\n(mean of {window} steps)")
-        for panel in by_panel.keys() & {"known before", "new after the switch"}:
-            by_panel[panel].set_ylabel(f"held-out bits/byte\n{panel}")
+        for panel in drawn:
+            by_panel[panel].set_ylabel(panel)
+        if asked == ON_QUESTIONS and asked in by_panel:  # few questions: a single one must not look like much
+            by_panel[asked].set_ylim(0, max(0.5, by_panel[asked].get_ylim()[1]))
         rate = by_panel["learning rate"]
         rate.set_ylabel("learning rate")
         rate.set_xlabel(f"tokens of continued training{unit}; dashed: the switch")
@@ -111,19 +120,30 @@ def held_out(plan: Plan, arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[Valu
     return found
 
 
+def accuracy(arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[str, Values]:
+    """What it is of, and its mean by run name and tokens: over the tasks whose questions were asked, the same in every
+    arm; where none were, of next tokens over the sources."""
+    rows = {arm.run_name: {row["tokens"]: row["scores"] for row in evaluated.get(arm.run_name, [])} for arm in arms}
+    names = sorted({name for of_arm in rows.values() for scores in of_arm.values() for name in scores})
+    tasks = [name for name in names if not name.startswith(("bits_per_byte.", NEXT_TOKEN))]
+    chosen = tasks or [name for name in names if name.startswith(NEXT_TOKEN)]
+    label = ON_QUESTIONS if tasks else "next-token\naccuracy"
+    return label, {name: mean_scores(chosen, of_arm) for name, of_arm in rows.items()}
+
+
 def blends(plan: Plan) -> str:
     """What each arm draws, phase by phase: bars whose lengths are tokens, split by source. Seeds draw alike."""
     sources = list(dict.fromkeys(split_key(key)[0] for key in plan.drawn_sources()))
-    arms = list({arm.arm_id: arm for arm in reversed(plan.arms) if arm.arm_id in drawn_arms(plan)}.values())[::-1]
+    arms = one_of_each(plan)[:MAX_ARMS]
     unit, per = _unit(max(arm.horizon_tokens for arm in arms))
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(10, 1.1 + 0.5 * len(arms)), layout="constrained")
         for line, arm in enumerate(arms):
             left = 0.0
             for phase in arm.phases:
+                drawn = drawn_tokens(phase)
                 for number, name in enumerate(sources):
-                    drawn = sum(count for key, count in phase.samples.items() if split_key(key)[0] == name)
-                    width = drawn * phase.sequence_length / per
+                    width = drawn.get(name, 0) / per
                     if width:
                         colour = SOURCE_COLOURS[number % len(SOURCE_COLOURS)]
                         hatch = HATCHES[number // len(SOURCE_COLOURS) % len(HATCHES)]
@@ -151,15 +171,16 @@ def blends(plan: Plan) -> str:
 
 def _running_mean(values: list[float], window: int) -> list[float]:
     means = []
-    for end in range(1, len(values) + 1):
-        last = values[max(0, end - window) : end]
-        means.append(sum(last) / len(last))
+    total = 0.0
+    for number, value in enumerate(values):
+        total += value - (values[number - window] if number >= window else 0.0)
+        means.append(total / min(number + 1, window))
     return means
 
 
 def _thinned(xs: list[float], ys: list[float], points: int) -> tuple[list[float], list[float]]:
-    """At most about `points` of them, the last one always."""
-    stride = max(1, len(xs) // points)
+    """At most `points` of them and the last one."""
+    stride = max(1, -(-len(xs) // points))
     last = [len(xs) - 1] if xs and (len(xs) - 1) % stride else []
     kept = [*range(0, len(xs), stride), *last]
     return [xs[number] for number in kept], [ys[number] for number in kept]
@@ -178,4 +199,5 @@ def _svg(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    # Hundredths of a point cannot be seen, and lines are most of the page.
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text[text.index("<svg") :])

@@ -1,11 +1,28 @@
 """How each row of a report is made again, and what shows that it is the same."""
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.recipe.plan import ArmPlan, Plan
 from components.report.results import Row
 from components.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """What makes a row again: the weights' digest says whether it is the same."""
+
+    name: str
+    command: str
+    """Of the row alone; of the base, and of an arm that was stopped, the study's own."""
+    stopped: str
+    """Why the arm was stopped: alone, it would go on."""
+    runs: tuple[str, ...]
+    """What it is made by, in order: places in the store."""
+    weights_sha256: str
+    model: str
 
 
 def command(recipe_file: str, options: str, store: Store) -> str:
@@ -15,21 +32,38 @@ def command(recipe_file: str, options: str, store: Store) -> str:
     )
 
 
-def alone(recipe_file: str, options: str, row: Row) -> str:
-    """What makes one row again, in a store of its own."""
-    arm = "" if row.arm is None or "--arm" in options else f"--arm {row.name}"
+def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, options: str) -> list[Again]:
+    """Of every row."""
+    found = []
+    for row in rows:
+        runs, model = [plan.base], ""
+        if row.arm is not None:
+            runs = list(row.arm.runs)
+            model = str(Path(runs[-1].path) / "models" / f"step-{row.arm.horizon_steps:08d}")
+        alone = _alone(recipe_file, options, row)
+        found.append(
+            Again(
+                name=row.name, command=alone or command(recipe_file, options, store), stopped=row.stopped,
+                runs=tuple(run.path for run in runs), weights_sha256=_weights(plan, store, row.arm), model=model,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _alone(recipe_file: str, options: str, row: Row) -> str:
+    """What makes one arm again, in a store of its own; empty where only the study does."""
+    if row.arm is None or row.stopped:
+        return ""
+    arm = "" if "--arm" in options else f"--arm {row.name}"
     return " ".join(filter(None, ["switchpoint run", shlex.quote(recipe_file), options, arm, "--store NEW"]))
 
 
-def reproduce_table(plan: Plan, store: Store, rows: list[Row]) -> list[list[str]]:
-    """By row: the runs that it is made of, its weights' digest, its model. The first line is the header."""
-    lines = [["row", "made by", "weights (SHA-256)", "model"]]
-    for row in rows:
-        runs, folder = [plan.base.path], ""
-        if row.arm is not None:
-            runs = [run.path for run in row.arm.runs]
-            folder = str(Path(runs[-1]) / "models" / f"step-{row.arm.horizon_steps:08d}")
-        lines.append([row.name, ", ".join(runs), _weights(plan, store, row.arm)[:16], folder])
+def reproduce_table(rows: Sequence[Again]) -> list[list[str]]:
+    """The first line is the header."""
+    lines = [["row", "again", "made by", "weights (SHA-256)", "model"]]
+    for one in rows:
+        stopped = f" (it was stopped: {one.stopped})" if one.stopped else ""
+        lines.append([one.name, f"{one.command}{stopped}", ", ".join(one.runs), one.weights_sha256[:16], one.model])
     return lines
 
 

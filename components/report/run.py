@@ -1,11 +1,13 @@
 """The step `report`: MLflow, the HTML file and the table, whatever failed."""
 
+import shutil
 import sys
 from pathlib import Path
 
 from components.recipe.plan import Plan
 from components.report import results
-from components.report.content import as_data, gather, markdown_report
+from components.report.content import as_data, gather
+from components.report.markdown import markdown_report
 from components.store.store import Store, write_json
 from components.tracking.client import MLflowAway
 from components.tracking.study import REPORT_FILES, Logged, compare_commands, log_report, log_study, tracked_in
@@ -53,6 +55,14 @@ def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", 
     return page
 
 
+def show_report(plan: Plan, store: Store, shown: Path, page: Path) -> None:
+    """The written report as the artifacts of a task: Markdown in `shown`, HTML in `page`."""
+    folder = store.path(plan.report)
+    for name, place in (("report.md", shown), ("report.html", page)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, place)
+
+
 def _said(error: MLflowAway) -> str:
     said = f"MLflow did not take the study ({error}): the same command delivers it"
     print(said, file=sys.stderr)
@@ -62,5 +72,5 @@ def _said(error: MLflowAway) -> str:
 def report_is_there(plan: Plan, store: Store) -> bool:
     """Whether the report is complete and the study logged where it would be logged now."""
     record = store.record(plan.report)
-    written = store.exists(f"{plan.report.path}/report.html")
+    written = all(store.exists(f"{plan.report.path}/{name}") for name in REPORT_FILES)
     return record is not None and written and record["outputs"]["tracked_in"] == tracked_in(store)

@@ -1,7 +1,7 @@
 """The table of arms: one set of cells for the terminal, the report and the README."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.recipe.plan import Plan
 from components.report.results import BASE, NOT_RUN, Row, by_arm, main_scores, score_names
@@ -9,6 +9,12 @@ from components.report.statistics import mean_interval
 
 INTERVAL = 1.96
 """Standard errors on either side: a 95% interval."""
+
+
+MAX_LINES = 120
+"""Of a table: the page stays small, and report.json has all."""
+MAX_COLUMNS = 24
+"""Of arms beside each other."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,47 @@ def stopped_arms(found: Sequence[Row]) -> list[str]:
 def every_score(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
     """Scores as lines, arms as columns; the first line is the header."""
     arms = by_arm(found)
-    lines = [["score", *arms]]
-    return lines + [
-        [title(name), *(cell(rows, name) for rows in arms.values())] for name in score_names(plan, list(found))
+    shown = list(arms)[:MAX_COLUMNS]
+    more = [f"and {len(arms) - len(shown)} more in report.json"] if len(arms) > len(shown) else []
+    return [["score", *shown, *more]] + [
+        [title(name), *(cell(arms[arm_id], name) for arm_id in shown), *([""] * len(more))]
+        for name in score_names(plan, list(found))
     ]
+
+
+def checkpoint_table(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
+    """Scores before the end, by arm and step, means over seeds. The first line is the header; empty where there are
+    none."""
+    names = main_scores(plan, [replace(row, scores=scores) for row in found for scores in row.checkpoints.values()])
+    lines = []
+    for arm_id, rows in by_arm(found).items():
+        for step in sorted({step for row in rows for step in row.checkpoints}):
+            arm = rows[0].arm
+            assert arm is not None  # the base has no checkpoints
+            there = [replace(row, scores=row.checkpoints[step]) for row in rows if step in row.checkpoints]
+            at = [f"{arm.clock.tokens_at(step):,}", _of_seeds(len(there), len(rows))]
+            lines.append([arm_id, " ".join(filter(None, at)), *(cell(there, name) for name in names)])
+    return [["arm", "at token", *map(title, names)], *lines] if lines else []
+
+
+def _of_seeds(there: int, wanted: int) -> str:
+    """Where some are missing: they must not be dropped in silence."""
+    return f"({there} of {wanted} seeds)" if there < wanted else ""
+
+
+def bounded(lines: Sequence[Sequence[str]], *, keep_last: bool = False) -> list[list[str]]:
+    """A table's lines, the header first, cut where there are too many. `keep_last`: the last one is the sum."""
+    header, *body = [list(line) for line in lines]
+    last = [body.pop()] if keep_last else []
+    more = len(body) - MAX_LINES
+    note = [[f"and {more:,} more in report.json", *[""] * (len(header) - 1)]] if more > 0 else []
+    return [header, *body[:MAX_LINES], *note, *last]
+
+
+def bounded_lines(said: Sequence[str]) -> list[str]:
+    """Sentences, cut where there are too many."""
+    more = len(said) - MAX_LINES
+    return [*said[:MAX_LINES], *([f"And {more:,} more, in report.json."] if more > 0 else [])]
 
 
 def title(name: str) -> str:
@@ -89,6 +132,12 @@ def cell(rows: Sequence[Row], name: str) -> str:
 
 def markdown(table: Table) -> str:
     """For the README and the KFP UI."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in [table.header, ["---"] * len(table.header), *table.lines]]
-    lines += [f"\n`{arm}`: {reason}" for arm, reason, _ in table.failures]
-    return "\n".join(lines) + "\n"
+    failures = bounded_lines([f"`{arm}`: {reason}" for arm, reason, _ in table.failures])
+    return "\n\n".join([markdown_table([table.header, *table.lines]), *failures]) + "\n"
+
+
+def markdown_table(lines: Sequence[Sequence[str]], *, keep_last: bool = False) -> str:
+    """The first line is the header."""
+    header, *body = bounded(lines, keep_last=keep_last)
+    shown = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in shown)

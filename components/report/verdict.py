@@ -100,5 +100,6 @@ def difference_note(comparison: Comparison) -> str:
     return (
         "Seeds: t interval over paired per-seed differences. Examples: bootstrap over the same held-out documents and "
         f"questions. p is the larger of the two, each by Holm over all {comparison.num_pairs} pairs, since which arm "
-        f"is best was not known before; below 0.05 two arms are {DISTINGUISHABLE}."
+        f"is best was not known before; below 0.05 two arms are {DISTINGUISHABLE}. The intervals are of each pair by "
+        "itself: they are not corrected for the number of pairs, so one may leave out 0 where p is not below 0.05."
     )

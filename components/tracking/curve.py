@@ -1,6 +1,6 @@
 """From rows of a metrics file to MLflow's points. Steps are tokens, times those of the file (pure)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,16 @@ def series_points(rows: Iterable[dict[str, Any]]) -> Iterator[Point]:
         for name, value in row["scores"].items():
             if value is not None:
                 yield Point(f"eval.{metric_name(name)}", float(value), int(row["time"] * 1000), row["tokens"])
+
+
+def checkpoint_points(
+    checkpoints: Mapping[int, dict[str, dict[str, float]]], steps: Iterable[dict[str, Any]]
+) -> Iterator[Point]:
+    """Of the scores before the end, by step: a series over tokens of its own, `checkpoint.score.<name>`, so that
+    `score.<name>` stays one value. `steps`: the metrics' rows, whose times and tokens they get."""
+    for row in steps:
+        for name, score in checkpoints.get(row["step"], {}).items():
+            yield Point(f"checkpoint.score.{metric_name(name)}", score["value"], int(row["time"] * 1000), row["tokens"])
 
 
 def score_points(scores: dict[str, dict[str, float]], time_ms: int) -> Iterator[Point]:

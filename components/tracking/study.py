@@ -30,7 +30,7 @@ from components.tracking.client import (
     tracking_uri,
     without_password,
 )
-from components.tracking.curve import score_points, series_points
+from components.tracking.curve import checkpoint_points, score_points, series_points
 from components.tracking.datasets import as_inputs, datasets_of
 from components.tracking.histories import log_gb_run, nest_phases
 from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base_note, study_note
@@ -187,6 +187,7 @@ class _StudyLog:
             run.tag(tags | {NOTE_TAG: arm_note(arm, study, gb_link)})
             run.text(yaml.safe_dump(runnable_study(plan, arm), sort_keys=False), STUDY_FILE)
             run.series(series_points(series(plan, store, arm)))
+            run.series(checkpoint_points(row.checkpoints, steps))
             if model_is_there(store, arm.model):
                 run.files(model_folder(plan, store, arm.model), MODEL)
             phases = list(arm.phases)

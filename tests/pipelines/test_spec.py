@@ -84,8 +84,24 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
     ]
 
 
+def outputs_of(finished: Finished, name: str) -> dict[str, list[str]]:
+    """What tasks show in the pipeline's UI, by task: the artifacts of this name."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((finished.root.parent / "kfp").rglob(name)):
+        found.setdefault(path.parent.name, []).extend([path.read_text()] if path.is_file() else [])
+    return found
+
+
+def test_the_report_is_shown_in_the_pipelines_ui(finished: Finished) -> None:
+    folder = finished.store.path(finished.plan.report)
+    assert outputs_of(finished, "shown")["report"] == [(folder / "report.md").read_text()]
+    assert outputs_of(finished, "page") == {"report": [(folder / "report.html").read_text()]}
+    assert "has the lowest bits/byte" in outputs_of(finished, "shown")["report"][0]
+
+
 def test_training_tasks_show_their_curve_in_the_pipelines_ui(finished: Finished) -> None:
-    shown = [path.read_text() for path in (finished.root.parent / "kfp").rglob("shown") if path.is_file()]
+    by_task = outputs_of(finished, "shown")
+    shown = [text for task, texts in by_task.items() if task != "report" for text in texts]
     assert len(shown) == 3
     for text in shown:
         assert "**trained**" in text

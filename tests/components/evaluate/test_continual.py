@@ -10,6 +10,7 @@ from components.evaluate.continual import (
     forgetting,
     learning_tasks,
     min_acc,
+    shared_tokens,
     stability_gap,
     summarise,
     wc_acc,
@@ -36,6 +37,14 @@ def test_minimum_and_worst_case_accuracy() -> None:
     assert wc_acc(TASKS, [OLD, MIDDLE, NEW]) == pytest.approx(0.80 / 3 + 2 / 3 * 0.25)
     assert min_acc(TASKS[:1], [OLD]) is None
     assert wc_acc(TASKS[:1], [OLD]) == 0.48
+
+
+def test_what_was_not_evaluated_has_no_measure() -> None:
+    """The middle task was not looked at after step 4: its least accuracy is not known, nor the mean over both."""
+    middle = {0: 0.10, 2: 0.30, 4: 0.60}
+    assert min_acc(TASKS, [OLD, middle, NEW]) is None
+    assert wc_acc(TASKS, [OLD, middle, NEW]) is None
+    assert forgetting(TASKS, [OLD, {6: 0.20, 8: 0.55}, NEW]) is None
 
 
 def test_forgetting() -> None:
@@ -75,6 +84,20 @@ def test_the_stability_gap() -> None:
     assert (none.depth, none.recovered_step) == (0.0, 8)
     assert stability_gap(bits, 3, 9) is None  # the switch itself was not evaluated
     assert stability_gap(bits, 9, 9) is None
+
+
+def test_what_drifts_away_after_the_gap_closed_is_no_gap() -> None:
+    """1.80 at the switch; 2.10, 2.00, and back at 1.79; then 2.15 at the end."""
+    gap = stability_gap({4: 1.80, 5: 2.10, 6: 2.00, 7: 1.79, 8: 1.79, 9: 2.15}, 4, 9)
+    assert gap is not None
+    assert (gap.depth, gap.worst_step, gap.recovered_step) == (pytest.approx(0.30), 5, 7)
+    # It may begin after a better point, and take a while to its worst.
+    late = stability_gap({4: 1.80, 5: 1.75, 6: 1.90, 7: 2.00, 8: 1.80, 9: 2.50}, 4, 9)
+    assert late is not None
+    assert (late.depth, late.worst_step, late.recovered_step) == (pytest.approx(0.20), 7, 8)
+    open_end = stability_gap({4: 1.80, 5: 1.90, 9: 2.15}, 4, 9)
+    assert open_end is not None
+    assert (open_end.depth, open_end.recovered_step) == (pytest.approx(0.35), None)
 
 
 def test_points_are_dense_after_the_start_and_every_switch() -> None:
@@ -138,8 +161,10 @@ def test_an_arm_is_summarised(plan: Plan) -> None:
         }
         for step, (bits, accuracy) in prose.items()
     }  # fmt: skip
-    found = summarise(plan, arm, rows)
+    every = [arm.clock.tokens_at(step) for step in rows]
+    found = summarise(plan, arm, rows, every)
     assert found is not None
+    assert found.num_tasks == 2
     assert found.min_acc == 0.25
     assert found.wc_acc == pytest.approx((0.1 + 0.25) / 2)
     assert found.forgetting == pytest.approx(0.2 - 0.31)
@@ -148,4 +173,21 @@ def test_an_arm_is_summarised(plan: Plan) -> None:
         (0, 0.0, 0),
         (29, pytest.approx(0.2), 32),
     ]
-    assert summarise(plan, replace(arm), {}) is None
+    # Other arms are not evaluated at step 30, only this one's gap is; its end always counts.
+    regular = summarise(plan, arm, rows, every[:3])
+    assert regular is not None
+    assert (regular.min_acc, regular.forgetting) == (0.3, found.forgetting)
+    # 0.2, 0.3, 0.32, 0.31: by 0.01 down, by 0.12 up.
+    assert regular.windowed[10] == (pytest.approx(0.01 / 2), pytest.approx(0.12 / 2))
+    assert regular.gaps == found.gaps
+    assert summarise(plan, replace(arm), {}, every) is None
+
+
+def test_arms_are_compared_on_the_points_that_all_have(plan: Plan) -> None:
+    """`switched` also looks at 29 to 31, `late` at 36 to 38; one that ended at step 20 takes no
+    later point from the others."""
+    tokens = plan.arms[0].clock.tokens_at
+    assert shared_tokens(plan) == {tokens(step) for step in (0, 1, 2, 16, 32, 40)}
+    stopped = replace(plan.arms[0], arm_id="stopped", evaluation_steps=(0, 1, 2, 16, 20), horizon_tokens=tokens(20))
+    shorter = shared_tokens(replace(plan, arms=(*plan.arms, stopped)))
+    assert shorter == {tokens(step) for step in (0, 1, 2, 16, 32, 40)}

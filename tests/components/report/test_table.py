@@ -7,8 +7,9 @@ import pytest
 
 from components.plan.run import check_study
 from components.recipe.plan import Plan
-from components.report.content import Content, as_data, gather, markdown_report
+from components.report.content import Content, as_data, gather
 from components.report.html import render
+from components.report.markdown import markdown_report
 from components.report.results import Row
 from components.report.table import build_table, markdown
 from components.store.store import Store

@@ -47,6 +47,10 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
         scores = {name: {"value": 2.0 - number / 8, "stderr": 0.125, "n": 5} for name in names}
         store.path(evaluation).mkdir(parents=True, exist_ok=True)
         store.write_record(evaluation, store.path(evaluation), {"scores": scores})
+    for step, evaluation in [one for arm in plan.arms for one in arm.checkpoint_evaluations.items()]:
+        scores = {"bits_per_byte": {"value": 2.0 + step / 64, "stderr": 0.125, "n": 5}}
+        store.path(evaluation).mkdir(parents=True, exist_ok=True)
+        store.write_record(evaluation, store.path(evaluation), {"scores": scores})
     return plan, store
 
 

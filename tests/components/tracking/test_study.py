@@ -45,7 +45,7 @@ def three_sources(folder: Path) -> dict[str, Any]:
     study["sources"]["exams"] = {"folder": "exams", "category": "qa"}
     study["blends"]["exams"] = {"prose": 0.5, "answers": 0.25, "exams": 0.25}
     study["arms"] = {"prose": {"qb": "prose"}, "mixed": {}, "exams": {"qb": "exams"}}
-    study["evaluation"]["continual"] = {"every_steps": EVALUATED_STEPS}
+    study["evaluation"] |= {"continual": {"every_steps": EVALUATED_STEPS}, "checkpoints": [0.5]}
     return study | {"seeds": [1, 2]}
 
 
@@ -132,6 +132,10 @@ def test_the_whole_curve_and_the_series(made: Made) -> None:
     metrics = runs["exams-seed-2"].data.metrics
     assert metrics["score.bits_per_byte.exams"] == 2.0 - 6 / 8
     assert metrics["score.bits_per_byte.exams.stderr"] == 0.125
+    # At the checkpoint a series of its own: the final score stays one value.
+    (early,) = client.get_metric_history(run_id, "checkpoint.score.bits_per_byte")
+    assert (early.step, early.value, early.timestamp) == (20 * 128, 2.0 + 20 / 64, int(rows[19]["time"] * 1000))
+    assert len(client.get_metric_history(run_id, "score.bits_per_byte")) == 1
     gb = plan.gb_runs[0]
     history = client.get_metric_history(made.logged.gb_run_ids[gb.identity.digest], "train.loss")
     assert len(history) == gb.end_step  # what was delivered while it trained is there once
