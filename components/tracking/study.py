@@ -42,7 +42,8 @@ from components.train.run import model_folder, model_is_there
 UI_PORT = 5000
 MODEL = "model"
 """The folder of a run's artifacts with the exported model."""
-REPORT_FILES = ("report.html", "report.md", "report.json")
+REPORT_TEXT = "report.md"
+REPORT_FILES = ("report.html", REPORT_TEXT, "report.json")
 
 
 def tracked_in(store: Store) -> str:
@@ -76,12 +77,15 @@ def log_study(plan: Plan, store: Store, found: list[Row]) -> Logged:
 
 
 def log_report(store: Store, logged: Logged, folder: Path) -> None:
-    """The report's files as artifacts of the study's run. Raises MLflowAway where it cannot."""
+    """The report's files as artifacts of the study's run, and its text of every row's. Raises MLflowAway where it
+    cannot."""
     try:
         client = open_client(store)
         for name in REPORT_FILES:
             if (folder / name).exists():
                 client.log_artifact(logged.study_run_id, str(folder / name))
+        for run_id in logged.run_ids.values():
+            client.log_artifact(run_id, str(folder / REPORT_TEXT))
     except Exception as error:  # of MLflow, its storage's client, a missing driver: the report is written all the same
         raise MLflowAway(reason_of(error)) from error
 

@@ -251,6 +251,8 @@ def test_the_report_and_a_run_of_somebody_else(made: Made, monkeypatch: pytest.M
     assert not seen.data.params
     names = {one.path for one in made.client.list_artifacts(made.logged.study_run_id)}
     assert names == {"report.html", "report.json", "report.md", "study.yaml"}
+    for run_id in made.logged.run_ids.values():
+        assert "report.md" in {one.path for one in made.client.list_artifacts(run_id)}
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)  # it may be of another server
     assert deliver(made.plan, made.store) == made.logged
 
