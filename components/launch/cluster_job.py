@@ -209,7 +209,9 @@ class _Following:
             why = state["message"].removeprefix(ABORTED) if by_us else "by somebody"
             # Another run's launcher gave it up: ours still wants it. Our own run's end is final.
             resume = by_us and not is_own(self.job, self.launched)
-            cause = Cause(reason=f"its Job was aborted: {why}" if by_us else f"its Job was aborted {why}", resume=resume)
+            cause = Cause(
+                reason=f"its Job was aborted: {why}" if by_us else f"its Job was aborted {why}", resume=resume
+            )
         said = f" ({state['message']})" if state.get("message") else ""
         reason = cause.reason if cause else exit_of(pods) or f"its Job ended as {phase(self.job)}{said}"
         for line in shown_events(events):

@@ -21,8 +21,8 @@ LOST_PEER = re.compile(
 
 
 HARDWARE = re.compile(
-    r"NCCL|CUDA error|CUDA driver|cudaError|uncorrectable|\bECC\b|DistBackendError|DistNetworkError|DistStoreError|"
-    r"TCPStore|socket has timed out", re.IGNORECASE,
+    r"NCCL|CUDA error|CUDA driver|cudaError|uncorrectable|\bECC\b|Dist(Backend|Network|Store)?Error|"
+    r"Rendezvous\w*Error|TCPStore|socket has timed out", re.IGNORECASE,
 )  # fmt: skip
 """What a device or the network between processes says when it fails. `max_restarts` bounds how often it may."""
 
@@ -61,10 +61,14 @@ def _may_pass(error: BaseException) -> bool:
     """Whether the same may go well the next time: a full disk, a storage or a network that does not answer, a device
     that failed. Not: a wrong path, or a model that is too large.
     """
-    if "out of memory" not in str(error).lower() and HARDWARE.search(f"{type(error).__name__}: {error}"):
+    if _is_of_hardware(f"{type(error).__name__}: {error}"):
         return True
     wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
     return isinstance(error, OSError) and not isinstance(error, wrong)
+
+
+def _is_of_hardware(said: str) -> bool:
+    return "out of memory" not in said.lower() and HARDWARE.search(said) is not None
 
 
 def failure_file(folder: Path, rank: int) -> Path:
@@ -115,7 +119,7 @@ def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> E
     if status.get("resume"):
         return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
     if not failures and log_reason:
-        return Ending(log_reason, "No space left" in log_reason)
+        return Ending(log_reason, "No space left" in log_reason or _is_of_hardware(log_reason))
     if end.reason and not end.killed_by:
         return Ending(end.reason, True)
     hint = ", often for want of memory" if end.killed_by == "SIGKILL" else ""
