@@ -2,12 +2,14 @@
 
 import re
 import shutil
+import signal
 import time
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from components.launch.job import JobEnd
+from components.launch.local import tail
 from components.store.place import Where, names_in, read_json, remove_files, write_json
 
 RESUME_ME = 75
@@ -97,11 +99,10 @@ def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
     return kept
 
 
-def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> Ending:
+def ending(folder: Path, stacks: Path | None, end: JobEnd) -> Ending:
     """Of a job that did not finish: the cause goes before what followed from it in other processes.
 
-    `stacks`: where a hang's are. `log_reason`: what a process said last, for one that could write no file.
-    `end`: what is known from outside, a signal or what a cluster did.
+    `stacks`: where a hang's are. `end`: what is known from outside, a signal or what a cluster did, and its log.
     """
     status = read_json(folder / STATUS) or {}
     if stacks is not None:
@@ -118,9 +119,35 @@ def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> E
         return Ending(causes[0]["reason"], causes[0]["resume"])
     if status.get("resume"):
         return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
-    if not failures and log_reason:
-        return Ending(log_reason, "No space left" in log_reason or _is_of_hardware(log_reason))
-    if end.reason and not end.killed_by:
+    return ending_outside(end, "a training process", is_told=bool(failures))
+
+
+def ending_outside(end: JobEnd, process: str, *, is_told: bool = False) -> Ending:
+    """Of a job whose processes left no file of it: what a cluster did, what one said last, or a signal.
+
+    `process`: what the job is made of, in words. `is_told`: another's end is known to have followed from it, so what
+    the log says may have, too.
+    """
+    if end.cause:
+        return Ending(end.cause, end.may_resume)
+    said = "" if is_told else _traceback(end.log)
+    if said:
+        return Ending(said, "No space left" in said or _is_of_hardware(said))
+    killed_by = end.killed_by or _signal_in(end.log)
+    if end.reason and not killed_by:
         return Ending(end.reason, True)
-    hint = ", often for want of memory" if end.killed_by == "SIGKILL" else ""
-    return Ending(f"a training process was killed ({end.killed_by or 'by whom is not known'}{hint})", True)
+    hint = ", often for want of memory" if killed_by == "SIGKILL" else ""
+    return Ending(f"{process} was killed ({killed_by or 'by whom is not known'}{hint})", True)
+
+
+def _traceback(log: Path) -> str:
+    """What a process said last. torchrun's own error only says that one of them ended."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return tail(log) if "Traceback" in text and "ChildFailedError" not in text else ""
+
+
+def _signal_in(log: Path) -> str:
+    """The signal that ended a process, as torchrun tells it of the first one that failed."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    codes = [int(code) for code in re.findall(r"exitcode\s*:\s*(-\d+)", text)]
+    return signal.Signals(-codes[0]).name if codes and -codes[0] in set(signal.Signals) else ""

@@ -1,13 +1,9 @@
 """Runs a training job to its end: what stopped, was killed or hung is started again from its newest checkpoint."""
 
-import re
-import signal
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from components.launch.job import ON_ONE_MACHINE, JobEnd, JobRequest, run_job
-from components.launch.local import tail
+from components.launch.job import ON_ONE_MACHINE, JobRequest, run_job
 from components.recipe.cluster import Cluster
 from components.recipe.digest import digest_of
 from components.train.checkpoint import has_model, is_kept, steps_in
@@ -45,8 +41,7 @@ def train_to_end(
         if end.succeeded:
             return
         folder = bring_ending(job)
-        end = replace(end, killed_by=end.killed_by or _signal_in(end.log))
-        found = ending(folder, keep_stacks(folder, log_folder), _traceback(end), end)
+        found = ending(folder, keep_stacks(folder, log_folder), end)
         without_progress = 0 if _reached(job) > reached else without_progress + 1
         reached = max(reached, _reached(job))
         if not found.resume or without_progress > job.training.max_restarts:
@@ -64,19 +59,6 @@ def _is_trained(job: TrainJob) -> bool:
 def _reached(job: TrainJob) -> int:
     """The newest checkpoint: what a restart goes on from."""
     return max(steps_in(job.folder), default=-1)
-
-
-def _traceback(end: JobEnd) -> str:
-    """What a process said last. torchrun's own error only says that one of them ended."""
-    text = end.log.read_text(errors="replace") if end.log.exists() else ""
-    return tail(end.log) if "Traceback" in text and "ChildFailedError" not in text else ""
-
-
-def _signal_in(log: Path) -> str:
-    """The signal that ended a process, as torchrun tells it of the first one that failed."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    codes = [int(code) for code in re.findall(r"exitcode\s*:\s*(-\d+)", text)]
-    return signal.Signals(-codes[0]).name if codes and -codes[0] in set(signal.Signals) else ""
 
 
 def _failure(job: TrainJob, folder: Path, found: Ending, without_progress: int) -> str:

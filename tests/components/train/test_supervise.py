@@ -210,19 +210,21 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
         failure_file(tmp_path, 0), {"reason": "RuntimeError: closed by peer", "lost_peer": True, "resume": False}
     )
     killed = JobEnd(succeeded=False, log=tmp_path / "log", killed_by="SIGKILL")
-    assert ending(tmp_path, None, "", killed) == ending(tmp_path, None, "anything", killed)
-    assert "was killed (SIGKILL, often" in ending(tmp_path, None, "", killed).reason
-    assert ending(tmp_path, None, "", killed).resume
+    without_log = ending(tmp_path, None, killed)
+    killed.log.write_text("Traceback\nRuntimeError: anything\n")
+    assert ending(tmp_path, None, killed) == without_log
+    assert "was killed (SIGKILL, often" in ending(tmp_path, None, killed).reason
+    assert ending(tmp_path, None, killed).resume
     evicted = replace(killed, cause="pod train-0 was evicted", may_resume=True)
-    assert ending(tmp_path, None, "", evicted) == Ending("pod train-0 was evicted", True)
+    assert ending(tmp_path, None, evicted) == Ending("pod train-0 was evicted", True)
     bad = {"reason": "step 7: the loss is nan", "lost_peer": False, "resume": False}
     write_json(failure_file(tmp_path, 1), bad)
-    assert ending(tmp_path, None, "", killed).reason == "step 7: the loss is nan"
+    assert ending(tmp_path, None, killed).reason == "step 7: the loss is nan"
     # What survivors of an eviction say follows from it; a bad batch does not.
-    assert ending(tmp_path, None, "", evicted).reason == "pod train-0 was evicted"
+    assert ending(tmp_path, None, evicted).reason == "pod train-0 was evicted"
     write_json(failure_file(tmp_path, 1), bad | {"is_final": True})
-    assert ending(tmp_path, None, "", evicted).reason == "step 7: the loss is nan"
-    assert not ending(tmp_path, None, "", killed).resume
+    assert ending(tmp_path, None, evicted).reason == "step 7: the loss is nan"
+    assert not ending(tmp_path, None, killed).resume
 
 
 @pytest.mark.parametrize(
