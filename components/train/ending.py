@@ -10,6 +10,7 @@ from pathlib import Path
 
 from components.launch.job import JobEnd
 from components.launch.local import tail
+from components.store.lock import Locked
 from components.store.place import Where, names_in, read_json, remove_files, write_json
 
 RESUME_ME = 75
@@ -61,8 +62,10 @@ def write_failure(folder: Path, rank: int, error: BaseException) -> None:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether the same may go well the next time: a full disk, a storage or a network that does not answer, a device
-    that failed. Not: a wrong path, or a model that is too large.
+    that failed, a predecessor that still writes. Not: a wrong path, or a model that is too large.
     """
+    if isinstance(error, Locked):
+        return True
     if _is_of_hardware(f"{type(error).__name__}: {error}"):
         return True
     wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -83,8 +86,9 @@ def is_of_ending(name: str) -> bool:
 
 
 def forget_ending(place: Where) -> None:
-    """Before a start: what an earlier one left is history."""
-    remove_files(place, filter(is_of_ending, names_in(place)))
+    """Before a start: what an earlier one left is history, that it stopped too."""
+    stopped = (read_json(f"{place}/{STATUS}") or {}).get("resume")
+    remove_files(place, [*filter(is_of_ending, names_in(place)), *([STATUS] if stopped else [])])
 
 
 def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
