@@ -119,7 +119,10 @@ def test_of_two_launchers_the_second_finds_what_the_first_took(
             jobs(patched, done)
             evaluate_models(plan, store)
         assert not Path(request.arguments[0]).exists()
-        return end(request, succeeded=True)
+        request.log_folder.mkdir(parents=True)
+        log = request.log_folder / "evaluate.log"
+        log.write_text("Traceback (most recent call last):\nValueError: of something else\n")
+        return end(request, succeeded=True, log=log)
 
     jobs(monkeypatch, taken)
     evaluate_models(plan, store)
