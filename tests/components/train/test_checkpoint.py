@@ -163,7 +163,7 @@ def test_no_step_waits_for_the_store_to_tell_what_it_has(
 def test_the_last_good_checkpoint_is_the_newest_by_its_number(
     prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trained_to(prepared, tmp_path, 9)
+    Trainer(job(prepared, tmp_path, keep_steps=[9], export_steps=[], end_step=9), 0, 1).run()
     one = job(prepared, tmp_path, training=Training(checkpoint_every_seconds=1e-9), keep_steps=[9, END])
     trainer, saved = Trainer(one, 0, 1), checkpoint.dcp.save
 
