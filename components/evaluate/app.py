@@ -44,7 +44,12 @@ def main() -> None:
     job = EvaluateJob.model_validate(read_json(sys.argv[1]))
     store = store_at(job.store)
     # Models are few, and lm-eval is one thread of Python most of the time: so processes, not threads.
-    own = job.models[int(os.environ["RANK"]) :: int(os.environ["WORLD_SIZE"])]
+    own = [
+        model
+        for model in job.models[int(os.environ["RANK"]) :: int(os.environ["WORLD_SIZE"])]
+        # Of an earlier start: a cluster starts pods again without asking the launcher.
+        if "examples" not in (read_json(f"{job.store}/{model.result}") or {})
+    ]
     try:
         evaluate = _evaluator(job, store)
     except Exception as error:  # nothing can be evaluated: that is the reason for each

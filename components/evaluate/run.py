@@ -1,8 +1,8 @@
 """The launcher of evaluation: all models that still need their scores, in one process."""
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
+from typing import Any
 
 from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.evaluate.check_app import CheckJob
@@ -10,11 +10,12 @@ from components.evaluate.heldout import heldout_parts
 from components.evaluate.hub import hub_environment
 from components.evaluate.suite_questions import SuiteQuestion
 from components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
-from components.launch.local import tail
 from components.launch.task import tell_failure
 from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import Plan
+from components.store.place import exists
 from components.store.store import Store, read_json, write_json
+from components.train.ending import ending_outside
 from components.train.run import model_in_store, model_is_there
 
 NUM_THREADS = 2
@@ -38,65 +39,85 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     missing = [one for one in wanted if not store.is_done(one)]
     if not evaluation.beyond_local or not missing:
         return []
-    folder = f"jobs/check-suites-{missing[0].digest}"
-    store.remove(folder)  # of a launcher that was killed
+    suites, data_folder = evaluation.beyond_local, evaluation.data_folder
+    questions = evaluation.continual.questions if evaluation.continual else 0
+    # Who asks the same of the same store shares the job, and so do its files: nobody removes them before it ended.
+    content = digest_of([store.where, suites, data_folder, questions])
+    folder = f"jobs/check-suites-{content}"
+    result_file = f"{store.where}/{folder}/result.json"
     job = CheckJob(
-        suites=evaluation.beyond_local, data_folder=evaluation.data_folder, result=f"{folder}/result.json",
-        store=store.where,
-        questions=evaluation.continual.questions if evaluation.continual else 0,
-    )  # fmt: skip
-    job_file = store.write(f"{folder}/job.json", job.model_dump(mode="json"))
-    end = run_job(
-        JobRequest(
-            name=f"check-suites-{missing[0].digest}",
-            module="components.evaluate.check_app",
-            arguments=(job_file,),
-            log_folder=store.log_folder(missing[0]),
-            num_threads=NUM_THREADS,
-            variables=hub_environment(evaluation, os.environ),
-            cluster=plan.recipe.cluster.without_devices(),
-            labels={"study": plan.recipe.name, "step": "check-suites"},
-        )
+        suites=suites, data_folder=data_folder, result=f"{folder}/result.json", store=store.where, questions=questions
     )
-    result = read_json(f"{store.where}/{folder}/result.json") or {
-        "error": tail(end.log) or "the check ended without a result"
-    }
-    store.remove(folder)
-    if "error" in result:
-        raise SuitesUnusable(f"{result['error']}\n  log: {end.log}")
-    return [SuiteQuestion.model_validate(question) for question in result["questions"]]
+    for _ in range(2):  # of two who share it, one may have taken the result, and removed it
+        request = JobRequest(
+            name=f"check-suites-{content}", module="components.evaluate.check_app",
+            arguments=(store.write(f"{folder}/job.json", job.model_dump(mode="json")),),
+            log_folder=store.log_folder(missing[0]), num_threads=NUM_THREADS,
+            variables=hub_environment(evaluation, os.environ), cluster=plan.recipe.cluster.without_devices(),
+            labels={"study": plan.recipe.name, "step": "check-suites"}, content=content,
+            is_done=lambda: exists(result_file),
+        )  # fmt: skip
+        try:
+            end = run_job(request)
+        except Superseded:
+            continue
+        result = read_json(result_file) or {}
+        if not end.succeeded:  # questions that lie there are an earlier one's
+            if "error" in result:  # otherwise it may be another launcher's, which goes on
+                store.remove(folder)
+            reason = end.cause or result.get("error") or ending_outside(end, "the check").reason
+            raise SuitesUnusable(f"{reason}\n  log: {end.log}")
+        if "questions" in result:
+            store.remove(folder)
+            return [SuiteQuestion.model_validate(question) for question in result["questions"]]
+    raise SuitesUnusable("the check ended without a result, twice")
 
 
 def evaluate_models(plan: Plan, store: Store) -> None:
     """Evaluates the base and every arm (and its chosen checkpoints) whose model is there and whose scores are not.
 
-    Whatever goes wrong, each of them then has its scores or, in the store, the reason why not. Raises EvaluationFailed,
-    and what kept the job from being run.
+    What was ended from outside is started again, for what is left. Whatever goes wrong, each of them then has its
+    scores or, in the store, the reason why not. Raises EvaluationFailed, and what kept the job from being run.
     """
-    wanted = {
+    wanted = _missing(plan, store)
+    for evaluation in wanted.values():
+        store.forget_failure(evaluation)
+    try:
+        _evaluate_to_end(plan, store, wanted)
+    except Exception as error:
+        for evaluation in _missing(plan, store).values():
+            tell_failure(store, evaluation, error)
+        raise
+
+
+def _evaluate_to_end(plan: Plan, store: Store, wanted: dict[str, Identity]) -> None:
+    """`wanted`: evaluations by digest. Raises EvaluationFailed where a model has no scores."""
+    failed: dict[str, str] = {}
+    without_progress = 0
+    while wanted:
+        may_resume = without_progress < plan.recipe.training.max_restarts
+        with suppress(Superseded):  # another study has evaluated what both share
+            failed |= _evaluate(plan, store, wanted, may_resume=may_resume)
+        left = {digest: one for digest, one in _missing(plan, store).items() if digest not in failed}
+        without_progress = 0 if len(left) < len(wanted) else without_progress + 1
+        wanted = left
+    if failed:
+        raise EvaluationFailed(f"{len(failed)} models have no scores: {next(iter(failed.values()))}")
+
+
+def _missing(plan: Plan, store: Store) -> dict[str, Identity]:
+    """Evaluations by their digest."""
+    return {
         digest: evaluation
         for digest, (model, evaluation) in plan.evaluations().items()
         if not store.is_done(evaluation) and model_is_there(store, model)
     }
-    if not wanted:
-        return
-    for evaluation in wanted.values():
-        store.forget_failure(evaluation)
-    try:
-        _evaluate(plan, store, wanted)
-    except Superseded:  # another study has evaluated what both share
-        evaluate_models(plan, store)
-    except Exception as error:
-        for evaluation in wanted.values():
-            if not store.is_done(evaluation):
-                tell_failure(store, evaluation, error)
-        raise
 
 
-def _evaluate(plan: Plan, store: Store, wanted: Mapping[str, Identity]) -> None:
-    """`wanted`: evaluations by digest. Raises Superseded."""
+def _evaluate(plan: Plan, store: Store, wanted: dict[str, Identity], *, may_resume: bool) -> dict[str, str]:
+    """One job for all; records what came out. Returns why a model has no scores, where starting again does not help."""
     content = digest_of(sorted(wanted))
-    # What lies there is of a launcher that was killed; its job may still run, and write.
+    # What lies there is of another launcher, or an earlier start: what is there already is not evaluated again.
     folder = f"jobs/evaluate-{content}"
     recipe = plan.recipe
     results = {digest: f"{folder}/{digest}.json" for digest in wanted}
@@ -122,24 +143,31 @@ def _evaluate(plan: Plan, store: Store, wanted: Mapping[str, Identity]) -> None:
         log_folder=store.log_folder(first), num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
         variables=hub_environment(recipe.evaluation, os.environ), cluster=recipe.cluster,
         labels={"study": recipe.name, "step": "evaluate"}, notes={"store": store.where}, content=content,
+        is_done=lambda: all(exists(f"{store.where}/{file}") for file in results.values()),
     )  # fmt: skip
     end = run_job(request)
-    failed = [one for digest, one in wanted.items() if not _record(store, one, results[digest], end.log)]
-    store.remove(folder)
-    if failed:
-        raise EvaluationFailed(f"{len(failed)} of {len(wanted)} models have no scores; log: {end.log}")
+    found = ending_outside(end, "an evaluating process")
+    failed = {}
+    for digest, one in wanted.items():
+        result = read_json(f"{store.where}/{results[digest]}") or {}
+        if "examples" in result:
+            _record(store, one, result)
+        elif store.is_done(one):  # by another launcher, which has taken the result
+            continue
+        elif "error" in result or not (found.resume and may_resume):
+            reason = result.get("error") or found.reason
+            store.write_failure(one, reason, str(end.log))
+            failed[digest] = f"{reason}; log: {end.log}"
+    if end.succeeded:  # otherwise another launcher's job may still write there, and a later one goes on from it
+        store.remove(folder)
+    elif len(failed) < len(wanted):
+        print(f"{request.name}: {found.reason}; started again for what is left", flush=True)
+    return failed
 
 
-def _record(store: Store, evaluation: Identity, result_file: str, log: Path) -> bool:
-    result = read_json(f"{store.where}/{result_file}") or {
-        "error": tail(log) or "the evaluation ended without a result"
-    }
-    if "error" in result:
-        store.write_failure(evaluation, result["error"], str(log))
-        return False
+def _record(store: Store, evaluation: Identity, result: dict[str, Any]) -> None:
     with store.output(evaluation) as folder:
         write_json(folder / "examples.json", result["examples"])
         outputs = {name: value for name, value in result.items() if name != "examples"}
         store.write_record(evaluation, folder, outputs, {"num_threads": 1})
     store.forget_failure(evaluation)
-    return True

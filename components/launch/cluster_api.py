@@ -4,13 +4,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from kubernetes import client, config
 from kubernetes.client.rest import ApiException
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 from urllib3.exceptions import HTTPError
 
 from components.recipe.errors import BadInput
@@ -20,10 +20,16 @@ AWAY_SECONDS = 6 * 3600.0
 """Training goes on without the API server, and so does its launcher."""
 COMMAND_AWAY_SECONDS = 20.0
 """For somebody who waits at a terminal."""
-TIMEOUT_SECONDS = 30
+FIRST_SECONDS = 300.0
+"""For a server that has never answered, and for a webhook that no Job passes: nothing is known to be well yet."""
+TIMEOUT_SECONDS = 30.0
+"""For every answer, and every part of one."""
+LOG_SECONDS = 600.0
+"""Without a line: a log that is followed is opened again."""
 WARMING_SECONDS = 600.0
 """So long a server that has answered before may refuse: API servers do that while they start."""
-OVER = ("Completed", "Failed", "Terminated", "Aborted")
+SUCCEEDED = "Completed"
+ENDED = (SUCCEEDED, "Failed", "Terminated", "Aborted")
 ABORTED = "by Switchpoint: "
 """How a Job's message begins that we aborted: whoever else follows it makes it anew."""
 
@@ -42,11 +48,7 @@ class ClusterAPI:
 
     def job(self, name: str) -> dict[str, Any] | None:
         """The Volcano Job, or None."""
-        return self.asked(
-            lambda: self._custom.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, JOBS, name, _request_timeout=TIMEOUT_SECONDS
-            )
-        )
+        return self.asked(lambda: self._custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, JOBS, name))
 
     def delete_job(self, job: dict[str, Any]) -> None:
         """This one, and not another one that has its name by now; its pods go with it."""
@@ -56,9 +58,7 @@ class ClusterAPI:
         try:
             self.asked(
                 lambda: self._custom.delete_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, JOBS, job["metadata"]["name"], body=options,
-                    _request_timeout=TIMEOUT_SECONDS,
-                )
+                    GROUP, VERSION, self.namespace, JOBS, job["metadata"]["name"], body=options)
             )  # fmt: skip
         except ApiException as error:
             if error.status != 409:  # another launcher was first
@@ -68,13 +68,13 @@ class ClusterAPI:
         """Ends its pods, keeps the Job and its logs; nothing where it is over. `why` stands in its status."""
         while True:
             job = self.job(name)
-            if job is None or job.get("status", {}).get("state", {}).get("phase") in OVER:
+            if job is None or phase(job) in ENDED:
                 return
             job.setdefault("status", {})["state"] = {"phase": "Aborted", "message": why}
             try:
                 self.asked(
                     lambda job=job: self._custom.replace_namespaced_custom_object_status(  # type: ignore[misc]
-                        GROUP, VERSION, self.namespace, JOBS, name, job, _request_timeout=TIMEOUT_SECONDS
+                        GROUP, VERSION, self.namespace, JOBS, name, job
                     )
                 )
                 return
@@ -86,11 +86,11 @@ class ClusterAPI:
         """Those with a label that are not over; their names."""
         found = self.asked(
             lambda: self._custom.list_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, JOBS, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
+                GROUP, VERSION, self.namespace, JOBS, label_selector=selector
             )
         )
         jobs = (found or {"items": []})["items"]
-        going = [job for job in jobs if job.get("status", {}).get("state", {}).get("phase") not in OVER]
+        going = [job for job in jobs if phase(job) not in ENDED]
         names = [str(job["metadata"]["name"]) for job in going]
         for name in names:
             self.abort_job(name, why)
@@ -101,20 +101,14 @@ class ClusterAPI:
         return self.pods_by_label(f"volcano.sh/job-name={job_name}")
 
     def pods_by_label(self, selector: str) -> list[dict[str, Any]]:
-        found = self.asked(
-            lambda: self._core.list_namespaced_pod(
-                self.namespace, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
-            )
-        )
+        found = self.asked(lambda: self._core.list_namespaced_pod(self.namespace, label_selector=selector))
         pods = [self.client.sanitize_for_serialization(pod) for pod in found.items] if found else []
         return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
 
     def events(self, job_name: str) -> list[dict[str, Any]]:
         """Of the Job, its PodGroup and its pods; none where events may not be read."""
         try:
-            found = self.asked(
-                lambda: self._core.list_namespaced_event(self.namespace, _request_timeout=TIMEOUT_SECONDS)
-            )
+            found = self.asked(lambda: self._core.list_namespaced_event(self.namespace))
         except BadInput:
             return []
         events = [self.client.sanitize_for_serialization(event) for event in found.items] if found else []
@@ -123,11 +117,7 @@ class ClusterAPI:
     def pod_log(self, pod: str, tail_lines: int) -> str:
         """The last lines; nothing where there are none to be had."""
         try:
-            return str(
-                self._core.read_namespaced_pod_log(
-                    pod, self.namespace, tail_lines=tail_lines, _request_timeout=TIMEOUT_SECONDS
-                )
-            )
+            return str(self._core.read_namespaced_pod_log(pod, self.namespace, tail_lines=tail_lines))
         except (ApiException, HTTPError):
             return ""
 
@@ -138,7 +128,7 @@ class ClusterAPI:
         """
         self._may_warm = self._has_answered and not is_first
         retrying = Retrying(
-            retry=retry_if_exception(self._may_pass), stop=stop_after_delay(self._away_seconds), before_sleep=_say_once,
+            retry=retry_if_exception(self._may_pass), stop=self._is_enough, before_sleep=_say_once,
             wait=wait_exponential(1, max=60), reraise=True,
         )  # fmt: skip
         with self.explained():
@@ -162,6 +152,12 @@ class ClusterAPI:
             return error.status == 429 or error.status >= 500 or error.status == 0
         return isinstance(error, HTTPError | OSError)
 
+    def _is_enough(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        is_new = not self._has_answered or (isinstance(error, ApiException) and "webhook" in _body(error))
+        limit = min(FIRST_SECONDS, self._away_seconds) if is_new else self._away_seconds
+        return (state.seconds_since_start or 0.0) >= limit
+
     @contextmanager
     def explained(self) -> Iterator[None]:
         """What the server refuses, in words. Raises BadInput."""
@@ -179,7 +175,24 @@ class ClusterAPI:
                 raise BadInput(
                     "the cluster knows no Volcano Jobs", field=f"{JOBS}.{GROUP}", allowed="Volcano 1.15, installed"
                 ) from None
+            if "webhook" in _body(error):
+                raise BadInput(f"the cluster takes no job ({_message(error)})", field="cluster") from None
             raise
+        except (HTTPError, OSError) as error:
+            if self._has_answered:
+                raise
+            raise BadInput(
+                f"the API server does not answer ({error})", field="cluster", given=self.client.configuration.host
+            ) from None
+
+
+class _ImpatientClient(client.ApiClient):
+    """The library's own, and TorchX with it, would wait for an answer for ever."""
+
+    def request(self, method: str, url: str, *args: Any, _request_timeout: Any = None, **given: Any) -> Any:
+        is_followed = not given.get("_preload_content", True)
+        usual = (TIMEOUT_SECONDS, LOG_SECONDS if is_followed else TIMEOUT_SECONDS)
+        return super().request(method, url, *args, _request_timeout=_request_timeout or usual, **given)
 
 
 def api_client() -> client.ApiClient:
@@ -197,12 +210,19 @@ def api_client() -> client.ApiClient:
                 field="KUBECONFIG",
                 allowed="a pod with a service account, or a kubeconfig",
             ) from None
-    return client.ApiClient(configuration)
+    return _ImpatientClient(configuration)
+
+
+def phase(job: Mapping[str, Any]) -> str:
+    """Of a Volcano Job; nothing where Volcano has not seen it yet."""
+    return str(job.get("status", {}).get("state", {}).get("phase", ""))
 
 
 def _say_once(state: RetryCallState) -> None:
     if state.attempt_number == 3:
-        print("the API server does not answer: asked again", file=sys.stderr, flush=True)
+        error = state.outcome.exception() if state.outcome else None
+        said = _message(error) if isinstance(error, ApiException) else f"{type(error).__name__}: {error}"
+        print(f"the API server does not answer ({said}): asked again", file=sys.stderr, flush=True)
 
 
 def _body(error: ApiException) -> str:

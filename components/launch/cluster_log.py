@@ -26,8 +26,6 @@ class PodLog:
         self._over = threading.Event()
         self._last = ""
         """The time of the last line that was shown: a log that is opened again begins anew."""
-        self.problem = ""
-        """Why the log could not be read the last time."""
         self._thread = threading.Thread(target=self._follow, name="pod-log", daemon=True)
 
     def __enter__(self) -> "PodLog":
@@ -46,8 +44,8 @@ class PodLog:
             try:
                 for line in self._runner.log_lines(self._handle, self._role, 0, should_tail=not ending):
                     self._take(line.rstrip("\n"))
-            except Exception as error:  # whatever it is: the job goes on
-                self.problem = f"{type(error).__name__}: {error}"
+            except Exception:  # whatever it is: the job goes on
+                pass
             if ending:
                 return
             self._over.wait(AGAIN_SECONDS)

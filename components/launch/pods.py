@@ -5,7 +5,7 @@ Pods and events are mappings as the API sends them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -117,22 +117,45 @@ def exit_of(pods: Iterable[Object]) -> str:
     return ""
 
 
+def not_ended(pods: Iterable[Object]) -> str:
+    """Their names, with their nodes."""
+    left = [pod for pod in pods if _phase(pod) not in ("Succeeded", "Failed")]
+    return ", ".join(f"{_name(pod)} on {pod.get('spec', {}).get('nodeName', 'no node')}" for pod in left)
+
+
 def failed_pods(pods: Iterable[Object]) -> list[str]:
     return [_name(pod) for pod in pods if _phase(pod) == "Failed"]
 
 
-def shown_events(events: Iterable[Object], since: datetime | None = None) -> list[str]:
+def began(job: Object, *, again: bool) -> datetime:
+    """When the Job's pods were wanted: it was made, or its state changed for their restart. Times are whole seconds."""
+    state = job.get("status", {}).get("state", {})
+    if again and state.get("lastTransitionTime"):
+        return _time(state["lastTransitionTime"]) + timedelta(seconds=1)
+    return _time(job["metadata"].get("creationTimestamp"))
+
+
+def events_since(moment: datetime, events: Iterable[Object]) -> list[Object]:
+    """Oldest first. Earlier ones tell of other pods: a Job that is made anew has the same name."""
+    return sorted((one for one in events if _time_of(one) >= moment), key=_time_of)
+
+
+def shown_events(events: Iterable[Object]) -> list[str]:
     """The newest warnings, oldest first, one line each."""
-    warnings = [one for one in events if one.get("type") == "Warning" and (since is None or _time(one) >= since)]
+    warnings = [one for one in events if one.get("type") == "Warning"]
     lines = [
-        f"{one.get('reason', '')}: {' '.join(one.get('message', '').split())}" for one in sorted(warnings, key=_time)
+        f"{one.get('reason', '')}: {' '.join(one.get('message', '').split())}" for one in sorted(warnings, key=_time_of)
     ]
     return list(dict.fromkeys(lines))[-MAX_EVENTS:]
 
 
-def _time(event: Object) -> datetime:
-    text = event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
-    text = text or event.get("metadata", {}).get("creationTimestamp")
+def _time_of(event: Object) -> datetime:
+    series = event.get("series") or {}
+    told = (event.get("lastTimestamp"), series.get("lastObservedTime"), event.get("eventTime"))
+    return _time(next(filter(None, told), event.get("metadata", {}).get("creationTimestamp")))
+
+
+def _time(text: str | None) -> datetime:
     return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
 
 

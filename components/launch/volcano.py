@@ -4,6 +4,7 @@ Pure: nothing is asked of a cluster.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
     app = torchrun(
         *request.arguments, m=request.module, name=request.name, image=site.trainer_image,
         j=f"{nodes}x{processes}" if least == nodes else f"{least}:{nodes}x{processes}",
-        rdzv_port=RENDEZVOUS_PORT, env=_environment(request),
+        rdzv_port=RENDEZVOUS_PORT, rdzv_conf=_patience(cluster), env=_environment(request),
     )  # fmt: skip
     role = app.roles[0]
     role.name = request.role
@@ -49,12 +50,20 @@ def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
     return app
 
 
+def _patience(cluster: Cluster) -> str:
+    """The first node's image may come much later than another's: as long as pods may wait for their start."""
+    seconds = math.ceil(cluster.pending_seconds)
+    return f"join_timeout={seconds},read_timeout={seconds}"
+
+
 def _environment(request: JobRequest) -> dict[str, str]:
     """Nothing secret: secrets come by reference."""
     return {
         "OMP_NUM_THREADS": str(request.num_threads), "MKL_NUM_THREADS": str(request.num_threads),
         "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
         "LOGLEVEL": "WARNING",
+        # With the shared store the first node tells nobody of a later round where processes meet: none could join.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - 30), "SWITCHPOINT_JOB": request.name,
         **request.variables,
     }  # fmt: skip

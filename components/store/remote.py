@@ -210,13 +210,24 @@ def copy(from_url: str, to_url: str) -> None:
     reading(lambda: system.cp_file(path, to))
 
 
-def upload(file: Path, url: str) -> None:
-    """Complete, or an error: an object is there when all of it is, and its size is looked at."""
+class _Parts(fsspec.Callback):
+    """fsspec's own kind of observer: of every part that was sent."""
+
+    def __init__(self, sent: Callable[[], None]) -> None:
+        super().__init__()
+        self._told = sent
+
+    def relative_update(self, inc: int = 1) -> None:
+        self._told()
+
+
+def upload(file: Path, url: str, sent: Callable[[], None] = lambda: None) -> None:
+    """Complete, or an error: an object is there when all of it is, and its size is looked at. `sent`: a part was."""
     system, path = system_of(url)
     size = file.stat().st_size
 
     def put() -> Version:
-        system.put_file(str(file), path)
+        system.put_file(str(file), path, callback=_Parts(sent))
         there = _version(system.info(path))
         if there.num_bytes != size:
             raise OSError(f"{url} has {there.num_bytes:,} bytes, not {size:,}")
@@ -252,8 +263,8 @@ def _take_time(file: Path, version: Version) -> None:
         os.utime(file, (version.modified, version.modified))
 
 
-def upload_all(files: Iterable[tuple[Path, str]]) -> None:
-    _all(lambda pair: upload(*pair), files)
+def upload_all(files: Iterable[tuple[Path, str]], sent: Callable[[], None] = lambda: None) -> None:
+    _all(lambda pair: upload(*pair, sent), files)
 
 
 def download_all(files: Iterable[tuple[str, Path]]) -> None:

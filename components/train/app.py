@@ -65,8 +65,9 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
         # The watchdog speaks before communication gives up: it says where each process stands.
         join_processes(Ranks(rank, world_size, job.training), meeting, 2 * seconds)
         end = Trainer(job, rank, world_size).run(watchdog.alive)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+        watchdog.alive()
+        if dist.is_initialized():
+            dist.destroy_process_group()
     return end == FINISHED
 
 

@@ -118,6 +118,8 @@ class CheckpointWriter:
         self._pending_step = 0
         self.blocked_seconds = 0.0
         """How long the last save kept the loop."""
+        self.last_good: int | None = None
+        """The newest step whose checkpoint is known to be there: a store that has just failed is not asked."""
 
     @property
     def is_busy(self) -> bool:
@@ -141,8 +143,10 @@ class CheckpointWriter:
         """Takes note of a checkpoint that ended. One that failed is told and given up: the last good one stays."""
         if self._pending is not None:
             error = self._pending.exception()
-            if error is not None and self._rank == 0:
-                last = max(map(str, steps_in(self._place)), default="none")
+            if error is None:
+                self.last_good = self._pending_step
+            elif self._rank == 0:
+                last = "none" if self.last_good is None else self.last_good
                 print(
                     f"a checkpoint could not be written ({_short(error)}): training goes on, the last good one is "
                     f"that of step {last}", file=sys.stderr, flush=True,
@@ -160,6 +164,7 @@ class CheckpointWriter:
         if failed.item():
             reason = _short(error) if error else "on another process"
             raise CheckpointFailed(f"a checkpoint could not be written ({reason}); the last good one is intact")
+        self.last_good = self._pending_step
 
     def close(self) -> None:
         self._thread.shutdown()

@@ -2,12 +2,15 @@
 
 import re
 import shutil
+import signal
 import time
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from components.launch.job import JobEnd
+from components.launch.local import tail
+from components.store.lock import Locked
 from components.store.place import Where, names_in, read_json, remove_files, write_json
 
 RESUME_ME = 75
@@ -21,8 +24,8 @@ LOST_PEER = re.compile(
 
 
 HARDWARE = re.compile(
-    r"NCCL|CUDA error|CUDA driver|cudaError|uncorrectable|\bECC\b|DistBackendError|DistNetworkError|DistStoreError|"
-    r"TCPStore|socket has timed out", re.IGNORECASE,
+    r"NCCL|CUDA error|CUDA driver|cudaError|uncorrectable|\bECC\b|Dist(Backend|Network|Store)?Error|"
+    r"Rendezvous\w*Error|TCPStore|socket has timed out", re.IGNORECASE,
 )  # fmt: skip
 """What a device or the network between processes says when it fails. `max_restarts` bounds how often it may."""
 
@@ -59,12 +62,18 @@ def write_failure(folder: Path, rank: int, error: BaseException) -> None:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether the same may go well the next time: a full disk, a storage or a network that does not answer, a device
-    that failed. Not: a wrong path, or a model that is too large.
+    that failed, a predecessor that still writes. Not: a wrong path, or a model that is too large.
     """
-    if "out of memory" not in str(error).lower() and HARDWARE.search(f"{type(error).__name__}: {error}"):
+    if isinstance(error, Locked):
+        return True
+    if _is_of_hardware(f"{type(error).__name__}: {error}"):
         return True
     wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
     return isinstance(error, OSError) and not isinstance(error, wrong)
+
+
+def _is_of_hardware(said: str) -> bool:
+    return "out of memory" not in said.lower() and HARDWARE.search(said) is not None
 
 
 def failure_file(folder: Path, rank: int) -> Path:
@@ -77,8 +86,9 @@ def is_of_ending(name: str) -> bool:
 
 
 def forget_ending(place: Where) -> None:
-    """Before a start: what an earlier one left is history."""
-    remove_files(place, filter(is_of_ending, names_in(place)))
+    """Before a start: what an earlier one left is history, that it stopped too."""
+    stopped = (read_json(f"{place}/{STATUS}") or {}).get("resume")
+    remove_files(place, [*filter(is_of_ending, names_in(place)), *([STATUS] if stopped else [])])
 
 
 def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
@@ -93,11 +103,10 @@ def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
     return kept
 
 
-def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> Ending:
+def ending(folder: Path, stacks: Path | None, end: JobEnd) -> Ending:
     """Of a job that did not finish: the cause goes before what followed from it in other processes.
 
-    `stacks`: where a hang's are. `log_reason`: what a process said last, for one that could write no file.
-    `end`: what is known from outside, a signal or what a cluster did.
+    `stacks`: where a hang's are. `end`: what is known from outside, a signal or what a cluster did, and its log.
     """
     status = read_json(folder / STATUS) or {}
     if stacks is not None:
@@ -114,9 +123,35 @@ def ending(folder: Path, stacks: Path | None, log_reason: str, end: JobEnd) -> E
         return Ending(causes[0]["reason"], causes[0]["resume"])
     if status.get("resume"):
         return Ending(f"stopped after step {status['step']} ({status['reason']})", True)
-    if not failures and log_reason:
-        return Ending(log_reason, "No space left" in log_reason)
-    if end.reason and not end.killed_by:
+    return ending_outside(end, "a training process", is_told=bool(failures))
+
+
+def ending_outside(end: JobEnd, process: str, *, is_told: bool = False) -> Ending:
+    """Of a job whose processes left no file of it: what a cluster did, what one said last, or a signal.
+
+    `process`: what the job is made of, in words. `is_told`: another's end is known to have followed from it, so what
+    the log says may have, too.
+    """
+    if end.cause:
+        return Ending(end.cause, end.may_resume)
+    said = "" if is_told else _traceback(end.log)
+    if said:
+        return Ending(said, "No space left" in said or _is_of_hardware(said))
+    killed_by = end.killed_by or _signal_in(end.log)
+    if end.reason and not killed_by:
         return Ending(end.reason, True)
-    hint = ", often for want of memory" if end.killed_by == "SIGKILL" else ""
-    return Ending(f"a training process was killed ({end.killed_by or 'by whom is not known'}{hint})", True)
+    hint = ", often for want of memory" if killed_by == "SIGKILL" else ""
+    return Ending(f"{process} was killed ({killed_by or 'by whom is not known'}{hint})", True)
+
+
+def _traceback(log: Path) -> str:
+    """What a process said last. torchrun's own error only says that one of them ended."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return tail(log) if "Traceback" in text and "ChildFailedError" not in text else ""
+
+
+def _signal_in(log: Path) -> str:
+    """The signal that ended a process, as torchrun tells it of the first one that failed."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    codes = [int(code) for code in re.findall(r"exitcode\s*:\s*(-\d+)", text)]
+    return signal.Signals(-codes[0]).name if codes and -codes[0] in set(signal.Signals) else ""

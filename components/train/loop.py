@@ -61,10 +61,13 @@ class Trainer:
         self.evaluation_steps = set(job.evaluation_steps) - set(evaluated)
         self.skipped_steps = 0
         self.keep = set(job.keep_steps) | set(job.export_steps)
-        self.missing = sorted(step for step in self.keep if not self._is_there(step))
+        # The first process looks: another one may see the store as it was, or a moment later.
+        self.missing = ranks.agree(sorted(s for s in self.keep if not self._is_there(s)) if rank == 0 else [])
         self.end_step = self.missing[-1] if self.missing else job.end_step
         self.step = self._load(self.missing[0] if self.missing else job.end_step)
+        self.kept = self._kept()
         self.writer = CheckpointWriter(self.place, self.keep, job.training.keep_checkpoints, self.upload.now)
+        self.writer.last_good = self.resumed_from
         self._stop_wanted = False
         self._saved_at = time.monotonic()
 
@@ -75,12 +78,18 @@ class Trainer:
     def _is_exported(self, step: int) -> bool:
         return model_path(self.folder, step).exists() or has_model(self.place, step)
 
+    def _kept(self) -> set[int]:
+        """Steps from here on whose checkpoints need not be written again. Asked once: no step waits for the store."""
+        found = [step for step in steps_in(self.place) if step >= self.step] if self.ranks.rank == 0 else []
+        return set(self.ranks.agree([step for step in found if is_kept(self.place, step)]))
+
     def _load(self, wanted_step: int) -> int:
         """Goes on from the newest checkpoint of the job's own before what is missing, or starts as the job says.
 
         A GB run that was trained to its end may lack a checkpoint in the middle: a new arm switches there.
         """
-        own = newest_intact(self.place, [step for step in steps_in(self.place) if step <= wanted_step])
+        there = self.ranks.agree(steps_in(self.place) if self.ranks.rank == 0 else [])
+        self.resumed_from = own = newest_intact(self.place, [step for step in there if step <= wanted_step])
         if own is not None:
             state = load_checkpoint(checkpoint_place(self.place, own), self.model, self.optimizer)
             self.guard.load(state.get("guard", {}))
@@ -96,9 +105,10 @@ class Trainer:
     def run(self, alive: Callable[[], None] = lambda: None) -> str:
         """Trains to the job's end (`finished`), or to the next whole step after SIGTERM (`stopped`).
 
-        `alive` is called after every step. Raises BadBatch where a step must not be taken, CheckpointFailed where a
-        checkpoint that must be there cannot be written.
+        `alive` is called after every step, and at the end with every part of a file that is sent. Raises BadBatch
+        where a step must not be taken, CheckpointFailed where a checkpoint that must be there cannot be written.
         """
+        self.upload.alive = alive
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop_wanted", True))
         with self.upload:
             return self._run(alive)
@@ -144,6 +154,7 @@ class Trainer:
             return False
         self.writer.wait()
         self.step = self._load(ahead[0])
+        self.kept = self._kept()
         return True
 
     def _evaluate(self, alive: Callable[[], None]) -> None:
@@ -252,7 +263,7 @@ class Trainer:
         return time.monotonic() - self._saved_at >= pause and not self.writer.is_busy
 
     def _save(self) -> None:
-        if is_kept(self.place, self.step):  # trained again for the sake of an earlier step: the same bits
+        if self.step in self.kept:  # trained again for the sake of an earlier step: the same bits
             return
         facts: dict[str, Any] = {
             "guard": self.guard.state(), "skipped_steps": self.skipped_steps, "world_size": self.ranks.world_size,
@@ -272,9 +283,11 @@ class Trainer:
         """For what is wanted of the step that is gone on from: a checkpoint that nobody wanted when it was written has
         not its weights' digest, and a stop between checkpoint and export leaves a step without its model.
         """
-        if self.step in self.keep:
+        # Asked before one of them exports, which the others may see or not.
+        lacks_model = self.step in self.job.export_steps and not self.ranks.agree(self._is_exported(self.step))
+        if self.step in self.keep and self.step not in self.kept:
             self._save()
-        if self.step in self.job.export_steps and not self._is_exported(self.step):
+        elif lacks_model:
             state = full_state(self.model)
             if self.ranks.rank == 0:
                 self._export(state)

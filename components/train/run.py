@@ -24,7 +24,7 @@ from components.train.metrics import newest_row_of, rows_of
 from components.train.probe_file import PROBES
 from components.train.progress import ProgressLog
 from components.train.shown import training_markdown
-from components.train.supervise import TrainingFailed, train_to_end
+from components.train.supervise import TrainingFailed, patiently, train_to_end
 
 BASE_SEED = 0
 """A recipe's seed never changes its base."""
@@ -262,7 +262,8 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
                 labels={"study": plan.recipe.name, "step": identity.step, "output": identity.digest}, notes=notes,
             )  # fmt: skip
     except TrainingFailed as failure:
-        store.write_failure(identity, str(failure), str(failure.log))
+        told, log = str(failure), str(failure.log)
+        patiently(store.where, lambda: store.write_failure(identity, told, log))
         raise TrainingFailed(f"{failure}; log: {failure.log}", failure.log) from None
     finally:
         store.save(store.log_folder(identity))

@@ -1,20 +1,26 @@
 """Runs a training job to its end: what stopped, was killed or hung is started again from its newest checkpoint."""
 
-import re
-import signal
-from collections.abc import Mapping
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from components.launch.job import ON_ONE_MACHINE, JobEnd, JobRequest, run_job
-from components.launch.local import tail
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from components.launch.job import ON_ONE_MACHINE, JobRequest, run_job
 from components.recipe.cluster import Cluster
 from components.recipe.digest import digest_of
+from components.store.place import Where
+from components.store.remote import is_remote
 from components.train.checkpoint import has_model, is_kept, steps_in
 from components.train.ending import Ending, ending, forget_ending, keep_stacks
 from components.train.job import TrainJob
 from components.train.job_files import bring_ending, write_job
 from components.train.metrics import last_step
+
+AWAY_SECONDS = 6 * 3600.0
+"""So long a launcher asks an object store again that does not answer: what was trained is not lost for its sake."""
+Result = TypeVar("Result")
 
 
 class TrainingFailed(RuntimeError):
@@ -40,15 +46,14 @@ def train_to_end(
     )  # fmt: skip
     reached, without_progress = _reached(job), 0
     while True:
-        forget_ending(job.folder)
+        patiently(job.folder, lambda: forget_ending(job.folder))
         end = run_job(request)
         if end.succeeded:
             return
-        folder = bring_ending(job)
-        end = replace(end, killed_by=end.killed_by or _signal_in(end.log))
-        found = ending(folder, keep_stacks(folder, log_folder), _traceback(end), end)
-        without_progress = 0 if _reached(job) > reached else without_progress + 1
-        reached = max(reached, _reached(job))
+        folder = patiently(job.folder, lambda: bring_ending(job))
+        found = ending(folder, keep_stacks(folder, log_folder), end)
+        before, reached = reached, max(reached, _reached(job))
+        without_progress = 0 if reached > before else without_progress + 1
         if not found.resume or without_progress > job.training.max_restarts:
             raise TrainingFailed(_failure(job, folder, found, without_progress), end.log)
         print(f"{name}: {found.reason}; started again from step {max(reached, job.start_step)}", flush=True)
@@ -56,27 +61,37 @@ def train_to_end(
 
 def _is_trained(job: TrainJob) -> bool:
     """Whether all that the job is to leave is there."""
-    return all(is_kept(job.folder, step) for step in job.keep_steps) and all(
-        has_model(job.folder, step) for step in job.export_steps
-    )
+
+    def look() -> bool:
+        kept = all(is_kept(job.folder, step) for step in job.keep_steps)
+        return kept and all(has_model(job.folder, step) for step in job.export_steps)
+
+    return patiently(job.folder, look)
 
 
 def _reached(job: TrainJob) -> int:
     """The newest checkpoint: what a restart goes on from."""
-    return max(steps_in(job.folder), default=-1)
+    return max(patiently(job.folder, lambda: steps_in(job.folder)), default=-1)
 
 
-def _traceback(end: JobEnd) -> str:
-    """What a process said last. torchrun's own error only says that one of them ended."""
-    text = end.log.read_text(errors="replace") if end.log.exists() else ""
-    return tail(end.log) if "Traceback" in text and "ChildFailedError" not in text else ""
+def patiently(place: Where, ask: Callable[[], Result]) -> Result:
+    """The answer of an object store that may be away for a while; of a folder at once."""
+    if not is_remote(str(place)):
+        return ask()
+    retrying = Retrying(
+        retry=retry_if_exception(_is_away), stop=stop_after_delay(AWAY_SECONDS), wait=wait_exponential(1, max=60),
+        before_sleep=_say_once, reraise=True,
+    )  # fmt: skip
+    return retrying(ask)
 
 
-def _signal_in(log: Path) -> str:
-    """The signal that ended a process, as torchrun tells it of the first one that failed."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    codes = [int(code) for code in re.findall(r"exitcode\s*:\s*(-\d+)", text)]
-    return signal.Signals(-codes[0]).name if codes and -codes[0] in set(signal.Signals) else ""
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+
+
+def _say_once(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome:
+        print(f"the store does not answer ({state.outcome.exception()}): asked again", file=sys.stderr, flush=True)
 
 
 def _failure(job: TrainJob, folder: Path, found: Ending, without_progress: int) -> str:

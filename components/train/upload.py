@@ -32,6 +32,8 @@ class Upload:
         self._sent: dict[Path, tuple[int, int]] = {}
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="upload", daemon=True)
+        self.alive: Callable[[], None] = lambda: None
+        """Called with every part that is sent after the work is over: before, a hang must not be hidden by it."""
 
     def __enter__(self) -> "Upload":
         if self._is_needed:
@@ -61,6 +63,10 @@ class Upload:
             for model in sorted((self._folder / "models").glob("step-*")):
                 self._send_model(model)
 
+    def _sent_part(self) -> None:
+        if self._over.is_set():
+            self.alive()
+
     def _send(self, file: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             stat = file.stat()
@@ -68,13 +74,14 @@ class Upload:
                 # Read at once: a file that grows is sent as it was.
                 remote.write_bytes(f"{self._place}/{file.name}", file.read_bytes())
                 self._sent[file] = stat.st_size, stat.st_mtime_ns
+                self._sent_part()
 
     def _send_model(self, model: Path) -> None:
         """Its configuration last: without it there is no model. Here it is not needed any more."""
         files = sorted((path for path in model.rglob("*") if path.is_file()), key=lambda path: path.name == MODEL_LAST)
         pairs = [(path, f"{self._place}/models/{model.name}/{path.relative_to(model).as_posix()}") for path in files]
-        remote.upload_all(pairs[:-1])
-        remote.upload(*pairs[-1])
+        remote.upload_all(pairs[:-1], self._sent_part)
+        remote.upload(*pairs[-1], self._sent_part)
         shutil.rmtree(model)
 
     def _work(self) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubernetes import client
@@ -16,6 +17,10 @@ def wait_until(happened: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
     return found
+
+
+def _ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Controller:
     def phase(self, phase: str, retries: int = 0, message: str = "") -> None:
         """Writes the Job's status."""
         job = self.wait_for_job()
-        state = {"phase": phase, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        state = {"phase": phase, "lastTransitionTime": _ago(0)}
         state |= {"message": message} if message else {}
         job["status"] = {"state": state, "retryCount": retries, "minAvailable": job["spec"]["minAvailable"]}
         client.CustomObjectsApi(self.api).replace_namespaced_custom_object_status(
@@ -84,15 +89,20 @@ class Controller:
             self.namespace, label_selector=f"volcano.sh/job-name={self.name}", grace_period_seconds=0
         )
 
+    def delete_slowly(self, pods: list[str]) -> None:
+        """They stay, marked for deletion, until their grace period is over and a kubelet says so: no kubelet does."""
+        for pod in pods:
+            client.CoreV1Api(self.api).delete_namespaced_pod(pod, self.namespace, grace_period_seconds=600)
+
     def delete_job(self) -> None:
         client.CustomObjectsApi(self.api).delete_namespaced_custom_object(
             GROUP, VERSION, self.namespace, JOBS, self.name
         )
 
-    def event(self, reason: str, message: str, kind: str = "Warning") -> None:
+    def event(self, reason: str, message: str, kind: str = "Warning", seconds_ago: float = 0) -> None:
         involved = {"kind": "Job", "name": self.name, "namespace": self.namespace}
         body = {
             "metadata": {"generateName": f"{self.name}."}, "involvedObject": involved, "reason": reason,
-            "message": message, "type": kind, "lastTimestamp": "2026-01-01T00:00:00Z",
+            "message": message, "type": kind, "lastTimestamp": _ago(seconds_ago),
         }  # fmt: skip
         client.CoreV1Api(self.api).create_namespaced_event(self.namespace, body)

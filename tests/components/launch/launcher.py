@@ -8,18 +8,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from components.launch import cluster_job, cluster_log
+from components.launch import cluster_log, following
 from components.launch.job import JobRequest, Superseded, run_job
 from components.recipe.cluster import Cluster
 
 
 def main() -> None:
-    cluster_job.POLL_SECONDS = 0.1
+    following.POLL_SECONDS = 0.1
     cluster_log.AGAIN_SECONDS = 0.5
-    cluster_job.BLOCKED_SECONDS = 1.0
+    following.BLOCKED_SECONDS = 1.0
     name, logs, *fields = sys.argv[1:]
     given = dict(field.split("=", 1) for field in fields)
-    cluster_job.ENDING_SECONDS = float(given.pop("ending_seconds", 900))
+    following.ENDING_SECONDS = float(given.pop("ending_seconds", 900))
     done = Path(given.pop("done", "/nowhere"))
     num_processes, content = int(given.pop("num_processes", 2)), given.pop("content", "")
     request = JobRequest(

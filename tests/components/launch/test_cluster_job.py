@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -220,11 +221,36 @@ def test_pods_that_are_taken_away(controller: Controller, launch: Launch, status
     controller.delete_pods()
     pods = wait_until(lambda: _made_again(controller))
     controller.pod_status(pods[1], "Failed", **status)
+    controller.event("Evict", "Pod is evicted, once more", seconds_ago=-1)
     controller.phase("Failed", retries=3, message="job reached its retries")
     end = launcher.end()
     assert words in end["cause"]
     assert end["may_resume"]
-    assert "event: Evict: Pod is evicted, because of preempt" in launcher.said()
+    assert "event: Evict: Pod is evicted, once more" in launcher.said()
+
+
+def test_what_took_pods_away_before_is_no_cause_of_what_fails_now(controller: Controller, launch: Launch) -> None:
+    """Neither of an earlier Job of the same name nor before its own restart; and pods on their way out are history."""
+    launcher = launch()
+    controller.wait_for_job()
+    controller.event("Evict", "Pod is evicted, an hour ago", seconds_ago=3600)
+    pods = controller.make_pods(NODE)
+    for pod in pods:
+        controller.container(pod, "Running", {"running": {}})
+    controller.phase("Running")
+    launcher.wait_for(": Running")
+    controller.event("Evict", "Pod is evicted, because of preempt")
+    taken = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
+    controller.pod_status(pods[0], "Running", conditions=taken)
+    controller.delete_slowly(pods)
+    controller.phase("Restarting", retries=1)
+    launcher.wait_for("was pre-empted; Volcano starts them again")
+    controller.phase("Running", retries=1)
+    controller.phase("Failed", retries=1, message="the tracker was full")
+    end = launcher.end()
+    assert end["cause"] == ""
+    assert "its Job ended as Failed (the tracker was full)" in end["reason"]
+    assert "event: Evict" not in launcher.said()
 
 
 def _made_again(controller: Controller) -> list[str] | None:
@@ -260,6 +286,25 @@ def test_an_image_that_is_not_there(controller: Controller, launch: Launch) -> N
     job = controller.job()
     assert job is not None
     assert job["status"]["state"]["phase"] == "Aborted"
+
+
+def test_a_job_that_runs_is_not_ended_for_a_pod_that_does_not(controller: Controller, launch: Launch) -> None:
+    """Of an elastic job, pods that are more than it needs; and a pod that is gone waits for nothing any more."""
+    launcher = launch(min_nodes=1)
+    controller.phase("Running")
+    first, late = controller.make_pods()
+    controller.container(first, "Running", {"running": {}})
+    state = {"waiting": {"reason": "InvalidImageName", "message": "on this node only"}}
+    controller.container(late, "Pending", state)
+    launcher.wait_for(": Running")
+    time.sleep(3)
+    assert launcher.process.poll() is None, launcher.said()
+    controller.delete_pods()
+    controller.phase("Pending")
+    launcher.wait_for("no pod was made")
+    time.sleep(1)
+    controller.phase("Completed")
+    assert launcher.end()["succeeded"]
 
 
 def test_pods_that_find_no_place_for_too_long(controller: Controller, launch: Launch) -> None:
@@ -370,3 +415,16 @@ def test_a_job_that_nobody_follows_and_that_finds_no_place_is_named(controller: 
     other.process.wait(timeout=60)
     assert "another job of this name (study tiny, KFP run none) has no pods" in other.said()
     assert f"delete vcjob {controller.name}" in other.said()
+
+
+def test_another_job_that_does_not_end_is_not_waited_for_for_ever(controller: Controller, launch: Launch) -> None:
+    first = launch(content="one")
+    controller.phase("Running")
+    first.wait_for(": Running")
+    _, pod = controller.make_pods("dead-node")
+    first.process.kill()
+    controller.phase("Restarting")
+    other = launch(content="another", ending_seconds=1)
+    other.process.wait(timeout=60)
+    assert "another job of this name (study tiny, KFP run none): pods that were told to end have not" in other.said()
+    assert f"{pod} on dead-node" in other.said()

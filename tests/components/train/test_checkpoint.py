@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,51 @@ def test_a_save_that_fails_is_told_and_training_goes_on(
     assert "a checkpoint could not be written (the object store does not answer): training goes on" in told
     assert "the last good one is that of step 10" in told
     assert weights(tmp_path, END) == weights(alone, END)
+
+
+def test_no_step_waits_for_the_store_to_tell_what_it_has(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is asked at the start; a save that failed asks nothing of the store that failed."""
+    trained_to(prepared, tmp_path, 10)
+    one = job(prepared, tmp_path, training=Training(checkpoint_every_seconds=1e-9), keep_steps=[10, END])
+    trainer, asked = Trainer(one, 0, 1), []
+
+    def ask(*arguments: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            asked.append(arguments)
+        raise OSError("the object store does not answer")
+
+    def save(*_: Any, **__: Any) -> Any:
+        raise OSError("the object store does not answer")
+
+    covered = checkpoint.steps_in(tmp_path)
+    monkeypatch.setattr("components.train.loop.steps_in", lambda _: covered)
+    monkeypatch.setattr("components.train.loop.is_kept", ask)
+    for name in ("is_kept", "steps_in"):
+        monkeypatch.setattr(checkpoint, name, ask)
+    monkeypatch.setattr(checkpoint.dcp, "save", save)
+    with pytest.raises(CheckpointFailed):
+        trainer.run()
+    assert trainer.step == END
+    assert not asked
+
+
+def test_the_last_good_checkpoint_is_the_newest_by_its_number(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(job(prepared, tmp_path, keep_steps=[9], export_steps=[], end_step=9), 0, 1).run()
+    one = job(prepared, tmp_path, training=Training(checkpoint_every_seconds=1e-9), keep_steps=[9, END])
+    trainer, saved = Trainer(one, 0, 1), checkpoint.dcp.save
+
+    def save(*arguments: Any, **options: Any) -> Any:
+        if 10 < int(options["storage_writer"].path[-8:]) < END:
+            raise OSError("no answer")
+        return saved(*arguments, **options)
+
+    monkeypatch.setattr(checkpoint.dcp, "save", save)
+    assert trainer.run() == FINISHED
+    assert "the last good one is that of step 10" in capfd.readouterr().err
 
 
 def test_a_switch_point_that_cannot_be_written_ends_the_run(

@@ -15,6 +15,7 @@ from components.recipe.clock import Clock
 from components.recipe.schedule_config import Cosine
 from components.store.plan_file import Planned
 from components.store.store import read_json
+from components.train import loop
 from components.train.checkpoint import checkpoint_path, model_path, steps_in
 from components.train.job import TrainJob
 from components.train.loop import FINISHED, STOPPED, Trainer
@@ -112,6 +113,24 @@ def test_a_checkpoint_that_is_wanted_only_afterwards_tells_its_weights(
     assert run(job(prepared, tmp_path / "run", keep_steps=[1, END])) == FINISHED
     assert weights(tmp_path / "run", END) == weights(alone, END)
     assert losses(tmp_path / "run") == losses(alone)
+
+
+@pytest.mark.parametrize("sees_it", [True, False])
+def test_processes_gather_the_weights_as_often_whether_they_see_the_export_or_not(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sees_it: bool
+) -> None:
+    """The first one exports; in an object store the others see it later. A gather that one leaves out never ends."""
+    folder = tmp_path / "run"
+    stopped = Trainer(job(prepared, folder), 0, 1)
+    stopped._stop_wanted = True
+    stopped.run()
+    trainer = Trainer(job(prepared, folder, end_step=1, keep_steps=[1], export_steps=[1]), 0, 1)
+    gathered: list[int] = []
+    whole, exported = loop.full_state, Trainer._is_exported
+    monkeypatch.setattr(loop, "full_state", lambda model: gathered.append(1) or whole(model))
+    monkeypatch.setattr(Trainer, "_is_exported", lambda self, step: sees_it and exported(self, step))
+    assert trainer.run() == FINISHED
+    assert len(gathered) == 1
 
 
 def test_what_a_crash_left_half_done_is_done_again(

@@ -5,7 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from components.launch.local import run_local_job
 from components.launch.site import Launched, Site
 from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster
+from components.recipe.training import Training
 from components.store.plan_file import Planned
 from components.store.store import read_json
+from components.train.checkpoint import read_state, steps_in
 from components.train.ending import ending
-from components.train.supervise import _signal_in, _traceback
 from tests.components.train.test_loop import END, job, losses, weights
 from tests.components.train.test_supervise import wait_until
 
@@ -30,23 +32,31 @@ from tests.components.train.test_supervise import wait_until
 def start_pods(
     request: JobRequest, site: Site, monkeypatch: pytest.MonkeyPatch, logs: Path
 ) -> "list[subprocess.Popen[bytes]]":
-    """Every pod's container as a process; Volcano's plugins would name the first pod's host."""
+    """Every pod's container as a process."""
+    return [start() for start in pod_starts(request, site, monkeypatch, logs)]
+
+
+def pod_starts(
+    request: JobRequest, site: Site, monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> "list[Callable[[], subprocess.Popen[bytes]]]":
+    """What starts each; Volcano's plugins would name the first pod's host."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         monkeypatch.setattr(volcano, "RENDEZVOUS_PORT", one.getsockname()[1])
     with get_runner() as runner:
         launched = Launched(site=site, namespace="team")
         spec: dict[str, Any] = volcano_job(request, launched, runner).request.resource
-    processes = []
     logs.mkdir(parents=True, exist_ok=True)
-    for task in spec["spec"]["tasks"]:
+
+    def start(task: dict[str, Any]) -> "subprocess.Popen[bytes]":
         (container,) = task["template"]["spec"]["containers"]
         environment = {one["name"]: one["value"] for one in container["env"]}
         environment |= {"VC_TRAIN_0_HOSTS": "127.0.0.1", "HOME": str(logs)}
         environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with (logs / f"{task['name']}.log").open("wb") as log:
-            processes.append(subprocess.Popen(container["command"], env=environment, stdout=log, stderr=log))
-    return processes
+            return subprocess.Popen(container["command"], env=environment, stdout=log, stderr=log)
+
+    return [partial(start, task) for task in spec["spec"]["tasks"]]
 
 
 def test_two_pods_train_with_the_bits_of_two_local_processes(
@@ -126,8 +136,64 @@ def test_torchrun_tells_by_which_signal_a_trainer_died(
         process.kill()
     end = JobEnd(succeeded=False, log=log)
     assert "ChildFailedError" in log.read_text()
-    assert _signal_in(log) == "SIGKILL"
-    assert _traceback(end) == ""
-    found = ending(tmp_path / "run", None, "", replace(end, killed_by=_signal_in(log)))
+    found = ending(tmp_path / "run", None, end)
     assert "was killed (SIGKILL" in found.reason
+    assert found.resume
+
+
+def test_a_pod_that_comes_late_is_taken_in(prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elastic: one pod trains, the second is placed; both go on from the first one's checkpoint."""
+    folder, logs = tmp_path / "run", tmp_path / "pod-logs"
+    monkeypatch.setattr(volcano, "_patience", lambda _: "last_call_timeout=1")  # for others, at the start: 30 s
+    often = Training(checkpoint_every_seconds=0.3)
+    endless = job(prepared, folder, end_step=100_000, keep_steps=[100_000], export_steps=[], training=often)
+    (folder / "job.json").write_text(endless.model_dump_json())
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(folder / "job.json"),),
+        log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device="none", min_nodes=1),
+    )  # fmt: skip
+    first, second = pod_starts(request, Site(trainer_image="trainer"), monkeypatch, logs)
+    processes = [first()]
+
+    def both_train() -> bool:
+        states = [read_state(folder, step) or {} for step in steps_in(folder)[-1:]]
+        return any(process.poll() is not None for process in processes) or any(
+            state.get("world_size") == 2 for state in states
+        )
+
+    try:
+        wait_until(lambda: steps_in(folder) or processes[0].poll() is not None)
+        processes.append(second())
+        wait_until(both_train)
+        said = "\n".join(log.read_text() for log in logs.glob("*.log"))
+        assert [process.poll() for process in processes] == [None, None], said[-4000:]
+        processes[0].terminate()
+        assert all(process.wait(timeout=60) for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    status = read_json(folder / "status.json")
+    assert status["resume"]
+    steps = [step for step, _ in losses(folder)]
+    assert steps == list(range(1, status["step"] + 1))
+
+
+def test_a_pod_whose_first_node_does_not_come_asks_to_be_started_again(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits as long as pods may; by default torchrun gives up after 60 s."""
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "job.json"),),
+        log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device="none", pending_seconds=3),
+    )  # fmt: skip
+    _, second = pod_starts(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
+    process = second()
+    try:
+        assert process.wait(timeout=40) != 0
+    finally:
+        process.kill()
+    log = tmp_path / "pod-logs" / "train-1.log"
+    end = JobEnd(succeeded=False, log=log)
+    found = ending(tmp_path, None, end)
+    assert "Rendezvous" in found.reason
     assert found.resume

@@ -19,10 +19,12 @@ import torch
 from components.launch.job import JobEnd
 from components.launch.process import is_alive
 from components.recipe.training import Training
+from components.store.lock import Locked
 from components.store.plan_file import Planned
 from components.store.store import read_json, write_json
+from components.train import supervise
 from components.train.checkpoint import checkpoint_path, model_path, steps_in
-from components.train.ending import Ending, ending, failure_file, write_failure
+from components.train.ending import Ending, ending, failure_file, forget_ending, write_failure, write_status
 from components.train.job import TrainJob
 from components.train.loop import FINISHED, Trainer
 from components.train.metrics import read_metrics
@@ -210,19 +212,21 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
         failure_file(tmp_path, 0), {"reason": "RuntimeError: closed by peer", "lost_peer": True, "resume": False}
     )
     killed = JobEnd(succeeded=False, log=tmp_path / "log", killed_by="SIGKILL")
-    assert ending(tmp_path, None, "", killed) == ending(tmp_path, None, "anything", killed)
-    assert "was killed (SIGKILL, often" in ending(tmp_path, None, "", killed).reason
-    assert ending(tmp_path, None, "", killed).resume
+    without_log = ending(tmp_path, None, killed)
+    killed.log.write_text("Traceback\nRuntimeError: anything\n")
+    assert ending(tmp_path, None, killed) == without_log
+    assert "was killed (SIGKILL, often" in ending(tmp_path, None, killed).reason
+    assert ending(tmp_path, None, killed).resume
     evicted = replace(killed, cause="pod train-0 was evicted", may_resume=True)
-    assert ending(tmp_path, None, "", evicted) == Ending("pod train-0 was evicted", True)
+    assert ending(tmp_path, None, evicted) == Ending("pod train-0 was evicted", True)
     bad = {"reason": "step 7: the loss is nan", "lost_peer": False, "resume": False}
     write_json(failure_file(tmp_path, 1), bad)
-    assert ending(tmp_path, None, "", killed).reason == "step 7: the loss is nan"
+    assert ending(tmp_path, None, killed).reason == "step 7: the loss is nan"
     # What survivors of an eviction say follows from it; a bad batch does not.
-    assert ending(tmp_path, None, "", evicted).reason == "pod train-0 was evicted"
+    assert ending(tmp_path, None, evicted).reason == "pod train-0 was evicted"
     write_json(failure_file(tmp_path, 1), bad | {"is_final": True})
-    assert ending(tmp_path, None, "", evicted).reason == "step 7: the loss is nan"
-    assert not ending(tmp_path, None, "", killed).resume
+    assert ending(tmp_path, None, evicted).reason == "step 7: the loss is nan"
+    assert not ending(tmp_path, None, killed).resume
 
 
 @pytest.mark.parametrize(
@@ -230,7 +234,7 @@ def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), True), (TimeoutError("no answer"), True),
         (FileNotFoundError("tokens"), False), (PermissionError("tokens"), False), (ValueError("a bug"), False),
-        (RuntimeError("Connection closed by peer"), False),
+        (RuntimeError("Connection closed by peer"), False), (Locked("a predecessor still writes"), True),
         (RuntimeError("NCCL error: remote process exited or there was a network error"), True),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
         (RuntimeError("CUDA error: out of memory"), False),
@@ -241,6 +245,43 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, error: Exception, res
     failure = read_json(failure_file(tmp_path, 0))
     assert failure["resume"] == resume
     assert failure["lost_peer"] == ("peer" in str(error))
+
+
+def test_an_old_stop_is_not_the_reason_of_a_later_end(tmp_path: Path) -> None:
+    write_status(tmp_path, "stopped", "SIGTERM", 7, resume=True)
+    forget_ending(tmp_path)
+    end = JobEnd(succeeded=False, log=tmp_path / "log", killed_by="SIGKILL")
+    assert "was killed (SIGKILL" in ending(tmp_path, None, end).reason
+    write_status(tmp_path, "running", "", 9, resume=False)
+    forget_ending(tmp_path)  # of a job that is found running: what the terminal shows
+    assert read_json(tmp_path / "status.json")["step"] == 9
+
+
+def test_a_store_that_is_away_when_the_job_ends_is_asked_again(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gb, _ = jobs(prepared, tmp_path, Training(max_restarts=0))
+    away = [OSError("no answer")] * 6
+
+    def answered(value: Any) -> Any:
+        def ask(*_: Any) -> Any:
+            if len(away) % 3:
+                raise away.pop()
+            away.pop() if away else None
+            return value
+
+        return ask
+
+    for name, value in {"steps_in": [7], "forget_ending": None, "bring_ending": tmp_path, "write_job": "job"}.items():
+        monkeypatch.setattr(supervise, name, answered(value) if name != "write_job" else lambda _: "job")
+    monkeypatch.setattr(supervise, "wait_exponential", lambda *_, **__: lambda _: 0.0)
+    monkeypatch.setattr(supervise, "run_job", lambda _: JobEnd(succeeded=False, log=tmp_path / "log"))
+    with pytest.raises(TrainingFailed, match="a training process was killed"):
+        train_to_end("run", gb.model_copy(update={"folder": "s3://store/gb"}), tmp_path / "log", 1)
+    assert not away
+    assert "the store does not answer (no answer): asked again" in capsys.readouterr().err
+    with pytest.raises(PermissionError):
+        supervise.patiently("s3://store/gb", lambda: (_ for _ in ()).throw(PermissionError()))
 
 
 def test_a_second_trainer_on_a_run_is_refused(prepared: Planned, tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""A Volcano Job is looked at again and again until it ended, or what it waits for will not pass."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from torchx.runner import Runner
+
+from components.launch.cluster_api import ABORTED, ENDED, SUCCEEDED, ClusterAPI, phase
+from components.launch.cluster_log import PodLog, write_logs
+from components.launch.job import JobEnd, JobRequest
+from components.launch.pods import (
+    Cause,
+    Object,
+    began,
+    blocked_by,
+    ended_by,
+    events_since,
+    exit_of,
+    failed_pods,
+    not_ended,
+    shown_events,
+    waiting_for,
+)
+from components.launch.site import Launched
+from components.launch.volcano import NOTE
+
+POLL_SECONDS = 5.0
+BLOCKED_SECONDS = 300.0
+"""A registry or a secret may come back within."""
+ENDING_SECONDS = 900.0
+"""Pods that were told to end are gone by then, unless their node is."""
+NOT_RUNNING = ("", "Pending")
+ENDING = ("Terminating", "Aborting", "Restarting", "Completing")
+
+
+class Following:
+    """What is known of a Job while it is looked at again and again."""
+
+    def __init__(
+        self, request: JobRequest, launched: Launched, api: ClusterAPI, runner: Runner, job: dict[str, Any]
+    ) -> None:
+        self.request, self.launched, self.api, self.runner, self.job = request, launched, api, runner, job
+        self.num_pods = len(job["spec"]["tasks"])
+        self.pods: dict[str, dict[str, Any]] = {}
+        """Since the last restart, as they were last seen: those that are gone are asked too."""
+        self.there: list[dict[str, Any]] = []
+        """Those of the last look."""
+        self.history: set[str] = set()
+        """Uids of pods before the last restart, which may be on their way out still."""
+        self.shown = ""
+        self.retries = retries(job)
+        self.since = began(job, again=self.retries > 0)
+        self.waiting_since: float | None = None
+        self.blocked_since: float | None = None
+        self.ending_since: float | None = None
+        self.handle = f"kubernetes://torchx/{api.namespace}:{request.name}"
+
+    def to_the_end(self) -> JobEnd:
+        with PodLog(
+            self.runner, self.handle, self.request.role, self.request.log_folder / f"{self.request.name}.log"
+        ) as log:
+            while True:
+                found = self.api.job(self.request.name)
+                if found is None or found["metadata"]["uid"] != self.job["metadata"]["uid"]:
+                    return self._end(Cause(reason="its Job was deleted from the cluster", resume=True), log.file)
+                self.job = found
+                self._look()
+                if phase(found) in ENDED:
+                    return self._end(None, log.file)
+                given_up = self._given_up()
+                if given_up is not None:
+                    if is_own(self.job, self.launched):  # another study may have more patience
+                        self.api.abort_job(self.request.name, f"{ABORTED}{given_up.reason}")
+                    return self._end(given_up, log.file)
+                time.sleep(POLL_SECONDS)
+
+    def _look(self) -> None:
+        """Takes in the pods, and says what has changed."""
+        self.there = pods = self.api.pods(self.request.name)
+        if retries(self.job) > self.retries:
+            cause = ended_by([*self.pods.values(), *pods], self._events())
+            say(self.request.name, f"{cause.reason if cause else 'its pods were lost'}; Volcano starts them again")
+            going = [pod["metadata"]["uid"] for pod in pods if pod["metadata"].get("deletionTimestamp")]
+            self.history |= {*self.pods, *going}
+            self.retries, self.pods, self.since = retries(self.job), {}, began(self.job, again=True)
+        self.pods |= {uid: pod for pod in pods if (uid := pod["metadata"]["uid"]) not in self.history}
+        now, state = time.monotonic(), phase(self.job)
+        self.waiting_since = (self.waiting_since or now) if state in NOT_RUNNING else None
+        self.ending_since = (self.ending_since or now) if state in ENDING else None
+        line = state or "Pending"
+        if state in NOT_RUNNING:
+            line += f": {waiting_for(pods, self.num_pods)}"
+        elif state in ENDING:
+            line += f": waits for the end of {not_ended(pods) or 'nothing that is there'}"
+        if line != self.shown:
+            say(self.request.name, line)
+            self.shown = line
+
+    def _events(self) -> list[Object]:
+        return events_since(self.since, self.api.events(self.request.name))
+
+    def _given_up(self) -> Cause | None:
+        """What will not pass, or has not for too long."""
+        waits = phase(self.job) in NOT_RUNNING  # of an elastic job that runs, pods may come later, or not
+        pending = [pod for pod in self.there if pod.get("status", {}).get("phase") == "Pending"]
+        blocked = blocked_by(pending) if waits else None
+        now = time.monotonic()
+        self.blocked_since = (self.blocked_since or now) if blocked else None
+        if blocked and self.blocked_since and (blocked.at_once or now - self.blocked_since > BLOCKED_SECONDS):
+            return blocked
+        limit = self.request.cluster.pending_seconds
+        if self.waiting_since and now - self.waiting_since > limit:
+            what = waiting_for(self.there, self.num_pods)
+            text = f"its pods did not run within {limit:g} s (`cluster.pending_seconds`): {what}"
+            return Cause(reason=text, resume=False)
+        if self.ending_since and now - self.ending_since > ENDING_SECONDS:
+            return Cause(reason=stuck(self.there), resume=False)
+        return None
+
+    def _end(self, cause: Cause | None, log: Path) -> JobEnd:
+        if cause is None and phase(self.job) == SUCCEEDED:
+            return JobEnd(succeeded=True, reason="", log=log)
+        pods = list(self.pods.values())
+        events = self._events()
+        state = self.job.get("status", {}).get("state", {})
+        if cause is None:
+            cause = ended_by(pods, events)
+        if cause is None and phase(self.job) == "Aborted":
+            by_us = str(state.get("message", "")).startswith(ABORTED)
+            why = state["message"].removeprefix(ABORTED) if by_us else "by somebody"
+            # Another run's launcher gave it up: ours still wants it. Our own run's end is final.
+            resume = by_us and not is_own(self.job, self.launched)
+            cause = Cause(
+                reason=f"its Job was aborted: {why}" if by_us else f"its Job was aborted {why}", resume=resume
+            )
+        said = f" ({state['message']})" if state.get("message") else ""
+        reason = cause.reason if cause else exit_of(pods) or f"its Job ended as {phase(self.job)}{said}"
+        for line in shown_events(events):
+            say(self.request.name, f"event: {line}")
+        written = write_logs(self.api, failed_pods(pods), self.request.log_folder)
+        return JobEnd(
+            succeeded=False, reason=f"{self.request.name}: {reason}", log=written or log,
+            cause=cause.reason if cause else "", may_resume=cause.resume if cause else True,
+        )  # fmt: skip
+
+
+def kind_of(state: str) -> Literal["waits", "runs", "ends"]:
+    """Of what a Job's phase means for who waits: for its pods, for its work, for its pods' end."""
+    return "waits" if state in NOT_RUNNING else "ends" if state in ENDING else "runs"
+
+
+def stuck(pods: Iterable[Object]) -> str:
+    left = not_ended(pods) or "none that is there"
+    return f"pods that were told to end have not ({left}): where a node is lost, delete the node, then try again"
+
+
+def retries(job: dict[str, Any]) -> int:
+    return int(job.get("status", {}).get("retryCount", 0))
+
+
+def is_own(job: dict[str, Any], launched: Launched) -> bool:
+    """Whether the Job was made by this run of the pipeline, and not by another that wants the same."""
+    return str(job["metadata"].get("labels", {}).get(NOTE + "kfp-run", "")) == launched.kfp_run_id
+
+
+def say(name: str, what: str) -> None:
+    print(f"{name}: {what}", flush=True)
