@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,11 +64,11 @@ def test_what_is_cut_off_before_its_record_does_not_exist(machine: Machine, monk
     here, one = machine("here"), identity(seed=0)
     uploaded, whole = [], remote.upload
 
-    def upload(file: Path, url: str) -> None:
+    def upload(file: Path, url: str, *rest: Any) -> None:
         if file.name == "record.json":
             raise ConnectionError("gone")
         uploaded.append(url)
-        whole(file, url)
+        whole(file, url, *rest)
 
     monkeypatch.setattr(remote, "upload", upload)
 
