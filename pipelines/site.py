@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
+from components.launch.site import STAYS
+
 CONFIG_MAP = "switchpoint"
 SETTINGS = (
     "SWITCHPOINT_SITE",
@@ -27,8 +29,6 @@ SECRETS = {
     STORE_SECRET: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "switchpoint-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
 }
-STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
-"""A launcher that is moved fails its task, and with it the run, while its Job trains on."""
 RUN_ID = "metadata.labels['pipeline/runid']"
 USER = 10001
 """That the images' files belong to."""

@@ -20,6 +20,9 @@ from components.recipe.fields import Config
 SITE_VARIABLE = "SWITCHPOINT_SITE"
 TASK_CONFIG_VARIABLE = "SWITCHPOINT_TASK_CONFIG"
 KFP_RUN_VARIABLE = "KFP_RUN_ID"
+STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""Annotations by which autoscalers leave a pod where it is: a launcher that is moved fails its task, and with it the
+run, while its Job trains on; one training pod that is moved restarts all of its Job."""
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 

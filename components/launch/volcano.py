@@ -14,7 +14,7 @@ from torchx.runner import Runner
 from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
 
 from components.launch.job import JobRequest
-from components.launch.site import Launched, Site
+from components.launch.site import STAYS, Launched, Site
 from components.recipe.cluster import NO_DEVICE, Cluster
 
 RENDEZVOUS_PORT = 29500
@@ -113,7 +113,7 @@ def _complete_pod(
 ) -> None:
     """Adds what TorchX's role cannot say."""
     pod["metadata"]["labels"] |= labels
-    pod["metadata"]["annotations"] |= notes
+    pod["metadata"]["annotations"] |= STAYS | notes
     spec, site, given = pod["spec"], launched.site, launched.task_config
     (container,) = spec["containers"]
     spec |= {
