@@ -113,7 +113,7 @@ def _complete_pod(
 ) -> None:
     """Adds what TorchX's role cannot say."""
     pod["metadata"]["labels"] |= labels
-    pod["metadata"]["annotations"] |= STAYS | notes
+    pod["metadata"]["annotations"] |= {**STAYS, **notes}
     spec, site, given = pod["spec"], launched.site, launched.task_config
     (container,) = spec["containers"]
     spec |= {
