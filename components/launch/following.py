@@ -79,7 +79,8 @@ class Following:
     def _look(self) -> None:
         """Takes in the pods, and says what has changed."""
         self.there = pods = self.api.pods(self.request.name)
-        if retries(self.job) > self.retries:
+        # Where it is over, its last pods are the cause, however often it was restarted between two looks.
+        if retries(self.job) > self.retries and phase(self.job) not in ENDED:
             cause = ended_by([*self.pods.values(), *pods], self._events())
             say(self.request.name, f"{cause.reason if cause else 'its pods were lost'}; Volcano starts them again")
             going = [pod["metadata"]["uid"] for pod in pods if pod["metadata"].get("deletionTimestamp")]

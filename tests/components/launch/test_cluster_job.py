@@ -229,6 +229,18 @@ def test_pods_that_are_taken_away(controller: Controller, launch: Launch, status
     assert "event: Evict: Pod is evicted, once more" in launcher.said()
 
 
+def test_restarts_between_two_looks_do_not_hide_the_cause(controller: Controller, launch: Launch) -> None:
+    launcher = launch()
+    controller.phase("Running")
+    pods = controller.make_pods()
+    for pod in pods:
+        controller.container(pod, "Running", {"running": {}})
+    launcher.wait_for(": Running")
+    controller.pod_status(pods[0], "Failed", reason="Evicted", message="The node was low on resource: memory.")
+    controller.phase("Failed", retries=3, message="job reached its retries")
+    assert "low on resource: memory" in launcher.end()["cause"]
+
+
 def test_what_took_pods_away_before_is_no_cause_of_what_fails_now(controller: Controller, launch: Launch) -> None:
     """Neither of an earlier Job of the same name nor before its own restart; and pods on their way out are history."""
     launcher = launch()

@@ -105,6 +105,10 @@ def _is_there_or_over(one: TrainJob, step: float, launcher: subprocess.Popen[str
     return last_step(one) >= step or launcher.poll() is not None
 
 
+def _is_training_or_over(one: TrainJob, launcher: subprocess.Popen[str]) -> bool:
+    return trainer_pid(one) is not None or launcher.poll() is not None
+
+
 def _is_dead(pid: int) -> bool:
     return not is_alive(pid)
 
@@ -118,6 +122,8 @@ def kill_at_random_moments(prepared: Planned, root: Path, kills: int, chance: ra
         for number in range(share):
             aim = one.start_step + (one.end_step - one.start_step) * (number + chance.random()) / share * 0.95
             wait_until(partial(_is_there_or_over, one, aim, launcher))
+            # Rows that outlived a kill may lie beyond the next aim while nobody trains yet.
+            wait_until(partial(_is_training_or_over, one, launcher))
             time.sleep(chance.random() * 0.3)
             if (pid := trainer_pid(one)) is None:
                 continue
