@@ -6,10 +6,12 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # The images' base, and another one for the trainer with wheels for it (images/README.md).
-export DOCKER ?= docker
-export BASE ?= python:3.11-slim
-export TRAINER_BASE ?= $(BASE)
-export TRAINER_WHEELS ?= build/wheels
+DOCKER ?= docker
+BASE ?= python:3.11-slim
+TRAINER_BASE ?= $(BASE)
+TRAINER_WHEELS ?= build/wheels
+# Not exported: tests call `make images` with another base, from which the trainer's must follow.
+IMAGE_SETTINGS = DOCKER=$(DOCKER) BASE=$(BASE) TRAINER_BASE=$(TRAINER_BASE) TRAINER_WHEELS=$(TRAINER_WHEELS)
 
 .PHONY: quickstart setup test test-all check format specs constraints images wheels base-image clean
 
@@ -49,15 +51,15 @@ constraints:
 	$(BIN)/pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//' > constraints.txt
 
 images: wheels
-	images/build.sh pipeline switchpoint-python:$(VERSION)
-	images/build.sh trainer switchpoint-trainer:$(VERSION)
+	$(IMAGE_SETTINGS) images/build.sh pipeline switchpoint-python:$(VERSION)
+	$(IMAGE_SETTINGS) images/build.sh trainer switchpoint-trainer:$(VERSION)
 
 wheels:
 	PYTHON=$(PYTHON) images/wheels.sh
 
 # Where there is no registry: make base-image images BASE=localhost/python:3.11
 base-image:
-	images/base.sh $(BASE)
+	$(IMAGE_SETTINGS) images/base.sh $(BASE)
 
 clean:
 	rm -rf $(VENV) .switchpoint build *.egg-info
