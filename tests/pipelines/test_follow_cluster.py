@@ -14,7 +14,7 @@ from pipelines.cli import app
 from pipelines.commands import checked
 from tests.components.launch.controller import Controller
 from tests.components.launch.kubelet_logs import NODE, kubelet
-from tests.components.launch.test_cluster_job import Launcher
+from tests.components.launch.launcher_process import Launcher
 from tests.kfp_stub import TOKEN, KFPStub, running_stub
 from tests.kube import Kube
 

@@ -1,10 +1,7 @@
 """The launcher against a real API server: made once, followed, found again; every way to end in its own words."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -12,53 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.components.launch.controller import Controller, wait_until
 from tests.components.launch.kubelet_logs import NODE, kubelet
+from tests.components.launch.launcher_process import Launcher
 from tests.kube import Kube
 from tests.restricted import violations
 
 pytestmark = pytest.mark.cluster
 NUMBERS = count(1)
-
-
-class Launcher:
-    """A process that runs one job on the cluster."""
-
-    def __init__(self, kube: Kube, controller: Controller, logs: Path, **fields: Any) -> None:
-        environment = os.environ | {
-            "SWITCHPOINT_SITE": yaml.safe_dump(
-                {
-                    "namespace": controller.namespace, "trainer_image": "registry/trainer:1",
-                    "env_secrets": ["switchpoint-store"],
-                }
-            ),
-            "KUBECONFIG": str(kube.kubeconfig), "AWS_SECRET_ACCESS_KEY": "never-shown",
-            "KFP_RUN_ID": fields.pop("kfp_run", ""),
-        }  # fmt: skip
-        command = [sys.executable, "-m", "tests.components.launch.launcher", controller.name, str(logs)]
-        command += [f"{name}={value}" for name, value in fields.items()]
-        self.logs = logs
-        self.file = logs / f"launcher-{next(NUMBERS)}.out"
-        logs.mkdir(parents=True, exist_ok=True)
-        with self.file.open("wb") as output:
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-
-    def said(self) -> str:
-        return self.file.read_text()
-
-    def wait_for(self, words: str) -> None:
-        wait_until(lambda: words in self.said() or self.process.poll() is not None)
-        assert words in self.said(), self.said()
-
-    def end(self) -> dict[str, Any]:
-        self.process.wait(timeout=60)
-        assert self.process.returncode == 0, self.said()
-        found: dict[str, Any] = json.loads(self.said().splitlines()[-1])
-        return found
-
-
 Launch = Callable[..., Launcher]
 
 
@@ -66,6 +25,16 @@ Launch = Callable[..., Launcher]
 def controller(kube: Kube) -> Controller:
     number = next(NUMBERS)
     return Controller(kube.client, kube.namespace(f"launch-{number}"), f"gb-{number:016x}")
+
+
+def all_running(controller: Controller, launcher: Launcher) -> list[str]:
+    """The pods, once the launcher knows that they run."""
+    controller.phase("Running")
+    pods = controller.make_pods()
+    for pod in pods:
+        controller.container(pod, "Running", {"running": {}})
+    launcher.wait_for(": Running")
+    return pods
 
 
 @pytest.fixture
@@ -208,11 +177,7 @@ def test_a_failed_job_is_made_anew_and_one_that_does_something_else_is_waited_fo
 def test_pods_that_are_taken_away(controller: Controller, launch: Launch, status: dict[str, Any], words: str) -> None:
     """Volcano starts them again and that is told; where it gives up, the cause is the end's."""
     launcher = launch()
-    controller.phase("Running")
-    pods = controller.make_pods()
-    for pod in pods:
-        controller.container(pod, "Running", {"running": {}})
-    launcher.wait_for(": Running")
+    pods = all_running(controller, launcher)
     controller.pod_status(pods[0], "Failed", **status)
     controller.event("Evict", "Pod is evicted, because of preempt")
     controller.phase("Restarting", retries=1)
@@ -231,11 +196,7 @@ def test_pods_that_are_taken_away(controller: Controller, launch: Launch, status
 
 def test_restarts_between_two_looks_do_not_hide_the_cause(controller: Controller, launch: Launch) -> None:
     launcher = launch()
-    controller.phase("Running")
-    pods = controller.make_pods()
-    for pod in pods:
-        controller.container(pod, "Running", {"running": {}})
-    launcher.wait_for(": Running")
+    pods = all_running(controller, launcher)
     controller.pod_status(pods[0], "Failed", reason="Evicted", message="The node was low on resource: memory.")
     controller.phase("Failed", retries=3, message="job reached its retries")
     assert "low on resource: memory" in launcher.end()["cause"]

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -59,6 +58,23 @@ def pod_starts(
     return [partial(start, task) for task in spec["spec"]["tasks"]]
 
 
+def start_endless_pod(
+    prepared: Planned, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> "tuple[subprocess.Popen[bytes], Path]":
+    """A pod that trains `root / "run"` without end, once it has taken a step; its log."""
+    endless = job(prepared, root / "run", end_step=100_000, keep_steps=[100_000], export_steps=[])
+    (root / "run" / "job.json").write_text(endless.model_dump_json())
+    request = JobRequest(
+        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(root / "run" / "job.json"),),
+        log_folder=root / "log", cluster=Cluster(device="none"),
+    )  # fmt: skip
+    log = root / "pod-logs" / "train-0.log"
+    (process,) = start_pods(request, Site(trainer_image="trainer"), monkeypatch, log.parent)
+    wait_until(lambda: (root / "run" / "metrics.jsonl").exists() or process.poll() is not None, 120)
+    assert process.poll() is None, log.read_text()[-3000:]
+    return process, log
+
+
 def test_two_pods_train_with_the_bits_of_two_local_processes(
     prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,19 +104,8 @@ def test_a_pod_that_is_told_to_end_writes_a_checkpoint_and_asks_to_be_started_ag
     prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM reaches the trainer through bash and torchrun."""
-    endless = job(prepared, tmp_path / "run", end_step=100_000, keep_steps=[100_000], export_steps=[])
-    (tmp_path / "run" / "job.json").write_text(endless.model_dump_json())
-    request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "run" / "job.json"),),
-        log_folder=tmp_path / "log", cluster=Cluster(device="none"),
-    )  # fmt: skip
-    (process,) = start_pods(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
+    process, _ = start_endless_pod(prepared, tmp_path, monkeypatch)
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "run" / "metrics.jsonl").exists():
-            assert process.poll() is None, (tmp_path / "pod-logs" / "train-0.log").read_text()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
         process.terminate()
         assert process.wait(timeout=60) != 0
     finally:
@@ -115,17 +120,8 @@ def test_torchrun_tells_by_which_signal_a_trainer_died(
     prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own error, with a traceback, is not taken for the trainer's."""
-    endless = job(prepared, tmp_path / "run", end_step=100_000, keep_steps=[100_000], export_steps=[])
-    (tmp_path / "run" / "job.json").write_text(endless.model_dump_json())
-    request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "run" / "job.json"),),
-        log_folder=tmp_path / "log", cluster=Cluster(device="none"),
-    )  # fmt: skip
-    log = tmp_path / "pod-logs" / "train-0.log"
-    (process,) = start_pods(request, Site(trainer_image="trainer"), monkeypatch, log.parent)
+    process, log = start_endless_pod(prepared, tmp_path, monkeypatch)
     try:
-        wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() or process.poll() is not None, 120)
-        assert process.poll() is None, log.read_text()[-3000:]
         (trainer,) = [
             child for child in psutil.Process(process.pid).children(recursive=True)
             if "torch.distributed.run" not in " ".join(child.cmdline()) and "components.train.app" in child.cmdline()
