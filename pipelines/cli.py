@@ -89,10 +89,15 @@ def report(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Show the table of arms, and where the report and MLflow's comparison are."""
+    """Show the table of arms, and where the report and MLflow's comparison are; write the report if there is none."""
+    from pipelines.outcome import is_begun, write_missing_report
     from pipelines.show import print_outcome
+    from pipelines.study_file import options_given, recipe_path
 
     rung, kept = followed(recipe, scale, sources, store)
+    if is_begun(rung.plan, kept):
+        options = options_given(scale, sources, None, None)
+        write_missing_report(rung.plan, kept, str(recipe_path(recipe)), options, is_finished=rung.is_last, may_run=True)
     outcome = print_outcome(rung.plan, kept, console_for(as_json), is_finished=rung.is_last)
     finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
 

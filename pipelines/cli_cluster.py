@@ -88,10 +88,10 @@ def cancel(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
     budget: Budget = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """End the study's run on Kubeflow Pipelines; trainers write a checkpoint first."""
-    from pipelines.submit import end_run
+    """Cancel the study's run on Kubeflow Pipelines; trainers write a checkpoint first."""
+    from pipelines.run_control import cancel_run
 
-    finish(0, end_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)
+    finish(0, cancel_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)
 
 
 @cluster_app.command()
@@ -99,7 +99,7 @@ def retry(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
     budget: Budget = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Go on with the study's run on Kubeflow Pipelines from the tasks that failed."""
-    from pipelines.submit import retry_run
+    """Start a new run of the study on Kubeflow Pipelines: what is done is skipped, what failed is tried again."""
+    from pipelines.run_control import retry_run
 
     finish(0, retry_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)

@@ -8,15 +8,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.recipe.plan import ArmPlan, Plan
 from components.report import results
 from components.report.table import title
 from components.store.store import Store
 from components.tracking.link import experiment_url
-from components.train.metrics import rows_of
-from components.train.run import run_is_done
-from pipelines.kfp_server import URL_VARIABLE, KFPServer, page_of
+from pipelines.arm_state import arm_state
+from pipelines.kfp_server import URL_VARIABLE, page_of
+from pipelines.outcome import why_failed
 from pipelines.pods import pods_with
+from pipelines.run_control import server_of
 from pipelines.submission import Submission, submissions_of
 
 
@@ -46,28 +47,6 @@ def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console
     return {"arms": listed} | _print_links(study, plan, store, console)
 
 
-def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
-    """The phase that the arm has come to, its step and learning rate."""
-    runs = [plan.run(identity.digest) for identity in arm.runs]
-    ends = [*(run.start_step for run in runs[1:]), arm.horizon_steps]
-    at: TrainingRun = runs[-1]
-    state, step, learning_rate = "done", arm.horizon_steps, None
-    for run, end in zip(runs, ends, strict=True):
-        rows = list(rows_of(store, run.identity, end))
-        if rows:
-            learning_rate = rows[-1]["learning_rate"]
-        if run_is_done(plan, store, run):
-            continue
-        failure = store.failure(run.identity)
-        step, at = rows[-1]["step"] if rows else run.start_step, run
-        state = f"failed: {failure['reason']}" if failure else "training" if rows else "waiting"
-        break
-    return {
-        "arm": arm.run_name, "phase": at.phases[-1].name, "state": (arm.stopped and f"stopped: {arm.stopped}") or state,
-        "step": step, "end_step": arm.horizon_steps, "learning_rate": learning_rate,
-    }  # fmt: skip
-
-
 def pods_of(plan: Plan, console: Console) -> dict[str, list[str]] | None:
     """Pods of the study's jobs and their phases, by the digest of the output; None where they are not known."""
     looked = pods_with(f"switchpoint/study={plan.recipe.name}", console)
@@ -85,30 +64,54 @@ def _pods_of_arm(arm: ArmPlan, pods: dict[str, list[str]] | None) -> list[str]:
 
 
 def _print_links(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """Of the newest run: its state, what it says of an error, the tasks that go on or failed; MLflow's experiment."""
+    """Show the newest run, why it failed, its tasks that are going or failed, and MLflow's experiment."""
     data: dict[str, Any] = {"kfp": None, "mlflow": experiment_url(store, plan.recipe.name)}
     for what, submission in submissions_of(store, study)[:1]:
-        data["kfp"] = found = _kfp_run(what, submission, console)
+        data["kfp"] = found = _kfp_run(what, submission, plan, store, console)
         data["mlflow"] = data["mlflow"] or found.pop("mlflow_url", "")
         label = "KFP:   " if what == "study" else "smoke: "
         console.print(f"{label}  {found['state']}  {found['url']}", highlight=False, soft_wrap=True, markup=False)
-        if found["error"]:
-            console.print(f"         {found['error']}", highlight=False, soft_wrap=True, markup=False)
-        going = [f"{name} {state.lower()}" for name, state in found["tasks"] if state not in ("SUCCEEDED", "SKIPPED")]
-        if going:
-            console.print(f"         {', '.join(going)}", highlight=False, soft_wrap=True, markup=False)
+        for line in (*found["failures"], *_tasks(found["tasks"], plan, store)):
+            console.print(f"         {line}", highlight=False, soft_wrap=True, markup=False)
     if data["mlflow"]:
         console.print(f"MLflow:  {data['mlflow']}", highlight=False, soft_wrap=True, markup=False)
     return data
 
 
-def _kfp_run(what: str, submission: Submission, console: Console) -> dict[str, Any]:
+def _tasks(tasks: dict[str, dict[str, int]], plan: Plan, store: Store) -> list[str]:
+    """Return a line for each task of ours that is going or failed, with the arms that it is at."""
+    lines = []
+    for name, states in tasks.items():
+        left = {state: number for state, number in states.items() if state not in ("SUCCEEDED", "SKIPPED")}
+        if left:
+            arms = [arm["arm"] for arm in _arms_of(name, plan, store)] if "RUNNING" in left else []
+            shown = ", ".join(
+                f"{number} {state.lower()}" if number > 1 else state.lower() for state, number in left.items()
+            )
+            lines.append(f"{name}: {shown}" + (f" ({', '.join(arms)})" if arms else ""))
+    return lines
+
+
+def _arms_of(task: str, plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Return the arms that are in the phases that the task trains."""
+    step = {"train-gb": "gb/", "train-qb": "qb/"}.get(task)
+    states = [arm_state(plan, store, arm) for arm in plan.arms] if step else []
+    return [one for one in states if one["state"] in ("training", "waiting") and one["run"].startswith(step or "")]
+
+
+def _kfp_run(what: str, submission: Submission, plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     url = page_of(os.environ.get(URL_VARIABLE) or submission.kfp_url, submission.run_id)
-    found = {"what": what, "run_id": submission.run_id, "url": url, "state": "unknown", "error": "", "tasks": []}
+    found: dict[str, Any] = {"what": what, "run_id": submission.run_id, "url": url, "state": "unknown", "failures": [],
+                             "tasks": {}}  # fmt: skip
+    if not submission.run_id:
+        console.print("note: whether the last run was made is not known: submit again, or retry", style="yellow")
+        return found
     try:
-        state = KFPServer("" if os.environ.get(URL_VARIABLE) else submission.kfp_url).state(submission.run_id)
+        state = server_of(submission).state(submission.run_id)
     except BadInput as error:
         console.print(f"note: {error.problem}", style="yellow", highlight=False)
         return found
-    tasks = [list(task) for task in state.tasks]
-    return found | {"state": state.state, "error": state.error, "tasks": tasks, "mlflow_url": state.mlflow_url}
+    shown = "CANCELED" if state.state == "FAILED" and submission.cancelled else state.state
+    failures = why_failed(plan, store, state) if shown == "FAILED" and what == "study" else []
+    tasks = {} if state.state == "SUCCEEDED" else state.our_tasks()
+    return found | {"state": shown, "failures": failures, "tasks": tasks, "mlflow_url": state.mlflow_url}

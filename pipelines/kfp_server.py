@@ -1,11 +1,13 @@
-"""Kubeflow Pipelines' API, as far as a study needs it: register the pipeline, run it, follow, retry and end a run."""
+"""Kubeflow Pipelines' API, as far as a study needs it: register the pipeline, run it, follow and cancel a run."""
 
 import contextlib
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,25 +22,55 @@ IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 SERVICE_ACCOUNT_VARIABLE = "SWITCHPOINT_KFP_SERVICE_ACCOUNT"
 TIMEOUT_SECONDS = 20
+CREATE_SECONDS = 120
+"""For `POST runs` alone: the API server waits for MLflow where KFP's plugin is on."""
+FIND_SECONDS = 60.0
+"""A run that the server did not answer for in time may be there, or come, within."""
+TASKS = (
+    "plan", "prepare-text", "train-tokenizer", "tokenise", "build-blend", "prepare-evaluation", "train-base",
+    "train-gb", "join", "train-qb", "evaluate", "report", "check-outcome",
+)  # fmt: skip
+"""The pipeline's, as KFP names them, in the order of the DAG."""
 Result = TypeVar("Result")
+
+
+class NoAnswer(BadInput):
+    """The server did not answer: whether it did what it was asked for is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """A run of the pipeline, as the server tells it."""
+    """A run of the pipeline, as the server tells it. It tells no reason of a failure; the store does."""
 
     run_id: str
     state: str
-    error: str
+    """KFP's own, but CANCELED for a run that was cancelled: the backend ends those as FAILED, and only its history
+    tells that CANCELING came before."""
     url: str
     mlflow_url: str
-    """Of the run that KFP's own MLflow plugin made; empty without it."""
+    """The run that KFP's own MLflow plugin made; empty without it."""
     tasks: tuple[tuple[str, str], ...]
-    """Names and states, in the order of their start."""
+    """Names and states of Argo's nodes, in the order of their start."""
 
     @property
     def is_over(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was cancelled and has not ended. Where its Workflow is gone, it stays so for ever."""
+        return self.state == "CANCELING"
+
+    def our_tasks(self) -> dict[str, dict[str, int]]:
+        """Return the pipeline's own tasks among Argo's nodes, in the order of the DAG: how many are in which state.
+
+        In a loop a task has a node for each item. Drivers, loops, iterations and wrappers of retries are left out.
+        """
+        found: dict[str, dict[str, int]] = {name: {} for name in TASKS}
+        for name, state in self.tasks:
+            if name in found:
+                found[name][state] = found[name].get(state, 0) + 1
+        return {name: states for name, states in found.items() if states}
 
 
 class KFPServer:
@@ -99,24 +131,34 @@ class KFPServer:
         self._asked(lambda: self._client.list_experiments(page_size=1, namespace=self._namespace))
 
     def ensure_pipeline(self, spec: Path = SPEC) -> str:
-        """The id of the version that has this spec, uploaded if it is new; its name is the spec's digest."""
+        """Return the id of the version that has this spec, uploaded if it is new; its name is the spec's digest."""
         name = version_name(spec)
         pipeline_id = self._asked(lambda: self._client.get_pipeline_id(PIPELINE_NAME))
         if pipeline_id is None:
             made = self._asked(lambda: self._client.upload_pipeline(str(spec), pipeline_name=PIPELINE_NAME))
             pipeline_id = made.pipeline_id
-        wanted = json.dumps(
-            {"predicates": [{"operation": "EQUALS", "key": "name", "stringValue": name}]}
-        )  # the filter of KFP's list calls
-        found = self._asked(lambda: self._client.list_pipeline_versions(pipeline_id, filter=wanted))
-        for version in found.pipeline_versions or []:
-            if name in (version.display_name, getattr(version, "name", None)):
+        # In Kubernetes-native mode `kubectl apply` names a version NAME, the API PIPELINE-NAME.
+        for version in self._versions(pipeline_id):
+            if {version.display_name, getattr(version, "name", None)} & {name, f"{PIPELINE_NAME}-{name}"}:
                 return str(version.pipeline_version_id)
         uploaded = self._asked(lambda: self._client.upload_pipeline_version(str(spec), name, pipeline_id=pipeline_id))
         return str(uploaded.pipeline_version_id)
 
+    def _versions(self, pipeline_id: str) -> Iterator[Any]:
+        token = ""
+        while True:
+            ask = partial(self._client.list_pipeline_versions, pipeline_id, page_token=token, page_size=100)
+            page: Any = self._asked(ask)
+            yield from page.pipeline_versions or []
+            token = page.next_page_token or ""
+            if not token:
+                return
+
     def submit(self, study_name: str, run_name: str, version_id: str, parameters: dict[str, Any]) -> str:
-        """Starts a run in the experiment named by the study; returns its id."""
+        """Start a run in the experiment named by the study; return its id.
+
+        Raises NoAnswer where the server neither answered in time nor has a run of this name.
+        """
         import kfp_server_api as api
 
         experiment = self._asked(lambda: self._client.create_experiment(study_name, namespace=self._namespace))
@@ -131,8 +173,30 @@ class KFPServer:
             # KFP's own MLflow plugin, where it is on, puts its runs beside ours.
             plugins_input={"mlflow": {"experiment_name": study_name}} if _has_mlflow() else None,
         )  # fmt: skip
-        made = self._asked(lambda: self._client._run_api.run_service_create_run(run))
-        return str(made.run_id)
+        create = self._client._run_api.run_service_create_run
+        try:
+            return str(self._asked(lambda: create(run, _request_timeout=CREATE_SECONDS)).run_id)
+        except NoAnswer:
+            deadline = time.monotonic() + FIND_SECONDS
+            while True:
+                with contextlib.suppress(NoAnswer):
+                    found = self.find(study_name, run_name)
+                    if found is not None:
+                        return found
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(min(5.0, FIND_SECONDS / 4))
+
+    def find(self, study_name: str, run_name: str) -> str | None:
+        """Return the id of the run with this name in the study's experiment; None where there is none."""
+        experiment = self._asked(lambda: self._client.create_experiment(study_name, namespace=self._namespace))
+        wanted = json.dumps(
+            {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": run_name}]}
+        )  # the filter of KFP's list calls
+        found = self._asked(
+            lambda: self._client.list_runs(experiment_id=experiment.experiment_id, filter=wanted, page_size=10)
+        )
+        return next((str(run.run_id) for run in found.runs or [] if run.display_name == run_name), None)
 
     def state(self, run_id: str) -> RunState:
         run = self._asked(lambda: self._client.get_run(run_id))
@@ -140,19 +204,25 @@ class KFPServer:
         started = sorted(details, key=lambda one: str(one.start_time or one.create_time or ""))
         plugins = run.plugins_output or {}
         mlflow = plugins.get("mlflow") if isinstance(plugins, dict) else None
+        state = str(run.state or "PENDING")
+        if state == "FAILED" and "CANCELING" in {str(one.state) for one in run.state_history or []}:
+            state = "CANCELED"
         return RunState(
-            run_id=run_id, state=str(run.state or "PENDING"), error=(run.error and run.error.message) or "",
-            url=page_of(self.given_url, run_id), mlflow_url=_text_of(mlflow, "run_url"),
+            run_id=run_id, state=state, url=page_of(self.given_url, run_id), mlflow_url=_text_of(mlflow, "run_url"),
             tasks=tuple((str(one.display_name), str(one.state)) for one in started),
         )  # fmt: skip
 
     def cancel(self, run_id: str) -> None:
-        """Refused for a run that is over, or is being cancelled."""
-        self._asked(lambda: self._client.terminate_run(run_id))
+        """Cancel a run that is not over. Raises BadInput where the server refuses.
 
-    def retry(self, run_id: str) -> None:
-        """From the tasks that failed on, in the same run."""
-        self._asked(lambda: self._client._run_api.run_service_retry_run(run_id))
+        Where the run's Workflow is gone, the server answers with an error and has cancelled the run all the same: it
+        writes CANCELING before it looks for the Workflow.
+        """
+        try:
+            self._asked(lambda: self._client.terminate_run(run_id))
+        except BadInput:
+            if not self.state(run_id).is_ending:
+                raise
 
     def _asked(self, ask: Callable[[], Result]) -> Result:
         from kfp_server_api.exceptions import ApiException
@@ -162,14 +232,15 @@ class KFPServer:
             with _quiet():
                 return ask()
         except ApiException as error:
-            raise BadInput(
+            kind = NoAnswer if error.status in (502, 503, 504) else BadInput  # a proxy's word for no answer
+            raise kind(
                 f"Kubeflow Pipelines refuses this: {error.status} {_reason(error)}", field=URL_VARIABLE,
                 given=self._host,
             ) from None  # fmt: skip
         except BadInput:
             raise
         except (HTTPError, OSError, ValueError, RuntimeError) as error:
-            raise BadInput(
+            raise NoAnswer(
                 f"Kubeflow Pipelines does not answer ({type(error).__name__}: {str(error)[:200]})", field=URL_VARIABLE,
                 given=self._host, allowed="the URL of its page or API, such as http://localhost:8080",
             ) from None  # fmt: skip

@@ -21,6 +21,7 @@ from components.store.opening import check_writable, open_store
 from components.store.place import Where
 from components.store.store import Store
 from pipelines.compile import SPEC
+from pipelines.outcome import why_failed, write_missing_report
 from pipelines.plan_view import print_plan
 from pipelines.progress import Watch
 from pipelines.rungs import Rung, current_rung
@@ -61,6 +62,8 @@ def run_study(
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}
+    if not ended_well:  # what no task could record ended the pipeline before `report`
+        write_missing_report(rung.plan, store, recipe_file, options, is_finished=rung.is_last)
     outcome = print_outcome(rung.plan, store, console, is_finished=rung.is_last)
     if not rung.is_last:
         ended_well = False
@@ -70,7 +73,8 @@ def run_study(
     if ended_well and not outcome["failures"]:
         return 0, outcome | {"state": "succeeded"}
     if not outcome["failures"]:
-        console.print(f"the pipeline failed: {_last_error(log)}", style="bold red", highlight=False)
+        for line in why_failed(rung.plan, store) or [f"the pipeline failed: {_last_error(log)}"]:
+            console.print(line, style="bold red", highlight=False, markup=False, soft_wrap=True)
     bad_input = any(failure["bad_input"] for failure in outcome["failures"])
     return (2 if bad_input else 1), outcome | {"state": "failed"}
 

@@ -1,12 +1,14 @@
 """The DAG: one pipeline for every study, on one machine and on a cluster.
 
 plan -> prepare_text -> train_tokenizer -> tokenise (loop) -> build_blend -> prepare_evaluation -> train_base
--> train_gb (loop over GB runs) -> join -> train_qb (loop over arms) -> evaluate
--> report (exit handler: written whatever failed)
+-> train_gb (loop over GB runs) -> join -> train_qb (loop over arms) -> evaluate -> report -> check_outcome
 
-Three rules keep the compiled file running as it reads (docs/decisions.md, "The DAG"): a loop runs over an output named
-`Output`; inside a loop a task takes the whole item and nothing from outside; a task after a loop reads what the loop
-made from the store.
+Five rules keep the compiled file running as it reads, here and on a cluster (docs/decisions.md, "The DAG"):
+1. A loop runs over an output named `Output`, which is never empty: nothing to do is one item that says so.
+2. Inside a loop a task takes the whole item and nothing from outside.
+3. A task after a loop reads what the loop made from the store.
+4. No task waits for the end of others whether they failed or not: a failed arm is data, so its task succeeds.
+5. Outside loops a task takes the plan's reference from the task before it.
 """
 
 from pathlib import Path
@@ -17,7 +19,7 @@ from components.blend.component import build_blend, prepare_text, tokenise, trai
 from components.evaluate.component import evaluate, prepare_evaluation
 from components.plan.component import plan
 from components.recipe.load import load_study
-from components.report.component import report
+from components.report.component import check_outcome, report
 from components.train.component import join, train_base, train_gb, train_qb
 from pipelines.site import with_site
 
@@ -32,22 +34,19 @@ def study_pipeline(
     options: str = "",
     stops: dict = {},  # noqa: B006
 ) -> None:
-    with dsl.ExitHandler(with_site(report(study=study, store=store, stops=stops)), name="study"):
-        planned = with_site(plan(study=study, store=store, recipe_file=recipe_file, options=options, stops=stops))
-        reference = planned.outputs["plan"]
-        text = with_site(prepare_text(plan=reference))
-        tokenizer = with_site(train_tokenizer(plan=reference)).after(text)
-        with dsl.ParallelFor(planned.outputs["Output"], name="shards") as group:
-            tokens = with_site(tokenise(item=group)).after(tokenizer)
-        blend = with_site(build_blend(plan=reference)).after(tokens)
-        ready = with_site(prepare_evaluation(plan=reference)).after(blend)
-        base = with_site(train_base(plan=reference)).after(ready)
-        with dsl.ParallelFor(base.output, name="gb-runs") as gb_run:
-            trained_gb = with_site(train_gb(item=gb_run))
-        # A GB run's failure must not keep the other arms from going on.
-        arms = with_site(join(plan=reference)).after(trained_gb).ignore_upstream_failure()
-        with dsl.ParallelFor(arms.output, name="arms") as arm:
-            trained_qb = with_site(train_qb(item=arm))
-        evaluation = with_site(evaluate(plan=reference)).after(trained_qb)
-        # `ignore_upstream_failure()` of KFP 2.17 looks for a TaskConfig among the arguments: KeyError.
-        evaluation._ignore_upstream_failure_tag = True
+    planned = with_site(plan(study=study, store=store, recipe_file=recipe_file, options=options, stops=stops))
+    text = with_site(prepare_text(plan=planned.output))
+    tokenizer = with_site(train_tokenizer(plan=text.output))
+    with dsl.ParallelFor(tokenizer.outputs["Output"], name="shards") as group:
+        tokens = with_site(tokenise(item=group))
+    blend = with_site(build_blend(plan=tokenizer.outputs["plan"])).after(tokens)
+    ready = with_site(prepare_evaluation(plan=blend.output))
+    base = with_site(train_base(plan=ready.output))
+    with dsl.ParallelFor(base.outputs["Output"], name="gb-runs") as gb_group:
+        trained_gb = with_site(train_gb(item=gb_group))
+    joined = with_site(join(plan=base.outputs["plan"])).after(trained_gb)
+    with dsl.ParallelFor(joined.outputs["Output"], name="arms") as arm_group:
+        trained_qb = with_site(train_qb(item=arm_group))
+    evaluated = with_site(evaluate(plan=joined.outputs["plan"])).after(trained_qb)
+    reported = with_site(report(plan=evaluated.output))
+    with_site(check_outcome(plan=reported.outputs["Output"]))

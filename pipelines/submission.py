@@ -6,19 +6,28 @@ from typing import Any
 
 from components.recipe.digest import digest_of
 from components.recipe.errors import BadInput
+from components.store.place import remove_files
 from components.store.store import Store, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
     run_id: str
+    """Empty: the server did not answer in time; the run is there under its name, or was never made."""
+    name: str = ""
+    """The run's display name, which no other run has."""
+    experiment: str = ""
+    """Of Kubeflow Pipelines: the study's name, or its smoke run's."""
     kfp_url: str
     """Empty: from inside the cluster."""
     version: str
-    """Of the pipeline."""
+    """The name of the pipeline's version."""
     plan: str
-    """The place of the plan that the run's first task writes."""
+    """The reference of the plan that the run's first task writes."""
     submitted: str
+    """When: UTC, ISO 8601."""
+    cancelled: bool = False
+    """Whether `switchpoint cancel` ended it: the backend calls such a run FAILED."""
 
 
 def _path(study: dict[str, Any], smoke: bool) -> str:
@@ -27,23 +36,32 @@ def _path(study: dict[str, Any], smoke: bool) -> str:
     return f"submissions/{digest_of(without)}{'.smoke' if smoke else ''}.json"
 
 
-def save_submission(
-    store: Store, study: dict[str, Any], run_id: str, kfp_url: str, version: str, plan: str, *, smoke: bool = False
-) -> Submission:
-    submitted = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    submission = Submission(run_id=run_id, kfp_url=kfp_url, version=version, plan=plan, submitted=submitted)
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def save_submission(store: Store, study: dict[str, Any], submission: Submission, *, smoke: bool = False) -> None:
+    """Replace the newest submission of this very study, or of its smoke run."""
     store.write(_path(study, smoke), asdict(submission))
-    return submission
+
+
+def forget_submission(store: Store, study: dict[str, Any], before: Submission | None, *, smoke: bool = False) -> None:
+    """Put `before` back, where the server refused the run that was to replace it."""
+    if before is not None:
+        save_submission(store, study, before, smoke=smoke)
+    else:
+        folder, _, name = _path(study, smoke).rpartition("/")
+        remove_files(f"{store.where}/{folder}", [name])
 
 
 def submission_of(store: Store, study: dict[str, Any], *, smoke: bool = False) -> Submission | None:
-    """The newest one of this very study; a changed recipe is another one."""
+    """Return the newest one of this very study; a changed recipe is another one."""
     found = read_json(f"{store.where}/{_path(study, smoke)}")
     return None if found is None else Submission(**found)
 
 
 def submissions_of(store: Store, study: dict[str, Any]) -> list[tuple[str, Submission]]:
-    """What they run, `study` or `smoke`, the newest first."""
+    """Return what they run, `study` or `smoke`, the newest first."""
     found = [("study", submission_of(store, study)), ("smoke", submission_of(store, study, smoke=True))]
     there = [(what, one) for what, one in found if one is not None]
     return sorted(there, key=lambda one: one[1].submitted, reverse=True)

@@ -1,14 +1,14 @@
 """KFP components: prepare_text, train_tokenizer, tokenise, build_blend."""
 
-from typing import Dict
+from typing import Dict, List, NamedTuple
 
 from components.launch.component import component
 
 
 @component
-def prepare_text(plan: str) -> None:
-    """What is known of the text before it is tokenised: text that is made from this environment, split into train and
-    held-out; what the evaluation sets hold; which documents repeat others.
+def prepare_text(plan: str) -> str:
+    """Prepare what must be known of the text before it is tokenised: text made from this environment, split into train
+    and held-out; what the evaluation sets hold; which documents repeat others. Returns the plan's reference.
     """
     from components.blend.contamination import read_evaluation_sets
     from components.blend.duplicates import find_duplicates
@@ -35,11 +35,20 @@ def prepare_text(plan: str) -> None:
     for name, identity in planned.plan.duplicates.items():
         with task(planned.store, identity):
             find_duplicates(planned.plan, planned.store, corpora, name)
+    return plan
 
 
 @component
-def train_tokenizer(plan: str) -> None:
-    """A tokenizer trained on the training text, or the user's own; and the models that score documents."""
+def train_tokenizer(
+    plan: str,
+) -> NamedTuple("Tokenizer", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
+    """Train a tokenizer on the training text, or take the user's; train the models that score documents.
+
+    `Output`: groups of shards that are left to tokenise.
+    """
+    from collections import namedtuple
+
+    from components.blend.groups import groups
     from components.blend.quality import train_scorer
     from components.blend.shards import read_corpora
     from components.blend.tokenizer import train_tokenizer as train
@@ -53,22 +62,31 @@ def train_tokenizer(plan: str) -> None:
     for name, identity in planned.plan.scorers.items():
         with task(planned.store, identity):
             train_scorer(planned.plan, planned.store, corpora, name)
+    number = groups(planned.plan, planned.store, corpora)
+    # A loop over nothing stays RUNNING on Kubeflow's page: nothing to tokenise is one item without groups.
+    items = [{"plan": plan, "group": group, "groups": number} for group in range(max(1, number))]
+    return namedtuple("Tokenizer", ["Output", "plan"])(items, plan)  # type: ignore[call-arg]
 
 
 @component
 def tokenise(item: Dict) -> None:
-    """A group of shards to token files. `item`: plan, group, groups."""
+    """Write the token files of a group of shards. `item`: plan, group, groups (0 where nothing is left to do)."""
     from components.blend.groups import tokenise_group
     from components.blend.shards import read_corpora
     from components.store.plan_file import load_plan
 
+    if not item["groups"]:
+        print("nothing is left to tokenise")
+        return
     planned = load_plan(item["plan"])
     tokenise_group(planned.plan, planned.store, read_corpora(planned.corpora), int(item["group"]), int(item["groups"]))
 
 
 @component
-def build_blend(plan: str) -> None:
-    """Sources joined from their shards; blends resolved against them, epochs and caps checked exactly."""
+def build_blend(plan: str) -> str:
+    """Join sources from their shards, resolve blends against them, check epochs and caps exactly. Returns the plan's
+    reference.
+    """
     from components.blend.blend import build_blends
     from components.blend.shards import read_corpora
     from components.launch.task import task
@@ -77,3 +95,4 @@ def build_blend(plan: str) -> None:
     planned = load_plan(plan)
     with task(planned.store, next(iter(planned.plan.blends.values())).blend_identity):
         build_blends(planned.plan, planned.store, read_corpora(planned.corpora), planned.recipe_file)
+    return plan

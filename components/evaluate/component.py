@@ -6,8 +6,10 @@ from components.launch.component import launcher
 
 
 @launcher
-def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> None:
-    """Before anything is trained: that the suites' data is there, and what runs are evaluated on while they train."""
+def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> str:
+    """Check, before anything is trained, that the suites' data is there; prepare what runs are evaluated on while they
+    train. Returns the plan's reference.
+    """
     from components.evaluate.make_probes import make_probes
     from components.evaluate.run import check_suites
     from components.launch.site import keep_task_config
@@ -21,11 +23,15 @@ def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> None:
     if planned.plan.probes is not None:
         with task(planned.store, planned.plan.probes):
             make_probes(planned.plan, planned.store, questions)
+    return plan
 
 
 @launcher
-def evaluate(task_config: dsl.TaskConfig, plan: str = "") -> None:
-    """The base and every arm that was trained, by the same suite, in one process."""
+def evaluate(plan: str, task_config: dsl.TaskConfig) -> str:
+    """Evaluate the base and every arm that was trained, by the same suite. Returns the plan's reference.
+
+    A model without scores is a result: the reason is in the store, and `check_outcome` names it.
+    """
     from components.evaluate.run import evaluate_models
     from components.launch.site import keep_task_config
     from components.launch.task import end_with_run, sole_task
@@ -36,3 +42,4 @@ def evaluate(task_config: dsl.TaskConfig, plan: str = "") -> None:
     planned = load_plan(plan)
     with sole_task(planned.store, "evaluate"):
         evaluate_models(planned.plan, planned.store)
+    return plan

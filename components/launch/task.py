@@ -1,6 +1,7 @@
-"""What every task of the DAG does around its work: ends with its parent, and says why it failed."""
+"""What every task of the DAG does around its work: it ends with its parent and records why it failed."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -34,13 +35,17 @@ def end_with_run() -> None:
 
 
 @contextmanager
-def task(store: Store, identity: Identity) -> Iterator[None]:
-    """Around the work on `identity`: an error is written to the store, where the report finds it, and raised.
+def task(store: Store, identity: Identity, *, retries_failed: bool = True) -> Iterator[None]:
+    """Hold the lock of `identity` around the work on it; write an error to the store, where the report finds it, and
+    raise it.
 
-    All of it with the lock held: what the store says is how the last task on the output ended.
+    The lock is held to the end, so what the store says is how the last task on the output ended. With
+    `retries_failed=False` an output that has failed in this run already is not tried again: raises FailedBefore.
     """
     end_with_run()
     with locked(task_lock_file(store, identity), WAIT_SECONDS):
+        if not retries_failed and (failure := store.failure(identity)) is not None:
+            raise FailedBefore(str(failure["reason"]))
         store.forget_failure(identity)
         try:
             yield
@@ -48,6 +53,26 @@ def task(store: Store, identity: Identity) -> Iterator[None]:
             tell_failure(store, identity, error)
             raise
         store.forget_failure(identity)
+
+
+class FailedBefore(RuntimeError):
+    """Another task has tried this output in the same run, and it failed."""
+
+
+@contextmanager
+def failure_as_data(store: Store, identity: Identity) -> Iterator[None]:
+    """As `task`, but a failure that the store has recorded is a result and is not raised.
+
+    A failed arm must not end the run: all other arms go on, and `check_outcome` names it at the end. A failure that
+    the store did not take is raised.
+    """
+    try:
+        with task(store, identity):
+            yield
+    except Exception as error:
+        if store.failure(identity) is None:
+            raise
+        print(f"{identity.path} failed, which is recorded: {error}", file=sys.stderr, flush=True)
 
 
 def tell_failure(store: Store, identity: Identity, error: Exception) -> None:

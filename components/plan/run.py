@@ -5,7 +5,6 @@ from typing import Any
 from components.blend.blend import packed_samples, source_tokens
 from components.blend.corpus import FileDigests
 from components.blend.corpus_input import check_record
-from components.blend.groups import groups
 from components.blend.origins import Inputs, read_inputs
 from components.plan.price import over_budget
 from components.recipe.epochs import check_sources, known_tokens
@@ -85,8 +84,8 @@ def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None)
 
 def write_plan(
     study: dict[str, Any], where: Where, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
-) -> tuple[str, int]:
-    """Writes the plan's file; returns its reference and into how many tasks the missing shards are divided.
+) -> str:
+    """Write the plan's file and return its reference.
 
     Failures of an earlier run are forgotten: what failed is tried again.
     """
@@ -105,5 +104,4 @@ def write_plan(
             store.forget_failure(identity)
     keep_digests(store, inputs.file_digests)
     corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
-    reference = save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)
-    return reference, groups(plan, store, inputs.corpora)
+    return save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)

@@ -201,6 +201,10 @@ class Plan:
     def arm(self, run_name: str) -> ArmPlan:
         return next(arm for arm in self.arms if arm.run_name == run_name)
 
+    def own_runs(self, arm: ArmPlan) -> list[TrainingRun]:
+        """Return the arm's runs after GB, in order; none where it ends inside a GB run."""
+        return [self.run(identity.digest) for identity in arm.runs if identity.step == "qb"]
+
     def sources_with_text(self) -> dict[str, Source]:
         """The sources that documents are read from."""
         return self.recipe.sources_with_text()

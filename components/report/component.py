@@ -1,6 +1,4 @@
-"""KFP component: report, the exit handler."""
-
-from typing import Dict
+"""KFP components: report, check_outcome."""
 
 from kfp import dsl
 
@@ -8,23 +6,19 @@ from components.launch.component import component
 
 
 @component
-def report(
-    study: Dict,
-    store: str,
-    stops: Dict,
-    shown: dsl.Output[dsl.Markdown],
-    page: dsl.Output[dsl.HTML],
-    status: dsl.PipelineTaskFinalStatus,
-) -> None:
-    """MLflow, the HTML report and the table: written whatever failed, and shown in the pipeline's UI."""
+def report(plan: str, shown: dsl.Output[dsl.Markdown], page: dsl.Output[dsl.HTML]) -> str:
+    """Log the study to MLflow; write the HTML report and the table, shown on Kubeflow's page. Returns the plan's
+    reference.
+
+    It succeeds where arms failed, since artifacts of a failed task are not uploaded.
+    """
     from pathlib import Path
 
     from components.launch.task import task
     from components.report.run import show_report, write_report
-    from components.store.opening import default_store, store_at
-    from components.store.plan_file import load_plan, plan_reference
+    from components.store.plan_file import load_plan
 
-    planned = load_plan(plan_reference(study, store_at(store or default_store()), stops))
+    planned = load_plan(plan)
     with task(planned.store, planned.plan.report):
         print(
             write_report(
@@ -32,3 +26,14 @@ def report(
             )
         )
         show_report(planned.plan, planned.store, Path(shown.path), Path(page.path))
+    return plan
+
+
+@component
+def check_outcome(plan: str) -> None:
+    """Fail the run where an arm failed, and name each of them with its reason."""
+    from components.report.outcome import check_outcome as check
+    from components.store.plan_file import load_plan
+
+    planned = load_plan(plan)
+    check(planned.plan, planned.store)

@@ -79,35 +79,50 @@ def _small(cell: str) -> str:
 
 
 def _scores(plan: Plan, content: Content) -> str:
-    """The table of arms, the best of each column bold, what failed with its reason."""
+    """Return the table of arms, the best of each column bold, what failed with its reason.
+
+    Every cell carries its column's title: where the page is narrow, as in the side panel of Kubeflow's page (some 500
+    pixels), an arm is a block of lines, each a title with its value.
+    """
     names, arms = main_scores(plan, content.rows), by_arm(content.rows)
-    first = len(content.table.header) - len(names)
+    header = content.table.header
+    first = len(header) - len(names)
     best = {name: best_arm(content.rows, name) for name in names}
-    head = "".join(
-        f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(content.table.header)
-    )
+    head = "".join(f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(header))
     body = []
     for (arm_id, rows), cells in list(zip(arms.items(), content.table.lines, strict=True))[:MAX_LINES]:
         kind = ' class="base"' if rows[0].arm is None else ""
-        shown = [f"<td{_side(number, 2)}>{html.escape(cell)}</td>" for number, cell in enumerate(cells[:first])]
+        shown = [_titled(header[number], cell, _kind(number)) for number, cell in enumerate(cells[:first])]
         if any(row.scores for row in rows) and not rows[0].stopped:
             shown += [
-                f"<td{' class=best' if best[name] == arm_id else ''}>{_small(html.escape(cell))}</td>"
-                for name, cell in zip(names, cells[first:], strict=True)
+                _titled(header[number], cell, "best" if best[name] == arm_id else "")
+                for number, (name, cell) in enumerate(zip(names, cells[first:], strict=True), first)
             ]
         else:
-            shown.append(
-                f'<td class="word" colspan="{max(1, len(names))}">{html.escape(" ".join(cells[first:]).strip())}</td>'
-            )
+            shown.append(_across(" ".join(cells[first:]).strip(), max(1, len(names)), "word"))
         body.append(f"<tr{kind}>{''.join(shown)}</tr>")
     more = [f"and {len(arms) - MAX_LINES:,} more in report.json"] if len(arms) > MAX_LINES else []
     for line in [*more, *bounded_lines(stopped_arms(content.rows))]:
-        body.append(f'<tr><td class="word" colspan="{len(content.table.header)}">{html.escape(line)}</td></tr>')
+        body.append(f"<tr>{_across(line, len(header), 'word')}</tr>")
     for name, reason, log in content.table.failures[:MAX_LINES]:
         where = f" <small>log: {html.escape(log)}</small>" if log else ""
         text = f"{html.escape(name)}: {html.escape(reason)}{where}"
-        body.append(f'<tr class="failed"><td colspan="{len(content.table.header)}">{text}</td></tr>')
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        body.append(f'<tr class="failed"><td colspan="{len(header)}">{text}</td></tr>')
+    return f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def _kind(number: int) -> str:
+    """Return the class of a cell before the scores: the first two columns are words."""
+    return "word" if number < 2 else ""
+
+
+def _titled(title: str, cell: str, kind: str) -> str:
+    of_class = f' class="{kind}"' if kind else ""
+    return f'<td{of_class} data-title="{html.escape(title, quote=True)}">{_small(html.escape(cell))}</td>'
+
+
+def _across(text: str, columns: int, kind: str) -> str:
+    return f'<td class="{kind}" colspan="{columns}">{html.escape(text)}</td>'
 
 
 def _differences(content: Content) -> str:

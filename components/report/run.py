@@ -13,12 +13,15 @@ from components.tracking.client import MLflowAway
 from components.tracking.study import REPORT_FILES, Logged, compare_commands, log_report, log_study, tracked_in
 
 
-def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", *, is_finished: bool = True) -> Path:
-    """Logs the study to MLflow and writes `report.html`; recorded as done only where every arm has its scores, at
-    its end and at its chosen checkpoints.
+def write_report(
+    plan: Plan, store: Store, recipe_file: str, options: str = "", *, is_finished: bool = True, is_tracked: bool = True
+) -> Path:
+    """Log the study to MLflow and write `report.html`; record it as done only where every arm has its scores, at its
+    end and at its chosen checkpoints.
 
     `options`: what the command was given beside the recipe's file and the store. `is_finished`: whether arms are at
-    their ends; at a point of successive halving the page says so, and MLflow waits.
+    their ends; at a point of successive halving the page says so, and MLflow waits. `is_tracked`: whether MLflow is
+    at hand.
     """
     folder = store.path(plan.report)
     page = folder / "report.html"
@@ -28,9 +31,14 @@ def write_report(plan: Plan, store: Store, recipe_file: str, options: str = "", 
     folder.mkdir(parents=True, exist_ok=True)
     found = results.rows(plan, store)
     away = "" if is_finished else "MLflow gets the study when its arms are at their ends"
+    if not is_tracked:
+        away = (
+            "MLflow was not asked, since arms are unfinished or MLFLOW_TRACKING_URI names no server: `switchpoint "
+            "report` delivers the study later"
+        )
     logged = Logged("", {})
     try:
-        if is_finished:
+        if not away:
             logged = log_study(plan, store, found)
     except MLflowAway as error:  # the report does not wait for it, and is not recorded as done
         logged, away = Logged("", {}), _said(error)
@@ -67,6 +75,12 @@ def _said(error: MLflowAway) -> str:
     said = f"MLflow did not take the study ({error}): the same command delivers it"
     print(said, file=sys.stderr)
     return said
+
+
+def report_is_written(plan: Plan, store: Store) -> bool:
+    """Whether a complete report is there, wherever its study was logged."""
+    written = all(store.exists(f"{plan.report.path}/{name}") for name in REPORT_FILES)
+    return written and store.record(plan.report) is not None
 
 
 def report_is_there(plan: Plan, store: Store) -> bool:

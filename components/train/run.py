@@ -110,13 +110,12 @@ def _outputs_before(store: Store, run: TrainingRun) -> dict[str, Any]:
     return dict(record["outputs"])
 
 
-def show_run(plan: Plan, store: Store, run: TrainingRun, file: Path) -> None:
-    """Writes what the task that trained the run shows in the pipeline's UI."""
+def run_markdown(plan: Plan, store: Store, run: TrainingRun) -> str:
+    """Return what the task that trained the run shows in the pipeline's UI."""
     rows = list(rows_of(store, run.identity, run.end_step))
     link = training_link(store, plan.recipe.name, run.identity)
     failure = (store.failure(run.identity) or {}).get("reason", "")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(training_markdown(plan, run, rows, link, failure), encoding="utf-8")
+    return training_markdown(plan, run, rows, link, failure)
 
 
 def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
@@ -152,7 +151,9 @@ def needed_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
 def check_parent(plan: Plan, store: Store, run: TrainingRun) -> None:
     """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
     if run.parent is not None and not is_kept(store.place(run.parent), run.start_step):
-        raise TrainingFailed(f"what it goes on from, {run.parent.path}, is missing: {_cause(plan, store, run.parent)}")
+        raise TrainingFailed(
+            f"the checkpoint of {run.parent.path} that it continues is missing: {_cause(plan, store, run.parent)}"
+        )
 
 
 def check_arm(plan: Plan, store: Store, arm: ArmPlan) -> None:
@@ -168,10 +169,20 @@ def _cause(plan: Plan, store: Store, run: Identity) -> str:
     return next((str(failure["reason"]) for failure in failures if failure), "it was not trained")
 
 
+def missing_gb_runs(plan: Plan, store: Store) -> list[TrainingRun]:
+    """Return the GB runs of arms that were not stopped, where something is left to train."""
+    needed = {identity.digest for arm in plan.arms if not arm.stopped for identity in arm.runs}
+    return [run for run in plan.gb_runs if run.identity.digest in needed and not run_is_done(plan, store, run)]
+
+
+def missing_arms(plan: Plan, store: Store) -> list[ArmPlan]:
+    """Return the arms with phases after GB where something is left to train; those that were stopped stay so."""
+    return [arm for arm in plan.arms if not arm.stopped and plan.own_runs(arm) and not arm_is_done(plan, store, arm)]
+
+
 def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
     """Whether the arm's model is there, and all that is wanted of its own runs."""
-    own = [plan.run(identity.digest) for identity in arm.runs if identity.step == "qb"]
-    return model_is_there(store, arm.model) and all(run_is_done(plan, store, run) for run in own)
+    return model_is_there(store, arm.model) and all(run_is_done(plan, store, run) for run in plan.own_runs(arm))
 
 
 def model_is_there(store: Store, model: Identity) -> bool:

@@ -101,8 +101,8 @@ def test_a_lost_report_is_written_again_by_a_dag_that_trains_nothing(
     ran = set(
         re.findall(r"Executing task '([a-z-]+)'", re.sub(r"\x1b\[[0-9;]*m", "", Path(outcome["log"]).read_text()))
     )
-    assert {"plan", "join", "report"} <= ran
-    assert not {"tokenise", "train-gb", "train-qb"} & ran
+    # A loop with nothing to do has one item that says so.
+    assert {"plan", "tokenise", "train-gb", "join", "train-qb", "report", "check-outcome"} <= ran
     assert weights(study.root) == before
     assert Path(outcome["report"]).exists()
 

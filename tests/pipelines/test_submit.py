@@ -1,6 +1,7 @@
 """Submit, follow, cancel, retry through the command, against a stub of KFP that checks what it is sent."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from components.store.plan_file import save_plan
 from components.store.store import Store
 from pipelines import submit
 from pipelines.cli import app
-from pipelines.compile import version_name
+from pipelines.commands import checked
+from pipelines.compile import PIPELINE_NAME, SPEC, version_name
 from pipelines.kfp_server import KFPServer
 from pipelines.study_file import read_study
 from tests.kfp_stub import MLFLOW, TOKEN, KFPStub, running_stub
@@ -53,7 +55,7 @@ def test_a_study_is_submitted_once_under_its_own_name(
     assert outcome["url"] == f"{kfp.url}/#/runs/details/run-0"
     assert [one["display_name"] for one in kfp.experiments] == ["tiny"]
     run = kfp.runs["run-0"]
-    assert run["display_name"].startswith("tiny ")
+    assert re.fullmatch(r"tiny \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [0-9a-f]{4}", run["display_name"])
     assert "plugins_input" not in run
     sent = run["runtime_config"]["parameters"]
     assert sent == {
@@ -139,11 +141,122 @@ def test_status_cancel_and_retry(kfp: KFPStub, study: dict[str, Any], write_reci
         command("retry", recipe, "--store", store)
     assert command("cancel", recipe, "--store", store)[1]["state"] == "cancelled"
     assert kfp.calls[-1] == "POST runs/run-0:terminate"
-    # Again, for Jobs that were left: the run itself is not asked to end twice.
+    # Again, for Jobs that were left: the run itself is not cancelled twice.
+    assert command("cancel", recipe, "--store", store)[1]["state"] == "cancelled"
     assert command("cancel", recipe, "--store", store)[1]["state"] == "canceled"
     assert kfp.calls[-1] == "GET runs/run-0"
-    command("retry", recipe, "--store", store)
-    assert kfp.calls[-1] == "POST runs/run-0:retry"
+    assert command("status", recipe, "--store", store)[1]["kfp"]["state"] == "CANCELED"
+    before = kfp.runs["run-0"]
+    assert command("retry", recipe, "--store", store)[1] | {"url": ""} == {
+        "state": "retried", "run_id": "run-1", "url": "", "before": "run-0",
+    }  # fmt: skip
+    assert kfp.runs["run-1"]["runtime_config"] == before["runtime_config"]
+    assert kfp.runs["run-1"]["display_name"] != before["display_name"]
+    assert not any("retry" in call for call in kfp.calls)
+
+
+def test_what_is_running_or_succeeded_is_not_retried(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    for state, said in (("RUNNING", "this study is running"), ("SUCCEEDED", "nothing is to be retried")):
+        kfp.states = [state]
+        with pytest.raises(BadInput, match=said):
+            command("retry", recipe, "--store", store)
+    assert len(kfp.runs) == 1
+
+
+def test_a_run_that_hangs_in_canceling_keeps_nobody_from_submitting(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    """Its Workflow is gone: the server says RUNNING for ever, refuses to cancel, and says CANCELING from then on."""
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    kfp.states, kfp.workflow_is_gone = ["RUNNING"], True
+    with pytest.raises(BadInput, match="`switchpoint cancel` first"):
+        command("submit", recipe, "--store", store)
+    assert command("cancel", recipe, "--store", store)[1]["state"] == "cancelled"
+    assert command("status", recipe, "--store", store)[1]["kfp"]["state"] == "CANCELING"
+    assert command("submit", recipe, "--store", store)[1]["run_id"] == "run-1"
+
+
+def test_a_run_whose_making_is_not_answered_for_is_found_by_its_name(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.kfp_server.CREATE_SECONDS", 0.3)
+    kfp.create_seconds = 1.0
+    recipe, store = write_recipe(study), tmp_path / "store"
+    assert command("submit", recipe, "--store", store)[1]["run_id"] == "run-0"
+    kfp.states = ["RUNNING"]
+    with pytest.raises(BadInput, match="this study is running"):
+        command("submit", recipe, "--store", store)
+    assert len(kfp.runs) == 1
+
+
+def test_a_submission_that_was_cut_off_is_found_by_the_next_one(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gave up, or died, before it knew the run's id."""
+    monkeypatch.setattr("pipelines.kfp_server.CREATE_SECONDS", 0.3)
+    monkeypatch.setattr("pipelines.kfp_server.FIND_SECONDS", 0.2)
+    recipe, store = write_recipe(study), tmp_path / "store"
+    whole = KFPServer.find
+    monkeypatch.setattr(KFPServer, "find", lambda *_: None)
+    kfp.create_seconds = 1.0
+    with pytest.raises(BadInput, match="whether the run was made is not known"):
+        command("submit", recipe, "--store", store)
+    assert command("status", recipe, "--store", store)[1]["kfp"]["state"] == "unknown"
+    monkeypatch.setattr(KFPServer, "find", whole)
+    kfp.states, kfp.create_seconds = ["RUNNING"], 0.0
+    with pytest.raises(BadInput, match="this study is running"):
+        command("submit", recipe, "--store", store)
+    assert command("cancel", recipe, "--store", store)[1]["run_id"] == "run-0"
+    assert len(kfp.runs) == 1
+
+
+def test_a_run_that_the_server_refuses_replaces_no_submission(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), tmp_path / "store"
+    for version in kfp.versions:
+        version["pipeline_spec"] = {}
+    command("submit", recipe, "--store", store)
+    spec = kfp.versions[-1]["pipeline_spec"]
+    spec["root"]["dag"]["tasks"]["plan"]["dependentTasks"] = ["nobody"]
+    kfp.states = ["FAILED"]
+    with pytest.raises(BadInput, match=r"500 .*sorting failed: invalid dependency nobody"):
+        command("submit", recipe, "--store", store)
+    assert command("status", recipe, "--store", store)[1]["kfp"]["run_id"] == "run-0"
+
+
+def test_a_version_that_kubectl_applied_is_used(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    kfp.native = True
+    kfp.apply(PIPELINE_NAME, version_name(), next(iter(yaml.safe_load_all(SPEC.read_text()))))
+    command("submit", write_recipe(study), "--store", tmp_path / "store")
+    assert [one["name"] for one in kfp.versions] == [version_name()]
+    assert kfp.runs["run-0"]["pipeline_version_reference"]["pipeline_version_id"] == "version-0"
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_version_is_uploaded_once_among_many(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, native: bool
+) -> None:
+    kfp.native = native
+    recipe, store = write_recipe(study), tmp_path / "store"
+    kfp.pipelines["ours"] = {"pipeline_id": "ours", "display_name": PIPELINE_NAME}
+    other = {"pipeline_id": "ours", "pipeline_spec": {}, "parameters": []}
+    kfp.versions = [
+        other | {"display_name": f"older-{number}", "name": f"older-{number}", "pipeline_version_id": f"v{number}"}
+        for number in range(150)
+    ]
+    command("submit", recipe, "--store", store)
+    kfp.versions.insert(0, kfp.versions.pop())
+    kfp.versions += [kfp.versions.pop(0)]
+    command("submit", recipe, "--store", store)
+    assert len(kfp.versions) == 151
 
 
 def test_experiments_are_in_the_namespace_of_ones_profile(
@@ -168,17 +281,22 @@ def test_a_failed_run_says_why_and_a_smoke_run_is_not_taken_for_the_study(
     monkeypatch.setenv("SWITCHPOINT_KFP_MLFLOW", "on")
     recipe, store = write_recipe(study), tmp_path / "store"
     command("submit", recipe, "--store", store)
-    kfp.states = ["FAILED"]
+    kfp.states, kfp.tasks = ["FAILED"], {"train-gb": "SUCCEEDED", "train-qb": "FAILED"}
+    kept = Store(store)
+    arm = checked(str(recipe), None, None, str(store))[0].plan.arm("switched")
+    kept.write_failure(arm.gb_run, "loss is nan at step 7", "log")
     found = command("status", recipe, "--store", store)[1]
-    assert found["kfp"]["error"] == "task train-gb failed"
+    assert found["kfp"]["failures"][0].endswith("switched: gb failed: loss is nan at step 7")
+    assert found["kfp"]["failures"][1:] == ["tasks that failed on Kubeflow Pipelines: train-qb"]
+    assert found["kfp"]["tasks"] == {"plan": {"SUCCEEDED": 1}, "train-gb": {"SUCCEEDED": 1}, "train-qb": {"FAILED": 1}}
     assert found["mlflow"] == f"{MLFLOW}/#/experiments/1/runs/2"
     monkeypatch.setattr("pipelines.submission.time.strftime", lambda *_: "2100-01-01T00:00:00Z")
     kfp.states = ["FAILED"]
     assert command("submit", recipe, "--store", store, "--smoke")[0] == 1
     found = command("status", recipe, "--store", store)[1]["kfp"]
     assert (found["what"], found["run_id"]) == ("smoke", "run-1")
-    # What goes on is the study's own run.
-    assert command("retry", recipe, "--store", store)[1]["run_id"] == "run-0"
+    # What is retried is the study's own run.
+    assert command("retry", recipe, "--store", store)[1]["before"] == "run-0"
 
 
 def test_the_space_that_is_left_to_take_counts_not_what_was_taken(

@@ -32,8 +32,7 @@ def test_a_job_that_cannot_be_run_is_the_failure_of_all_that_it_was_for(
 
     monkeypatch.setattr(run, "heldout_parts", lambda *_: {})
     monkeypatch.setattr(run, "run_job", run_job)
-    with pytest.raises(ConnectionError):
-        evaluate_models(plan, store)
+    evaluate_models(plan, store)
     failures = {row.name: row.failure for row in results.rows(plan, store) if row.failure}
     assert failures == dict.fromkeys(["prose", "mixed"], "evaluation failed: ConnectionError: the scheduler is away")
     assert store.failure(plan.base_evaluation) is None  # it has its scores
@@ -49,8 +48,7 @@ def test_held_out_text_that_cannot_be_read_is_told_too(
         raise FileNotFoundError("shard-3")
 
     monkeypatch.setattr(run, "heldout_parts", heldout_parts)
-    with pytest.raises(FileNotFoundError):
-        evaluate_models(plan, store)
+    evaluate_models(plan, store)
     (failure,) = [row.failure for row in results.rows(plan, store) if row.failure]
     assert failure == "evaluation failed: FileNotFoundError: shard-3"
 
@@ -68,6 +66,5 @@ def test_one_models_own_reason_stays(study: dict[str, Any], tmp_path: Path, monk
 
     monkeypatch.setattr(run, "heldout_parts", lambda *_: {})
     monkeypatch.setattr(run, "run_job", run_job)
-    with pytest.raises(run.EvaluationFailed):
-        evaluate_models(plan, store)
+    evaluate_models(plan, store)
     assert (store.failure(evaluation) or {})["reason"] == "ValueError: no such task"

@@ -8,7 +8,7 @@ import pytest
 
 from components.evaluate import app
 from components.evaluate import run as module
-from components.evaluate.run import EvaluationFailed, SuitesUnusable, check_suites, evaluate_models
+from components.evaluate.run import SuitesUnusable, check_suites, evaluate_models
 from components.launch.job import JobEnd, JobRequest, Superseded
 from components.recipe.plan import Plan
 from components.store.store import Store, read_json, write_json
@@ -93,8 +93,7 @@ def test_what_a_cluster_did_is_the_failure_of_each(
 ) -> None:
     plan, store = planned
     jobs(monkeypatch, refused)
-    with pytest.raises(EvaluationFailed, match="the image registry/trainer:1 cannot be pulled"):
-        evaluate_models(plan, store)
+    evaluate_models(plan, store)
     reasons = {(store.failure(one) or {}).get("reason") for _, one in plan.evaluations().values()}
     assert reasons == {"the image registry/trainer:1 cannot be pulled"}
 
@@ -102,8 +101,9 @@ def test_what_a_cluster_did_is_the_failure_of_each(
 def test_restarts_that_come_no_further_end(planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, store = planned
     requests = jobs(monkeypatch, *[killed] * 10)
-    with pytest.raises(EvaluationFailed, match="ran out of memory"):
-        evaluate_models(plan, store)
+    evaluate_models(plan, store)
+    reasons = {(store.failure(one) or {}).get("reason") for _, one in plan.evaluations().values()}
+    assert reasons == {"pod evaluate-0 ran out of memory"}
     assert len(requests) == 1 + plan.recipe.training.max_restarts
 
 

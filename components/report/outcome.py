@@ -1,0 +1,44 @@
+"""Which arms of a study failed, and why: what the last task of the DAG fails with."""
+
+from dataclasses import dataclass
+
+from components.recipe.plan import Plan
+from components.report.results import rows
+from components.store.store import Store
+
+
+class StudyFailed(RuntimeError):
+    """Some arms of the study have no scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A row of the report without scores, or an arm's checkpoint without them."""
+
+    name: str
+    reason: str
+    log: str
+
+
+def failures_of(plan: Plan, store: Store) -> list[Failure]:
+    """Return what has no scores, in the report's order. Arms that halving stopped do not count."""
+    found = []
+    for row in rows(plan, store):
+        if row.stopped:
+            continue
+        if row.failure:
+            found.append(Failure(name=row.name, reason=row.failure, log=row.log))
+        found += [
+            Failure(name=f"{row.name} at step {step}", reason=reason, log=log)
+            for step, (reason, log) in row.checkpoint_failures.items()
+        ]
+    return found
+
+
+def check_outcome(plan: Plan, store: Store) -> None:
+    """Raise StudyFailed with a line for each failure; print a line where there is none."""
+    failed = failures_of(plan, store)
+    if failed:
+        lines = [f"{one.name}: {one.reason}" + (f" (log: {one.log})" if one.log else "") for one in failed]
+        raise StudyFailed("\n  ".join([f"{len(failed)} of the study's models have no scores:", *lines]))
+    print(f"all {len(plan.arms)} arms and the base have their scores")

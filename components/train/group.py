@@ -1,0 +1,79 @@
+"""What the tasks `train_gb` and `train_qb` do with a loop's item: the GB runs, or the arms, of one group.
+
+A failure is data: it is recorded in the store and the task succeeds, so that every other arm goes on. The task fails
+only for what could not be recorded.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from components.launch.side_by_side import run_side_by_side
+from components.launch.task import FailedBefore, failure_as_data, task
+from components.recipe.plan import Plan, TrainingRun
+from components.store.plan_file import Planned, load_plan
+from components.store.store import Store
+from components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run
+
+
+def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:
+    """Train GB runs side by side, each kept at its arms' switch points; write what the task shows to `shown`.
+
+    Where a run continues another GB run, that one is trained first, by whichever task comes to it first.
+    """
+    ended = run_side_by_side(partial(_train_gb_run, reference), digests)
+    planned = load_plan(reference)
+    runs = [planned.plan.run(digest) for digest in digests]
+    _record_lost(planned, [(run, ended[run.identity.digest]) for run in runs if run.identity.digest in ended])
+    _show(planned, runs, shown)
+
+
+def train_arm_group(reference: str, names: Sequence[str], shown: Path) -> None:
+    """Train the phases after GB of several arms side by side; write what the task shows to `shown`."""
+    ended = run_side_by_side(partial(_train_arm, reference), names)
+    planned = load_plan(reference)
+    own = {name: planned.plan.own_runs(planned.plan.arm(name)) for name in names}
+    _record_lost(planned, [(own[name][-1], how) for name, how in ended.items()])
+    _show(planned, [run for runs in own.values() for run in runs], shown)
+
+
+def _train_gb_run(reference: str, digest: str) -> None:
+    planned = load_plan(reference)
+    *before, own = planned.plan.chain(planned.plan.run(digest))
+    with failure_as_data(planned.store, own.identity):
+        _train(planned.plan, planned.store, before, own)
+
+
+def _train_arm(reference: str, name: str) -> None:
+    planned = load_plan(reference)
+    arm = planned.plan.arm(name)
+    *before, last = planned.plan.own_runs(arm)
+    with failure_as_data(planned.store, last.identity):
+        _train(planned.plan, planned.store, before, last)
+        check_arm(planned.plan, planned.store, arm)
+
+
+def _train(plan: Plan, store: Store, before: Iterable[TrainingRun], last: TrainingRun) -> None:
+    """Train `last`, whose lock is held, after the runs that it continues. Raises where one of them failed."""
+    for run in before:
+        # A run that several tasks need fails once, not once for each of them.
+        with suppress(FailedBefore), task(store, run.identity, retries_failed=False):
+            check_parent(plan, store, run)
+            train_run(plan, store, run)
+    check_parent(plan, store, last)
+    train_run(plan, store, last)
+
+
+def _show(planned: Planned, runs: Sequence[TrainingRun], file: Path) -> None:
+    texts = [run_markdown(planned.plan, planned.store, run) for run in runs] or ["Nothing is left to train here.\n"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(texts), encoding="utf-8")
+
+
+def _record_lost(planned: Planned, lost: Iterable[tuple[TrainingRun, str]]) -> None:
+    """Record why a launcher's process left no reason itself: it was killed, or the store did not take the reason."""
+    for run, how in lost:
+        if not run_is_done(planned.plan, planned.store, run) and planned.store.failure(run.identity) is None:
+            reason = f"the process that follows its job ended without a reason ({how})"
+            planned.store.write_failure(run.identity, reason, "the task's own")

@@ -1,0 +1,85 @@
+"""How a run of the pipeline ended, from the store: why it failed, and the report where the run ended before writing it.
+
+Neither Kubeflow Pipelines nor its local runner tells a reason; an arm's launcher writes it into the store.
+"""
+
+import os
+from typing import Any
+
+from components.launch.task import WAIT_SECONDS, task_lock_file
+from components.recipe.plan import Plan
+from components.report.outcome import failures_of
+from components.report.results import NOT_RUN
+from components.report.run import report_is_written, write_report
+from components.store.lock import locked
+from components.store.plan_file import load_plan, plan_reference
+from components.store.store import Store
+from pipelines.arm_state import arm_state
+from pipelines.kfp_server import RunState
+
+FAILED_STATES = ("FAILED", "ERROR", "SYSTEM_ERROR", "OMITTED")
+"""Argo's and KFP's words for a task that did not end well."""
+
+
+def planned_or_given(study: dict[str, Any], plan: Plan, store: Store) -> tuple[Plan, Store]:
+    """Return the plan that the run's own first task wrote, whose text may be another; `plan` where it wrote none."""
+    try:
+        planned = load_plan(plan_reference(study, store))
+    except RuntimeError:
+        return plan, store
+    return planned.plan, planned.store
+
+
+def why_failed(plan: Plan, store: Store, state: RunState | None = None) -> list[str]:
+    """Return a line for each cause, with the arms that it kept from their scores; tasks that left no cause at the end.
+
+    `state`: the run on Kubeflow Pipelines, whose tasks can be named.
+    """
+    causes: dict[str, list[str]] = {}
+    for failure in failures_of(plan, store):
+        if failure.reason != NOT_RUN:
+            causes.setdefault(failure.reason, []).append(failure.name)
+    lines = [f"{', '.join(names)}: {reason}" for reason, names in causes.items()]
+    lines += _unfinished(plan, store)
+    if state is not None:
+        lost = [name for name, states in state.our_tasks().items() if set(states) & set(FAILED_STATES)]
+        silent = [name for name in lost if name != "check-outcome"]
+        if silent:
+            lines.append(f"tasks that failed on Kubeflow Pipelines: {', '.join(silent)}")
+    return lines
+
+
+def _unfinished(plan: Plan, store: Store) -> list[str]:
+    """What began and left neither its output nor a reason: the process that followed it was killed, or its pod lost."""
+    found: dict[str, list[str]] = {}
+    for arm in plan.arms:
+        one = arm_state(plan, store, arm)
+        if not one["stopped"] and one["state"] == "training":
+            where = f"{one['phase']} stopped at step {one['step']:,} of {one['end_step']:,}"
+            found.setdefault(where, []).append(arm.run_name)
+    return [
+        f"{', '.join(names)}: {where} without a reason: the process or pod that followed it was ended from outside, "
+        "often for want of memory"
+        for where, names in found.items()
+    ]
+
+
+def is_begun(plan: Plan, store: Store) -> bool:
+    """Whether anything of the study was made, or failed."""
+    return any(store.is_done(identity) or store.failure(identity) is not None for identity in plan.identities())
+
+
+def write_missing_report(
+    plan: Plan, store: Store, recipe_file: str, options: str, *, is_finished: bool = True, may_run: bool = False
+) -> None:
+    """Write the report, as the task `report` does, unless a complete one is there.
+
+    `may_run`: whether a run of the study may be going; MLflow then waits for arms that are unfinished. Without the
+    address of an MLflow server, a study whose store is remote is not logged either: a database on this machine would
+    be another one than the study's.
+    """
+    with locked(task_lock_file(store, plan.report), WAIT_SECONDS):
+        if not report_is_written(plan, store):
+            is_tracked = not store.url or bool(os.environ.get("MLFLOW_TRACKING_URI"))
+            is_tracked &= not (may_run and _unfinished(plan, store))
+            write_report(plan, store, recipe_file, options, is_finished=is_finished, is_tracked=is_tracked)

@@ -1,0 +1,98 @@
+"""`switchpoint cancel` and `switchpoint retry`: the study's run on Kubeflow Pipelines ended, or started anew."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.launch.site import SITE_VARIABLE, read_site
+from components.recipe.errors import BadInput
+from components.store.opening import store_at
+from components.store.store import Store
+from pipelines.kfp_server import URL_VARIABLE, KFPServer, page_of
+from pipelines.rungs import current_rung
+from pipelines.study_file import options_given, read_study
+from pipelines.submission import Submission, needed_submission, not_submitted, save_submission, submissions_of
+from pipelines.submit import found_by_name, refuse_if_running, start_run
+
+
+def cancel_run(
+    recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None, console: Console
+) -> dict[str, Any]:
+    """Cancel the newest run of the study, or its smoke run. Raises BadInput where there is none.
+
+    May be called again: the Jobs of a run that is cancelled already are aborted all the same.
+    """
+    study, _ = read_study(recipe, scale, sources, budget)
+    store = store_at(where)
+    known = submissions_of(store, study)
+    if not known:
+        raise not_submitted(store)
+    what, submission = known[0]
+    server = server_of(submission)
+    submission = with_run_id(server, store, study, submission, smoke=what == "smoke")
+    state = server.state(submission.run_id)
+    if not state.is_over and not state.is_ending:
+        server.cancel(submission.run_id)
+    if not state.is_over:  # the backend will call it FAILED
+        save_submission(store, study, replace(submission, cancelled=True), smoke=what == "smoke")
+    # Argo kills pods 30 s after SIGTERM: a launcher may not get to abort its Job.
+    aborted = []
+    if os.environ.get(SITE_VARIABLE):
+        from components.launch.cluster_api import ABORTED, COMMAND_AWAY_SECONDS, ClusterAPI
+
+        api = ClusterAPI(read_site().namespace, COMMAND_AWAY_SECONDS)
+        aborted = api.abort_jobs(f"switchpoint/kfp-run={submission.run_id}", f"{ABORTED}the run was cancelled")
+        for name in aborted:
+            console.print(f"aborted: {name}", highlight=False)
+    else:
+        console.print(
+            f"a Job that its launcher did not abort runs to its end: set {SITE_VARIABLE} and repeat this command, to "
+            "have such Jobs aborted", style="yellow", soft_wrap=True,
+        )  # fmt: skip
+    ended = f"was {state.state.lower()} already" if state.is_over else "cancelled"
+    console.print(f"{ended}: {state.url}", highlight=False, soft_wrap=True)
+    return {"state": state.state.lower() if state.is_over else "cancelled", "run_id": submission.run_id,
+            "aborted": aborted}  # fmt: skip
+
+
+def retry_run(
+    recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None, console: Console
+) -> dict[str, Any]:
+    """Start a new run of the study with the same parameters: what the store has is skipped, and the report is written.
+
+    KFP's own `:retry` keeps the tasks that succeeded, the report among them, and needs the Workflow object, which is
+    deleted an hour after the run's end. Raises BadInput where the study was not submitted, is running, or is done.
+    """
+    study, recipe_file = read_study(recipe, scale, sources, budget)
+    store = store_at(where)
+    submission = needed_submission(store, study)
+    server = server_of(submission)
+    refuse_if_running(server, store, study, recipe_file)
+    if submission.run_id and server.state(submission.run_id).state == "SUCCEEDED":
+        raise BadInput(
+            "the run succeeded: nothing is to be retried", given=page_of(server.given_url, submission.run_id)
+        )
+    rung = current_rung(study, recipe_file, where)
+    options = options_given(scale, sources, budget, None)
+    run_id = start_run(server, store, server.ensure_pipeline(), study, rung.plan, recipe_file, options, where)
+    url = page_of(server.given_url, run_id)
+    console.print(f"retried as a new run: {url}", highlight=False, soft_wrap=True)
+    return {"state": "retried", "run_id": run_id, "url": url, "before": submission.run_id}
+
+
+def server_of(submission: Submission) -> KFPServer:
+    """Return the server that the study was submitted to, unless the variable names its address of today."""
+    return KFPServer("" if os.environ.get(URL_VARIABLE) else submission.kfp_url)
+
+
+def with_run_id(
+    server: KFPServer, store: Store, study: dict[str, Any], submission: Submission, *, smoke: bool
+) -> Submission:
+    """Return the submission with its run's id. Raises BadInput where the run was never made."""
+    run_id = submission.run_id or found_by_name(server, store, study, submission, smoke=smoke)
+    if run_id is None:
+        raise not_submitted(store)
+    return replace(submission, run_id=run_id)
