@@ -5,6 +5,7 @@ import io
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -262,11 +263,13 @@ def _in_cluster() -> str:
 
 
 def _limit_time(rest: Any) -> None:
-    """KFP's client waits for ever on a connection that is half open."""
+    """Give every request a time limit: KFP's client waits for ever on a connection that is half open."""
     request = rest.request
 
-    def limited(*arguments: Any, **options: Any) -> Any:
-        return request(*arguments, **options | {"_request_timeout": options.get("_request_timeout") or TIMEOUT_SECONDS})
+    def limited(*arguments: Any, _request_timeout: Any = None, **options: Any) -> Any:
+        seconds = _request_timeout or TIMEOUT_SECONDS
+        # As a pair: the generated client ignores a single number that is no int.
+        return request(*arguments, **options, _request_timeout=(seconds, seconds))
 
     rest.request = limited
 
@@ -290,6 +293,7 @@ def _reason(error: Any) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """KFP's client prints links."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    """KFP's client prints links, and warns of its own versions."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
         yield
