@@ -6,6 +6,7 @@ installation keeps none of them elsewhere.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from components.blend.shards import MAX_GROUPS
@@ -15,23 +16,30 @@ from components.recipe.plan import Plan
 from pipelines.compile import SPEC
 
 MAX_BYTES = 1024 * 1024
-TASK_BYTES, ITEM_BYTES = 4_400, 7_200
-"""Of a task outside loops, and of a loop's item with its task: nodes as Argo keeps them, gzip in base64. Measured:
-docs/kubernetes.md, "How large a study may be"."""
-TASKS_OUTSIDE = 10
-SPEC_COPIES = 1.5
-"""The compiled pipeline in the object: components and executors as arguments, and the templates made of them."""
-STUDY_COPIES = 3
-"""The run's parameters: the Workflow's own argument, and as inputs of the root's and the first task's driver."""
+ITEM_BYTES = 4_400
+"""A loop's item with its task: 12 nodes, as Argo keeps them (gzip in base64). These four numbers were measured with
+Argo's own packer on nodes of a real run: docs/kubernetes.md, "How large a study may be"."""
+OUTSIDE_BYTES = 75_000
+"""The nodes of all tasks outside loops."""
+NAME_COPIES = 5
+"""A name in an item: it stands in the item's inputs and in the pods that the drivers work out."""
+SPEC_COPIES, STUDY_COPIES = 1.6, 3
+"""The compiled pipeline in the object: components and executors as arguments, and the templates made of them. The
+run's parameters: the Workflow's own argument, and inputs of the root's and the first task's driver."""
+
+
+def bytes_of(*, items: int, names: Sequence[str], parameter_bytes: int) -> int:
+    """Return about how many bytes a Workflow object has whose loops have `items` items with `names` in them."""
+    nodes = OUTSIDE_BYTES + items * ITEM_BYTES + NAME_COPIES * sum(len(name) for name in names)
+    return round(nodes + SPEC_COPIES * SPEC.stat().st_size + STUDY_COPIES * parameter_bytes)
 
 
 def workflow_bytes(plan: Plan, parameters: dict[str, Any]) -> int:
     """Return about how many bytes the Workflow object of a whole run of the study has at its end."""
-    items = len(divided([run.identity.digest for run in plan.gb_runs]))
-    items += len(divided([arm.run_name for arm in plan.arms if plan.own_runs(arm)]))
-    items += min(MAX_GROUPS, len(plan.tokenised_sources()))
-    nodes = TASKS_OUTSIDE * TASK_BYTES + items * ITEM_BYTES
-    return round(nodes + SPEC_COPIES * SPEC.stat().st_size + STUDY_COPIES * len(json.dumps(parameters)))
+    gb_runs = [run.identity.digest for run in plan.gb_runs]
+    arms = [arm.run_name for arm in plan.arms if plan.own_runs(arm)]
+    items = len(divided(gb_runs)) + len(divided(arms)) + MAX_GROUPS
+    return bytes_of(items=items, names=[*gb_runs, *arms], parameter_bytes=len(json.dumps(parameters)))
 
 
 def check_workflow_size(plan: Plan, parameters: dict[str, Any], recipe_file: str) -> None:
@@ -40,7 +48,6 @@ def check_workflow_size(plan: Plan, parameters: dict[str, Any], recipe_file: str
     if needed > MAX_BYTES:
         raise BadInput(
             f"the study is too large for one run of the pipeline: {len(plan.arms)} arms", file=recipe_file,
-            field="arms",
-            given=f"a Workflow object of about {needed / 1024:,.0f} KiB",
+            field="arms", given=f"a Workflow object of about {needed / 1024:,.0f} KiB",
             allowed=f"{MAX_BYTES // 1024:,} KiB: fewer arms in a study (studies share what is trained in one store)",
         )  # fmt: skip

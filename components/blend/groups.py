@@ -1,4 +1,4 @@
-"""The loop over shards: at most 100 tasks for all sources together."""
+"""The loop over shards: at most 40 tasks for all sources together, since a Workflow object is small."""
 
 from contextlib import suppress
 

@@ -13,7 +13,7 @@ from components.recipe.source import is_made, origin_of, part_of
 
 SHARD_BYTES = 256 * 2**20
 """Of input files, as they lie there. JSON lines that are not compressed are cut into shards, other files stay whole."""
-MAX_GROUPS = 100
+MAX_GROUPS = 40
 GROUP_BYTES = 2**30
 """Tasks of the loop are not made for less."""
 

@@ -1,6 +1,6 @@
 """The work of one task on several outputs at a time: a forked process for each, with its name before its lines.
 
-Tasks of a loop are few, because every one of them makes about twelve nodes in Argo's Workflow object, which may hold
+Tasks of a loop are few, because every one of them makes twelve nodes in Argo's Workflow object, which may hold
 1 MiB. So a task of a large study starts the Jobs of several arms. Launchers wait for most of their time: they cost
 memory only, and a fork shares what is imported (torch alone is 0.6 GB).
 """
@@ -16,8 +16,8 @@ from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-MAX_TASKS = 32
-"""Of a loop. Three loops of as many, each task with its 12 nodes of 0.6 kB, take 0.7 MB of the Workflow object."""
+MAX_TASKS = 40
+"""Of a loop. Three loops of as many take half of the Workflow object (pipelines/workflow_size.py)."""
 
 
 def divided(names: Sequence[str], most: int = MAX_TASKS) -> list[list[str]]:

@@ -1,12 +1,8 @@
 """The pipeline for `kubectl apply`: golden, valid, taken by a real API server; small for any study."""
 
-import base64
-import gzip
-import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,13 +16,9 @@ from kubernetes import client
 
 from components.recipe.errors import BadInput
 from pipelines.compile import KUBERNETES_SPEC, PIPELINE_NAME, SPEC, compile_kubernetes_spec, compile_spec, version_name
-from pipelines.submit import parameters_of
-from tests.conftest import tiny_study
 from tests.custom_resources import problems
 from tests.kube import Kube
 from tests.pipelines.conftest import Finished
-
-MAX_WORKFLOW_BYTES = 1_000_000
 
 
 def documents() -> list[dict[str, Any]]:
@@ -115,58 +107,6 @@ def test_a_real_server_takes_it_twice_without_a_change(kube: Kube) -> None:
             assert ended.returncode == 0, ended.stderr
             if again and not server_side:
                 assert all(line.endswith("unchanged") for line in ended.stdout.splitlines()), ended.stdout
-
-
-def nodes_of_a_task(number: int, executor: Any, settings: Any, inputs: Any) -> Iterator[dict[str, Any]]:
-    """What Argo's Workflow keeps of a task that ran: a driver with its inputs and the pod that it works out, an
-    executor that takes this pod as its input, and the groups around them.
-
-    Ids, pods and times differ from node to node, as they do there.
-    """
-    handed_on = json.dumps({"inputs": inputs, "number": number})
-    pod = json.dumps({"containers": [executor | {"env": [settings], "args": ["--executor_input", handed_on]}]})
-    given = {"component": executor, "container": executor, "kubernetes-config": settings, "task": inputs}
-    for kind, parameters in (
-        ("DAG", {}), ("Pod", given | {"pod-spec-patch": pod}), ("DAG", {"pod-spec-patch": pod}),
-        ("Pod", {"pod-spec-patch": pod}), ("Retry", {}),
-    ):  # fmt: skip
-        name = hashlib.sha256(f"{number}{kind}{len(parameters)}".encode()).hexdigest()
-        yield {
-            "id": f"switchpoint-study-{name[:12]}", "type": kind, "inputs": {"parameters": parameters},
-            "boundaryID": name[12:24], "startedAt": f"2026-01-01T00:{number % 60:02}:{int(name[:2], 16) % 60:02}Z",
-            "resourcesDuration": {"cpu": int(name[:3], 16), "memory": int(name[3:7], 16)}, "hostNodeName": name[:8],
-            "children": [name[24:36], name[36:48]], "templateScope": "local/switchpoint-study", "phase": "Succeeded",
-        }  # fmt: skip
-
-
-def workflow_bytes(num_arms: int, study: dict[str, Any]) -> int:
-    """About the size of Argo's Workflow object at the end of a run with a GB run for every arm.
-
-    Its spec holds the compiled pipeline (components and executors as arguments, templates made of them) and the run's
-    parameters as they are; of its nodes Argo keeps a gzip in base64, as soon as the whole is larger than 1 MB.
-    """
-    spec, platform = yaml.safe_load_all(SPEC.read_text())
-    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    whole = parameters_of(study, "recipe.yaml", "", "s3://bucket/prefix")
-    nodes: list[dict[str, Any]] = []
-    runs = {"exec-train-qb": num_arms, "exec-train-gb": num_arms, "exec-tokenise": 2}
-    for name, executor in spec["deploymentSpec"]["executors"].items():
-        for number in range(runs.get(name, 1)):
-            item = {"plan": "s3://bucket/a-long-prefix/plans/0123456789abcdef.json", "arm": f"an_arm_{number:050}"}
-            inputs = whole if name in ("exec-plan", "exec-report") else item
-            nodes += nodes_of_a_task(len(nodes), executor["container"], settings[name], inputs)
-    kept = base64.b64encode(gzip.compress(json.dumps(nodes).encode()))
-    return 3 * len(json.dumps(spec)) + 2 * len(json.dumps(platform)) + 2 * len(json.dumps(whole)) + len(kept)
-
-
-def test_a_hundred_arms_keep_the_workflow_small(tmp_path: Path) -> None:
-    study = tiny_study(tmp_path)
-    study["arms"] = {
-        f"an_arm_with_a_long_name_{number:03}": {"horizon_tokens": 5_120 + 128 * number} for number in range(100)
-    }
-    size = workflow_bytes(100, study)
-    assert size < MAX_WORKFLOW_BYTES, f"{size:,} bytes"
-    assert size - workflow_bytes(1, study) < MAX_WORKFLOW_BYTES / 2
 
 
 def test_what_tasks_hand_on_does_not_grow_with_the_study(finished: Finished) -> None:

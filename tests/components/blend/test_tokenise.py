@@ -149,7 +149,7 @@ def test_the_layout_depends_on_the_files_alone_and_tasks_are_at_most_a_hundred(
         ([("b.txt", 0, None), ("c.txt", 0, None)], 90), ([("d.parquet", 0, None)], 300),
         ([("e.jsonl.gz", 0, None)], 120), ([("f.txt", 0, None)], 10),
     ]  # fmt: skip
-    assert [shards.groups_of(one) for one in ([], [5], [2**30] * 3, [2**28] * 8, [2**40] * 500)] == [0, 1, 3, 2, 100]
+    assert [shards.groups_of(one) for one in ([], [5], [2**30] * 3, [2**28] * 8, [2**40] * 500)] == [0, 1, 3, 2, 40]
 
 
 def test_a_lost_shard_is_written_again_and_no_other(
