@@ -32,6 +32,8 @@ TASKS = (
     "train-gb", "join", "train-qb", "evaluate", "report", "check-outcome",
 )  # fmt: skip
 """The pipeline's, as KFP names them, in the order of the DAG."""
+NOT_BEGUN = ("None", "RUNTIME_STATE_UNSPECIFIED")
+"""Argo's Omitted: what is left out, because something before it failed, has no state in the API."""
 Result = TypeVar("Result")
 
 
@@ -69,7 +71,7 @@ class RunState:
         """
         found: dict[str, dict[str, int]] = {name: {} for name in TASKS}
         for name, state in self.tasks:
-            if name in found:
+            if name in found and state not in NOT_BEGUN:
                 found[name][state] = found[name].get(state, 0) + 1
         return {name: states for name, states in found.items() if states}
 

@@ -170,11 +170,12 @@ class KFPStub:
         history = self.runs[run_id]["state_history"]
         if not history or history[-1]["state"] != state:  # storage/run_store.go:618
             history.append({"state": state, "update_time": "2026-01-01T00:00:00Z"})
-        names = dict.fromkeys(TASKS, "SUCCEEDED") | self.tasks
+        names: dict[str, str | None] = dict.fromkeys(TASKS, "SUCCEEDED") | self.tasks | {"report": None}
         tasks = [
             {"display_name": name, "state": of, "start_time": "2026-01-01T00:00:00Z"} for name, of in names.items()
         ]
-        # `error` stays empty whatever happened (server/api_converter.go:1564; seen: null).
+        # A task that Argo left out has no state (seen). `error` stays empty whatever happened
+        # (server/api_converter.go:1564; seen: null).
         found = self.runs[run_id] | {"state": state, "run_details": {"task_details": tasks}}
         if "mlflow" in self.runs[run_id].get("plugins_input", {}):
             url = {"value": f"{MLFLOW}/#/experiments/1/runs/2", "render_as": "URL"}
