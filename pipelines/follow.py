@@ -37,8 +37,9 @@ def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console
         score = scores.get(arm.run_name)
         one |= {"score": score["value"] if score else None, "pods": _pods_of_arm(arm, pods)}
         listed.append(one)
+        state = one["state"].split("\n")[0]
         cells = [
-            escape(arm.run_name), one["phase"], escape(one["state"]), f"{one['step']:,} / {one['end_step']:,}",
+            escape(arm.run_name), one["phase"], escape(state), f"{one['step']:,} / {one['end_step']:,}",
             "" if one["learning_rate"] is None else f"{one['learning_rate']:.2e}",
             "" if one["score"] is None else f"{one['score']:.3f}",
         ]  # fmt: skip

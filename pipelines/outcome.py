@@ -38,7 +38,7 @@ def why_failed(plan: Plan, store: Store, state: RunState | None = None) -> list[
     causes: dict[str, list[str]] = {}
     for failure in failures_of(plan, store):
         if failure.reason != NOT_RUN:
-            causes.setdefault(failure.reason, []).append(failure.name)
+            causes.setdefault(failure.line, []).append(failure.name)
     lines = [f"{', '.join(names)}: {reason}" for reason, names in causes.items()]
     lines += _unfinished(plan, store)
     if state is not None:

@@ -19,6 +19,11 @@ class Failure:
     reason: str
     log: str
 
+    @property
+    def line(self) -> str:
+        """The reason in one line."""
+        return "; ".join(line.strip() for line in self.reason.splitlines())
+
 
 def failures_of(plan: Plan, store: Store) -> list[Failure]:
     """Return what has no scores, in the report's order. Arms that halving stopped do not count."""
@@ -39,6 +44,6 @@ def check_outcome(plan: Plan, store: Store) -> None:
     """Raise StudyFailed with a line for each failure; print a line where there is none."""
     failed = failures_of(plan, store)
     if failed:
-        lines = [f"{one.name}: {one.reason}" + (f" (log: {one.log})" if one.log else "") for one in failed]
+        lines = [f"{one.name}: {one.line}" + (f" (log: {one.log})" if one.log else "") for one in failed]
         raise StudyFailed("\n  ".join([f"{len(failed)} of the study's models have no scores:", *lines]))
     print(f"all {len(plan.arms)} arms and the base have their scores")

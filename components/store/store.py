@@ -234,6 +234,10 @@ class Store:
     def write_failure(self, identity: Identity, reason: str, log: str, bad_input: bool = False) -> None:
         file = self.failure_file(identity)
         file.parent.mkdir(parents=True, exist_ok=True)
+        written = Path(log)
+        if self.url and written.is_file() and written.is_relative_to(self.root):  # this machine may be gone by then
+            self.save(written)
+            log = f"{self.url}/{written.relative_to(self.root).as_posix()}"
         write_json(
             file,
             {
@@ -244,9 +248,6 @@ class Store:
                 "bad_input": bad_input,
             },
         )
-        written = Path(log)
-        if self.url and written.is_file() and written.is_relative_to(self.root):  # this machine may be gone by then
-            self.save(written)
         self.save(file)
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:
