@@ -45,7 +45,8 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     job = CheckJob(
         suites=suites, data_folder=data_folder, result=f"{folder}/result.json", store=store.where, questions=questions
     )
-    for _ in range(2):  # of two who share it, one may have taken the result, and removed it
+    tries = 2  # of two who share it, one may have taken the result, and removed it
+    while tries:
         request = JobRequest(
             name=f"check-suites-{content}", module="components.evaluate.check_app",
             arguments=(store.write(f"{folder}/job.json", job.model_dump(mode="json")),),
@@ -54,9 +55,13 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
             labels={"study": plan.recipe.name, "step": "check-suites"}, content=content,
             is_done=lambda: exists(result_file),
         )  # fmt: skip
+        tries -= 1
         try:
             end = run_job(request)
         except Superseded:
+            continue
+        if end.disrupted:
+            tries += 1
             continue
         result = read_json(result_file) or {}
         if not end.succeeded:  # questions that lie there are an earlier one's
@@ -93,10 +98,12 @@ def _evaluate_to_end(plan: Plan, store: Store, wanted: dict[str, Identity]) -> N
     without_progress = 0
     while wanted:
         may_resume = without_progress < plan.recipe.training.max_restarts
+        disrupted = False
         with suppress(Superseded):  # another study has evaluated what both share
-            failed |= _evaluate(plan, store, wanted, may_resume=may_resume)
+            reasons, disrupted = _evaluate(plan, store, wanted, may_resume=may_resume)
+            failed |= reasons
         left = {digest: one for digest, one in _missing(plan, store).items() if digest not in failed}
-        without_progress = 0 if len(left) < len(wanted) else without_progress + 1
+        without_progress = 0 if len(left) < len(wanted) else without_progress + (not disrupted)
         wanted = left
     for digest, reason in failed.items():
         print(f"evaluation {digest} failed, which is recorded: {reason}", file=sys.stderr, flush=True)
@@ -111,8 +118,13 @@ def _missing(plan: Plan, store: Store) -> dict[str, Identity]:
     }
 
 
-def _evaluate(plan: Plan, store: Store, wanted: dict[str, Identity], *, may_resume: bool) -> dict[str, str]:
-    """One job for all; records what came out. Returns why a model has no scores, where starting again does not help."""
+def _evaluate(
+    plan: Plan, store: Store, wanted: dict[str, Identity], *, may_resume: bool
+) -> tuple[dict[str, str], bool]:
+    """Run one job for all and record what came out.
+
+    Returns why a model has no scores, where a restart does not help, and whether the cluster took away healthy pods.
+    """
     content = digest_of(sorted(wanted))
     # What lies there is of another launcher, or an earlier start: what is there already is not evaluated again.
     folder = f"jobs/evaluate-{content}"
@@ -151,7 +163,7 @@ def _evaluate(plan: Plan, store: Store, wanted: dict[str, Identity], *, may_resu
             _record(store, one, result)
         elif store.is_done(one):  # by another launcher, which has taken the result
             continue
-        elif "error" in result or not (found.resume and may_resume):
+        elif "error" in result or not (found.resume and (may_resume or found.disrupted)):
             reason = result.get("error") or found.reason
             store.write_failure(one, reason, str(end.log))
             failed[digest] = f"{reason}; log: {end.log}"
@@ -159,7 +171,7 @@ def _evaluate(plan: Plan, store: Store, wanted: dict[str, Identity], *, may_resu
         store.remove(folder)
     elif len(failed) < len(wanted):
         print(f"{request.name}: {found.reason}; started again for what is left", flush=True)
-    return failed
+    return failed, found.disrupted
 
 
 def _record(store: Store, evaluation: Identity, result: dict[str, Any]) -> None:

@@ -43,6 +43,9 @@ class ClusterAPI:
         self.client = api_client()
         self._custom = client.CustomObjectsApi(self.client)
         self._core = client.CoreV1Api(self.client)
+        self.over: BaseException | None = None
+        """Once set, every request raises it: one raised by a signal's handler may be lost, since Python drops what is
+        raised while it frees a response."""
         self._refused_since: float | None = None
         self._has_answered = self._may_warm = False
 
@@ -107,12 +110,19 @@ class ClusterAPI:
 
     def events(self, job_name: str) -> list[dict[str, Any]]:
         """Of the Job, its PodGroup and its pods; none where events may not be read."""
+        return [one for one in self._events() if str(one["involvedObject"].get("name", "")).startswith(job_name)]
+
+    def _events(self, selector: str | None = None) -> list[dict[str, Any]]:
+        given = {"field_selector": selector} if selector else {}
         try:
-            found = self.asked(lambda: self._core.list_namespaced_event(self.namespace))
+            found = self.asked(lambda: self._core.list_namespaced_event(self.namespace, **given))
         except BadInput:
             return []
-        events = [self.client.sanitize_for_serialization(event) for event in found.items] if found else []
-        return [event for event in events if str(event["involvedObject"].get("name", "")).startswith(job_name)]
+        return [self.client.sanitize_for_serialization(event) for event in found.items] if found else []
+
+    def events_of(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+        """The Job's own, and of no other Job that had its name; none where events may not be read."""
+        return self._events(f"involvedObject.uid={job['metadata']['uid']}")
 
     def pod_log(self, pod: str, tail_lines: int) -> str:
         """The last lines; nothing where there are none to be had."""
@@ -126,6 +136,8 @@ class ClusterAPI:
 
         `is_first`: nothing of the kind was allowed before, so a refusal is final.
         """
+        if self.over:
+            raise self.over
         self._may_warm = self._has_answered and not is_first
         retrying = Retrying(
             retry=retry_if_exception(self._may_pass), stop=self._is_enough, before_sleep=_say_once,

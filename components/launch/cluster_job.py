@@ -19,13 +19,15 @@ from components.launch.cluster_api import ABORTED, ENDED, SUCCEEDED, ClusterAPI,
 from components.launch.following import Following, is_own, say
 from components.launch.job import JobEnd, JobRequest, Superseded
 from components.launch.pods import waiting_for
-from components.launch.site import Launched
+from components.launch.refusal import Refusal
+from components.launch.site import Launched, own_namespace
+from components.launch.termination import read_why_end
 from components.launch.volcano import CONTENT, NOTE, volcano_job
 from components.recipe.errors import BadInput
 
 
 class Cancelled(SystemExit):
-    """SIGTERM: the run was terminated."""
+    """SIGTERM: the run was terminated, or the launcher's pod is taken away."""
 
 
 def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
@@ -36,8 +38,14 @@ def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
     request.log_folder.mkdir(parents=True, exist_ok=True)
     api = ClusterAPI(launched.namespace)
     with get_runner(client=api.client) as runner, _aborted_by_sigterm(request, launched, api):
-        job = _find_or_make(request, launched, runner, api)
-        return Following(request, launched, api, runner, job).to_the_end()
+        refusal: Refusal | None = None
+        while True:
+            job = _find_or_make(request, launched, runner, api)
+            followed = Following(request, launched, api, runner, job, refusal)
+            end = followed.to_the_end()
+            if end is not None:
+                return end
+            refusal = followed.refusal
 
 
 def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any]:
@@ -113,20 +121,34 @@ def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterA
 
 @contextmanager
 def _aborted_by_sigterm(request: JobRequest, launched: Launched, api: ClusterAPI) -> Iterator[None]:
-    """A run that is terminated must not go on costing: its own Job is aborted, and the trainer writes a checkpoint."""
+    """Abort the run's own Job on SIGTERM, so that a run that is terminated costs nothing more; its trainer writes a
+    checkpoint. Where only the launcher's pod is taken away, the Job goes on, and the next launcher follows it.
+    """
 
-    def abort(signal_number: int, frame: FrameType | None) -> None:
-        job = api.job(request.name)
-        same = job is not None and job["metadata"].get("annotations", {}).get(CONTENT) == request.content_digest
-        if job is not None and same and is_own(job, launched):
-            api.abort_job(request.name, f"{ABORTED}the run that made it was terminated")
-            print(f"terminated: the Job {request.name} is aborted", file=sys.stderr, flush=True)
-        else:
-            print(f"terminated: the Job {request.name} is another run's, and goes on", file=sys.stderr, flush=True)
-        raise Cancelled(128 + signal_number)
+    def end(signal_number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Argo signals the whole process group, a parent once more
+        _leave_or_abort(request, launched, api)
+        api.over = Cancelled(128 + signal_number)
+        raise api.over
 
-    before = signal.signal(signal.SIGTERM, abort)
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _leave_or_abort(request: JobRequest, launched: Launched, api: ClusterAPI) -> None:
+    """What becomes of the Job of a launcher that got SIGTERM."""
+    why = read_why_end(api.client, own_namespace() or launched.namespace)
+    if not why:
+        told = f"terminated with its pod: the run goes on, so the Job {request.name} does; the next launcher follows it"
+        print(told, file=sys.stderr, flush=True)
+        return
+    job = api.job(request.name)
+    same = job is not None and job["metadata"].get("annotations", {}).get(CONTENT) == request.content_digest
+    if job is not None and same and is_own(job, launched):
+        api.abort_job(request.name, f"{ABORTED}the run that made it was terminated")
+        print(f"terminated: the Job {request.name} is aborted ({why})", file=sys.stderr, flush=True)
+    else:
+        print(f"terminated: the Job {request.name} is another run's, and goes on", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A Volcano Job is looked at again and again until it ended, or what it waits for will not pass."""
+"""Poll a Volcano Job until it ends, or cannot start."""
 
 import time
 from collections.abc import Iterable
@@ -23,6 +23,7 @@ from components.launch.pods import (
     shown_events,
     waiting_for,
 )
+from components.launch.refusal import Refusal, refused_by
 from components.launch.site import Launched
 from components.launch.volcano import NOTE
 
@@ -33,14 +34,17 @@ ENDING_SECONDS = 900.0
 """Pods that were told to end are gone by then, unless their node is."""
 NOT_RUNNING = ("", "Pending")
 ENDING = ("Terminating", "Aborting", "Restarting", "Completing")
+ENDED_BY_VOLCANO = ("Terminated", "Failed")
 
 
 class Following:
-    """What is known of a Job while it is looked at again and again."""
+    """What is known of a Job while it is polled."""
 
     def __init__(
-        self, request: JobRequest, launched: Launched, api: ClusterAPI, runner: Runner, job: dict[str, Any]
-    ) -> None:
+        self, request: JobRequest, launched: Launched, api: ClusterAPI, runner: Runner, job: dict[str, Any],
+        refusal: Refusal | None = None,
+    ) -> None:  # fmt: skip
+        """`refusal`: what refused the pods of the Job before."""
         self.request, self.launched, self.api, self.runner, self.job = request, launched, api, runner, job
         self.num_pods = len(job["spec"]["tasks"])
         self.pods: dict[str, dict[str, Any]] = {}
@@ -52,12 +56,18 @@ class Following:
         self.shown = ""
         self.retries = retries(job)
         self.since = began(job, again=self.retries > 0)
-        self.waiting_since: float | None = None
+        self.refusal = refusal
+        self.is_refused = False
+        """Whether this Job's pods are."""
+        self.has_run = False
+        """Since the last restart."""
+        self.waiting_since = refusal.since if refusal else None
         self.blocked_since: float | None = None
         self.ending_since: float | None = None
         self.handle = f"kubernetes://torchx/{api.namespace}:{request.name}"
 
-    def to_the_end(self) -> JobEnd:
+    def to_the_end(self) -> JobEnd | None:
+        """None where Volcano ended the Job since its pods were refused, which may pass: it is to be made again."""
         with PodLog(
             self.runner, self.handle, self.request.role, self.request.log_folder / f"{self.request.name}.log"
         ) as log:
@@ -68,7 +78,10 @@ class Following:
                 self.job = found
                 self._look()
                 if phase(found) in ENDED:
-                    return self._end(None, log.file)
+                    if self._is_made_again():
+                        say(self.request.name, f"{self._waits_for()}; Volcano ended the Job: it is made again")
+                        return None
+                    return self._end(self._refused_for_good(), log.file)
                 given_up = self._given_up()
                 if given_up is not None:
                     if is_own(self.job, self.launched):  # another study may have more patience
@@ -86,24 +99,65 @@ class Following:
             going = [pod["metadata"]["uid"] for pod in pods if pod["metadata"].get("deletionTimestamp")]
             self.history |= {*self.pods, *going}
             self.retries, self.pods, self.since = retries(self.job), {}, began(self.job, again=True)
+            self.has_run = False
         self.pods |= {uid: pod for pod in pods if (uid := pod["metadata"]["uid"]) not in self.history}
         now, state = time.monotonic(), phase(self.job)
         self.waiting_since = (self.waiting_since or now) if state in NOT_RUNNING else None
         self.ending_since = (self.ending_since or now) if state in ENDING else None
+        self._take_refusal(state)
         line = state or "Pending"
         if state in NOT_RUNNING:
-            line += f": {waiting_for(pods, self.num_pods)}"
+            line += f": {self._waits_for()}"
         elif state in ENDING:
             line += f": waits for the end of {not_ended(pods) or 'nothing that is there'}"
         if line != self.shown:
             say(self.request.name, line)
             self.shown = line
 
+    def _take_refusal(self, state: str) -> None:
+        """Take in what refuses pods that are not there, and since when."""
+        self.has_run = self.has_run or state == "Running"
+        if state == "Running" or (state in NOT_RUNNING and len(self.there) >= self.num_pods):
+            self.refusal = None
+        is_missing = state in NOT_RUNNING and len(self.there) < self.num_pods
+        is_over = state in ENDED_BY_VOLCANO and not self.has_run and not failed_pods(self.pods.values())
+        events = self.api.events_of(self.job) if is_missing or is_over else []
+        cause = refused_by(events_since(self.since, events))
+        self.is_refused = cause is not None
+        if cause:
+            since = self.refusal.since if self.refusal else self.waiting_since or time.monotonic()
+            self.refusal = Refusal(cause=cause, since=since)
+
+    def _waits_for(self) -> str:
+        return self.refusal.cause.reason if self.refusal else waiting_for(self.there, self.num_pods)
+
+    def _is_made_again(self) -> bool:
+        """Whether the Job ended for pods that were refused, which may pass within `cluster.pending_seconds`."""
+        if not self.is_refused or self.refusal is None or self.refusal.cause.at_once:
+            return False
+        return time.monotonic() - self.refusal.since <= self._limit
+
+    def _refused_for_good(self) -> Cause | None:
+        """Why a Job whose pods were refused is not made again; None where they were not."""
+        if not self.is_refused or self.refusal is None:
+            return None
+        return self.refusal.cause if self.refusal.cause.at_once else self._not_started()
+
+    @property
+    def _limit(self) -> float:
+        return self.request.cluster.pending_seconds
+
+    def _not_started(self) -> Cause:
+        text = f"its pods did not run within {self._limit:g} s (`cluster.pending_seconds`): {self._waits_for()}"
+        return Cause(reason=text, resume=False)
+
     def _events(self) -> list[Object]:
         return events_since(self.since, self.api.events(self.request.name))
 
     def _given_up(self) -> Cause | None:
         """What will not pass, or has not for too long."""
+        if self.is_refused and self.refusal and self.refusal.cause.at_once:
+            return self.refusal.cause
         waits = phase(self.job) in NOT_RUNNING  # of an elastic job that runs, pods may come later, or not
         pending = [pod for pod in self.there if pod.get("status", {}).get("phase") == "Pending"]
         blocked = blocked_by(pending) if waits else None
@@ -111,11 +165,8 @@ class Following:
         self.blocked_since = (self.blocked_since or now) if blocked else None
         if blocked and self.blocked_since and (blocked.at_once or now - self.blocked_since > BLOCKED_SECONDS):
             return blocked
-        limit = self.request.cluster.pending_seconds
-        if self.waiting_since and now - self.waiting_since > limit:
-            what = waiting_for(self.there, self.num_pods)
-            text = f"its pods did not run within {limit:g} s (`cluster.pending_seconds`): {what}"
-            return Cause(reason=text, resume=False)
+        if self.waiting_since and now - self.waiting_since > self._limit:
+            return self._not_started()
         if self.ending_since and now - self.ending_since > ENDING_SECONDS:
             return Cause(reason=stuck(self.there), resume=False)
         return None
@@ -144,6 +195,7 @@ class Following:
         return JobEnd(
             succeeded=False, reason=f"{self.request.name}: {reason}", log=written or log,
             cause=cause.reason if cause else "", may_resume=cause.resume if cause else True,
+            disrupted=cause.disrupted if cause else False,
         )  # fmt: skip
 
 

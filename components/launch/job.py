@@ -64,6 +64,9 @@ class JobEnd:
     """What the cluster did to it: pre-emption, want of memory, an image that is not there. Empty: nothing is known."""
     may_resume: bool = True
     """Whether the cause may pass."""
+    disrupted: bool = False
+    """Whether the cluster took pods away that were well (pre-emption, eviction, drain, a lost node): no failure, so it
+    is not counted among `training.max_restarts`."""
 
 
 class Superseded(RuntimeError):

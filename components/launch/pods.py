@@ -22,6 +22,9 @@ LOST_NODE = (
     "TerminationByKubelet",
 )
 PREEMPTED = ("PreemptionByScheduler", "Preempting", "Preempted")
+OWN_DISK = ("ephemeral-storage", "ephemeral local storage", "ephemeral storage", "EmptyDir volume")
+"""In the kubelet's message about an eviction: the pod used more disk than its limit, or than its node had. The next pod
+would do the same, so it is a failure and no disruption."""
 MAX_EVENTS = 5
 
 
@@ -34,6 +37,8 @@ class Cause:
     """Whether the same may go well when it is started again."""
     at_once: bool = True
     """False: it may pass by itself, and is waited for."""
+    disrupted: bool = False
+    """Whether it was done to pods that were well: by a pre-emption, an eviction, a drain, the loss of a node."""
 
 
 def blocked_by(pods: Iterable[Object]) -> Cause | None:
@@ -82,14 +87,16 @@ def ended_by(pods: Iterable[Object], events: Iterable[Object] = ()) -> Cause | N
         )  # fmt: skip
         why = disruption.get("reason") or status.get("reason", "")
         message = disruption.get("message") or told
+        is_own_disk = any(words in f"{message} {told}" for words in OWN_DISK)
         if why in PREEMPTED:
-            found.append((0, Cause(reason=f"pod {name} was pre-empted{_more(message)}", resume=True)))
-        elif why in LOST_NODE:
-            found.append(
-                (1, Cause(reason=f"the node {node} of pod {name} was lost ({why}{_more(message)})", resume=True))
-            )
-        elif why in ("Evicted", "EvictionByEvictionAPI"):
-            found.append((2, Cause(reason=f"pod {name} was evicted from {node}{_more(message)}", resume=True)))
+            text = f"pod {name} was pre-empted{_more(message)}"
+            found.append((0, Cause(reason=text, resume=True, disrupted=True)))
+        elif why in LOST_NODE and not is_own_disk:
+            text = f"the node {node} of pod {name} was lost ({why}{_more(message)})"
+            found.append((1, Cause(reason=text, resume=True, disrupted=True)))
+        elif why in (*LOST_NODE, "Evicted", "EvictionByEvictionAPI"):
+            text = f"pod {name} was evicted from {node}{_more(message)}"
+            found.append((2, Cause(reason=text, resume=True, disrupted=not is_own_disk)))
         for container in _containers(pod):
             ended = container.get("state", {}).get("terminated") or {}
             if ended.get("reason") == "OOMKilled":
@@ -100,9 +107,12 @@ def ended_by(pods: Iterable[Object], events: Iterable[Object] = ()) -> Cause | N
         return min(found, key=lambda one: one[0])[1]
     for event in events:
         if event.get("reason") in ("Evict", "Preempt", "Preempted", "Evicted", "Preempting"):
-            return Cause(reason=f"pods were evicted or pre-empted: {event.get('message', '')}", resume=True)
+            message = event.get("message", "")
+            is_own_disk = any(words in message for words in OWN_DISK)
+            text = f"pods were evicted or pre-empted: {message}"
+            return Cause(reason=text, resume=True, disrupted=not is_own_disk)
         if event.get("reason") in ("NodeNotReady", "TaintManagerEviction"):
-            return Cause(reason=f"a node was lost: {event.get('message', '')}", resume=True)
+            return Cause(reason=f"a node was lost: {event.get('message', '')}", resume=True, disrupted=True)
     return None
 
 

@@ -21,8 +21,8 @@ SITE_VARIABLE = "SWITCHPOINT_SITE"
 TASK_CONFIG_VARIABLE = "SWITCHPOINT_TASK_CONFIG"
 KFP_RUN_VARIABLE = "KFP_RUN_ID"
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
-"""Annotations by which autoscalers leave a pod where it is: a launcher that is moved fails its task, and with it the
-run, while its Job trains on; one training pod that is moved restarts all of its Job."""
+"""Annotations by which autoscalers leave a pod where it is: a task whose launcher is moved starts anew; one training
+pod that is moved restarts all of its Job."""
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -84,6 +84,11 @@ def keep_task_config(task_config: Any) -> None:
         os.environ[TASK_CONFIG_VARIABLE] = json.dumps(given)
 
 
+def own_namespace() -> str:
+    """Of the launcher's own pod; nothing where it runs in none."""
+    return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else ""
+
+
 def read_site(environment: Mapping[str, str] = os.environ) -> Launched:
     """Raises BadInput, which names the field."""
     try:
@@ -96,7 +101,7 @@ def read_site(environment: Mapping[str, str] = os.environ) -> Launched:
         place = ".".join(map(str, (SITE_VARIABLE, *first["loc"])))
         known = ", ".join(Site.model_fields)
         raise BadInput(first["msg"], field=place, given=first["input"], allowed=f"a mapping with {known}") from None
-    namespace = site.namespace or (OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else "")
+    namespace = site.namespace or own_namespace()
     if not namespace:
         raise BadInput(
             "the launcher runs in no pod: say the namespace of training pods", field="SWITCHPOINT_SITE.namespace"

@@ -43,11 +43,23 @@ def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
     role = app.roles[0]
     role.name = request.role
     role.resource = specs.Resource(
-        cpu=cluster.cpus_per_node, gpu=devices.pop("nvidia.com/gpu", 0), devices=devices,
+        cpu=torchx_cpus(cluster.millicpus_per_node), gpu=devices.pop("nvidia.com/gpu", 0), devices=devices,
         memMB=round(cluster.memory_gib_per_node * 2**30 / 1e6),
     )  # fmt: skip
     role.min_replicas = least
     return app
+
+
+def torchx_cpus(millicpus: int) -> float:
+    """Return the CPUs that TorchX's scheduler turns into `millicpus` again.
+
+    It cuts cpu * 1000 to a whole number, and 1.001 * 1000 is 1000.9999999999999.
+    """
+    whole, rest = divmod(millicpus, 1000)
+    if not rest:
+        return whole
+    cpus = millicpus / 1000
+    return cpus if int(cpus * 1000) == millicpus else math.nextafter(cpus, math.inf)
 
 
 def _patience(cluster: Cluster) -> str:
@@ -92,9 +104,12 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
     job["metadata"] |= {"namespace": launched.namespace, "labels": labels, "annotations": notes}
     tasks = job["spec"]["tasks"]
     job["spec"] |= {
-        "minAvailable": sum(task["minAvailable"] for task in tasks), "maxRetry": request.max_restarts,
+        "minAvailable": sum(task["minAvailable"] for task in tasks), "maxRetry": max_retry(request.max_restarts),
         "ttlSecondsAfterFinished": KEPT_SECONDS,
-        # What is evicted or pre-empted starts again by itself, all pods together. What fails is looked at first.
+        # A kubelet since 1.27 writes the phase Failed on a pod before it deletes it, also on one that is pre-empted or
+        # drained: PodFailed ends the Job, and the PodEvicted that follows meets a Job that terminates and changes
+        # nothing. So the launcher makes a new Job, which resumes from the newest checkpoint. PodEvicted alone comes for
+        # a pod that is deleted before it started, and from older kubelets: Volcano then restarts all pods.
         "policies": [
             {"event": "PodEvicted", "action": "RestartJob"}, {"event": "PodFailed", "action": "TerminateJob"},
         ],
@@ -106,6 +121,15 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
         _complete_pod(task["template"], request.cluster, launched, labels, notes)
     info.request.resource = job
     return info
+
+
+def max_retry(restarts: int) -> int:
+    """Return the `maxRetry` by which Volcano restarts a Job so often.
+
+    Volcano counts a restart, then fails the Job where the count is at least maxRetry
+    (pkg/controllers/job/state/restarting.go:35 of 1.15.1): n allows n - 1 restarts. Its webhook makes 3 of 0.
+    """
+    return restarts + 1
 
 
 def _complete_pod(

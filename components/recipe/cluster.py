@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from components.recipe.fields import Config, Count
+from components.recipe.quantity import Cpus
 from components.recipe.training import Processes, Seconds
 
 Label = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_./-]*[A-Za-z0-9])?$")]
@@ -47,7 +48,8 @@ class Cluster(Config):
     given: all nodes or none."""
     device: Label = "nvidia.com/gpu"
     """What a process has one of. none: CPUs only."""
-    cpus_per_node: Count = 4
+    cpus_per_node: Cpus = 4.0
+    """Of each pod: a number such as 96 or 0.5, or millicores such as 500m."""
     memory_gib_per_node: Gibibytes = 16.0
     shared_memory_gib: Gibibytes = 8.0
     """Of /dev/shm, which counts as memory of the pod."""
@@ -62,6 +64,11 @@ class Cluster(Config):
     tolerations: list[Toleration] = Field(default_factory=list)
     pending_seconds: Seconds = 3600.0
     """Pods that do not run by then fail the task, with what keeps them from it."""
+
+    @property
+    def millicpus_per_node(self) -> int:
+        """Exact: `cpus_per_node` is a whole number of millicores."""
+        return round(self.cpus_per_node * 1000)
 
     def num_nodes(self, num_processes: int) -> int:
         """Pods of a job. Fewer processes than a node holds are one pod."""

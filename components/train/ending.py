@@ -36,6 +36,8 @@ class Ending:
 
     reason: str
     resume: bool
+    disrupted: bool = False
+    """The cluster took pods away that were well: such ends are not counted."""
 
 
 def write_status(folder: Path, state: str, reason: str, step: int | None, *, resume: bool) -> None:
@@ -118,7 +120,7 @@ def ending(folder: Path, stacks: Path | None, end: JobEnd) -> Ending:
     if final:
         return Ending(final[0]["reason"], False)
     if end.cause:  # what is left of a job whose node is gone fails in ways of its own
-        return Ending(end.cause, end.may_resume)
+        return Ending(end.cause, end.may_resume, end.disrupted)
     if causes:
         return Ending(causes[0]["reason"], causes[0]["resume"])
     if status.get("resume"):
@@ -133,7 +135,7 @@ def ending_outside(end: JobEnd, process: str, *, is_told: bool = False) -> Endin
     the log says may have, too.
     """
     if end.cause:
-        return Ending(end.cause, end.may_resume)
+        return Ending(end.cause, end.may_resume, end.disrupted)
     said = "" if is_told else _traceback(end.log)
     if said:
         return Ending(said, "No space left" in said or _is_of_hardware(said))

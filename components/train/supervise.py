@@ -1,4 +1,7 @@
-"""Runs a training job to its end: what stopped, was killed or hung is started again from its newest checkpoint."""
+"""Run a training job to its end: what stopped, was killed or hung is restarted from its newest checkpoint.
+
+So is what a cluster evicted or pre-empted. Volcano does not restart that: see `policies` in `launch/volcano.py`.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -53,7 +56,10 @@ def train_to_end(
         folder = patiently(job.folder, lambda: bring_ending(job))
         found = ending(folder, keep_stacks(folder, log_folder), end)
         before, reached = reached, max(reached, _reached(job))
-        without_progress = 0 if reached > before else without_progress + 1
+        if reached > before:
+            without_progress = 0
+        elif not found.disrupted:  # however often a cluster takes healthy pods away, the training has not failed
+            without_progress += 1
         if not found.resume or without_progress > job.training.max_restarts:
             raise TrainingFailed(_failure(job, folder, found, without_progress), end.log)
         print(f"{name}: {found.reason}; started again from step {max(reached, job.start_step)}", flush=True)

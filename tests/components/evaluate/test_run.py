@@ -56,7 +56,11 @@ def done(request: JobRequest, files: dict[str, str]) -> JobEnd:
 def evicted(request: JobRequest, files: dict[str, str]) -> JobEnd:
     """After the first model."""
     write_json(Path(next(iter(files.values()))), EXAMPLES)
-    return end(request, cause="pod evaluate-0 was evicted", may_resume=True)
+    return disrupted(request, files)
+
+
+def disrupted(request: JobRequest, files: dict[str, str]) -> JobEnd:
+    return end(request, cause="pod evaluate-0 was evicted", may_resume=True, disrupted=True)
 
 
 def refused(request: JobRequest, files: dict[str, str]) -> JobEnd:
@@ -105,6 +109,23 @@ def test_restarts_that_come_no_further_end(planned: tuple[Plan, Store], monkeypa
     reasons = {(store.failure(one) or {}).get("reason") for _, one in plan.evaluations().values()}
     assert reasons == {"pod evaluate-0 ran out of memory"}
     assert len(requests) == 1 + plan.recipe.training.max_restarts
+
+
+def test_disruptions_are_not_counted(planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = planned
+    most = plan.recipe.training.max_restarts
+    jobs(monkeypatch, *[disrupted] * (most + 2), *[killed, disrupted] * most, done)
+    evaluate_models(plan, store)
+    assert all(store.is_done(one) for _, one in plan.evaluations().values())
+
+
+def test_failures_between_disruptions_are_counted(planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = planned
+    most = plan.recipe.training.max_restarts
+    requests = jobs(monkeypatch, *[killed, disrupted] * 10)
+    with pytest.raises(EvaluationFailed, match="ran out of memory"):
+        evaluate_models(plan, store)
+    assert len(requests) == 2 * most + 1
 
 
 def test_of_two_launchers_the_second_finds_what_the_first_took(
@@ -203,6 +224,15 @@ def test_a_check_that_another_launcher_removed_the_result_of_is_made_again(
         check_suites(plan, store)
     assert len(requests) == 2
     assert check_suites(plan, store) == []
+
+
+def test_a_check_that_is_evicted_is_made_again(
+    beyond_local: Callable[..., tuple[Plan, Store]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = beyond_local()
+    requests = jobs(monkeypatch, *[disrupted] * 3, answered)
+    check_suites(plan, store)
+    assert len(requests) == 4
 
 
 def test_a_check_that_the_cluster_ends_says_why(

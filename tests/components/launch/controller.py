@@ -1,5 +1,6 @@
 """A test plays Volcano's controller and a kubelet on a real API server: pods are made, states are written."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,18 @@ def wait_until(happened: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
     return found
+
+
+def creation_failed(pod: str, *told: str) -> str:
+    """The message of Volcano's event about pods that the API server refused, which prints the error as Go does."""
+    errors = [
+        f'failed to create pod {pod}, err: &errors.StatusError{{ErrStatus:v1.Status{{TypeMeta:v1.TypeMeta{{Kind:"", '
+        f'APIVersion:""}}, ListMeta:v1.ListMeta{{SelfLink:"", ResourceVersion:"", Continue:"", '
+        f'RemainingItemCount:(*int64)(nil)}}, Status:"Failure", Message:{json.dumps(one)}, Reason:"Forbidden", '
+        f"Details:(*v1.StatusDetails)(0xc00088a000), Code:403}}}}"
+        for one in told
+    ]
+    return f"Error creating pods: [{' '.join(errors)}]"
 
 
 def _ago(seconds: float) -> str:
@@ -84,6 +97,27 @@ class Controller:
         status = {"name": container, "image": "registry/trainer:1", "imageID": "", "ready": False, "restartCount": 0}
         self.pod_status(name, phase, containerStatuses=[status | {"state": state}])
 
+    def refuse_pods(self, *told: str) -> None:
+        """Writes Volcano's event about pods that the API server refused with these messages."""
+        uid = self.wait_for_job()["metadata"]["uid"]
+        self.event("FailedCreate", creation_failed(f"{self.name}-train-0-0", *told), uid=uid)
+
+    def end(self) -> None:
+        """As TerminateJob does: pods that have not ended are deleted, then the Job is over."""
+        self.phase("Terminating")
+        self.phase("Terminated")
+
+    def take_away(self, pod: str, reason: str = "PreemptionByScheduler") -> None:
+        """Take a healthy pod away, as a kubelet since 1.27 and Volcano do.
+
+        The API server here is older and there is no kubelet, so this writes what such a kubelet writes before the pod
+        is deleted: the phase Failed, beside the condition DisruptionTarget of whoever takes it away. For Volcano the
+        phase alone is the event PodFailed, and the Job's policy ends the Job.
+        """
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+        self.pod_status(pod, "Failed", conditions=[condition])
+        self.end()
+
     def delete_pods(self) -> None:
         client.CoreV1Api(self.api).delete_collection_namespaced_pod(
             self.namespace, label_selector=f"volcano.sh/job-name={self.name}", grace_period_seconds=0
@@ -99,8 +133,8 @@ class Controller:
             GROUP, VERSION, self.namespace, JOBS, self.name
         )
 
-    def event(self, reason: str, message: str, kind: str = "Warning", seconds_ago: float = 0) -> None:
-        involved = {"kind": "Job", "name": self.name, "namespace": self.namespace}
+    def event(self, reason: str, message: str, kind: str = "Warning", seconds_ago: float = 0, **involved: str) -> None:
+        involved = {"kind": "Job", "name": self.name, "namespace": self.namespace} | involved
         body = {
             "metadata": {"generateName": f"{self.name}."}, "involvedObject": involved, "reason": reason,
             "message": message, "type": kind, "lastTimestamp": _ago(seconds_ago),

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ class Kubelet:
     """While it is open. `given`: what pods get by reference (Secrets, ConfigMaps), by name.
 
     `disturb(name, start)` is called while a Job runs, with how often it was started; where it returns true, its pods
-    are evicted once: killed, and started again by Volcano.
+    are pre-empted once: killed, and Volcano ends the Job, since a kubelet since 1.27 writes the phase Failed on them.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Kubelet:
                 elif jobs[name].get("status", {}).get("state", {}).get("phase") == "Aborted":
                     _terminate(running.pop(name)[1])
                 else:
-                    self._look(name, pods, running, jobs[name])
+                    self._look(name, pods, running)
             for name, job in jobs.items():
                 if name not in running and not job.get("status", {}).get("state"):
                     self.ran.append(name)
@@ -70,7 +69,7 @@ class Kubelet:
         for _, pods in running.values():
             _kill(pods)
 
-    def _look(self, name: str, pods: Any, running: dict[str, Any], job: dict[str, Any]) -> None:
+    def _look(self, name: str, pods: Any, running: dict[str, Any]) -> None:
         controller = Controller(self.api, self.namespace, name)
         codes = [pod.poll() for pod in pods]
         if all(code == 0 for code in codes):
@@ -84,10 +83,8 @@ class Kubelet:
             _kill(pods)
             self.evicted.append(name)
             controller.event("Evict", f"Pod {name}-train-0-0 is evicted, because of preempt")
-            controller.phase("Restarting", retries=1)
-            time.sleep(1)
-            running[name] = (job["metadata"]["uid"], self._start(job))
-            controller.phase("Running", retries=1)
+            controller.phase("Terminated")
+            del running[name]
 
     def _start(self, job: dict[str, Any]) -> Any:
         with socket.socket() as one:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ from tests.components.launch.controller import Controller, wait_until
 from tests.kube import Kube
 
 NUMBERS = count(1)
+Launch = Callable[..., "Launcher"]
+
+
+def all_running(controller: Controller, launcher: "Launcher") -> list[str]:
+    """The pods, once the launcher knows that they run."""
+    controller.phase("Running")
+    pods = controller.make_pods()
+    for pod in pods:
+        controller.container(pod, "Running", {"running": {}})
+    launcher.wait_for(": Running")
+    return pods
 
 
 class Launcher:
@@ -28,7 +40,7 @@ class Launcher:
                 }
             ),
             "KUBECONFIG": str(kube.kubeconfig), "AWS_SECRET_ACCESS_KEY": "never-shown",
-            "KFP_RUN_ID": fields.pop("kfp_run", ""),
+            "KFP_RUN_ID": fields.pop("kfp_run", ""), **fields.pop("environment", {}),
         }  # fmt: skip
         command = [sys.executable, "-m", "tests.components.launch.launcher", controller.name, str(logs)]
         command += [f"{name}={value}" for name, value in fields.items()]

@@ -1,5 +1,7 @@
 """What a launcher does with an API server that does not answer, without one."""
 
+import io
+import signal
 import socket
 import threading
 import time
@@ -13,8 +15,10 @@ import pytest
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-from components.launch import cluster_api
+from components.launch import cluster_api, cluster_job
 from components.launch.cluster_api import ClusterAPI, api_client
+from components.launch.job import JobRequest
+from components.launch.site import Launched, Site
 from components.recipe.errors import BadInput
 from tests.kube import kubeconfig_of
 
@@ -140,3 +144,25 @@ def test_a_server_that_has_answered_is_waited_for(tmp_path: Path, monkeypatch: p
         assert api.job("gb-1") == {}
         assert api.job("gb-1") == {}
     assert len(began) > 5
+
+
+def test_a_launcher_ends_though_python_drops_what_its_signal_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it frees a file, as every response is one: whatever `close` raises then is dropped."""
+
+    class Response(io.RawIOBase):
+        def close(self) -> None:
+            if not self.closed:
+                signal.raise_signal(signal.SIGTERM)
+            super().close()
+
+    request = JobRequest(name="gb-1", module="components.train.app", arguments=(), log_folder=tmp_path)
+    launched = Launched(site=Site(trainer_image="image"), namespace="team")
+    with answering(lambda _: (404, "{}")) as url:
+        known_as(url, tmp_path, monkeypatch)
+        api = ClusterAPI("team")
+        with cluster_job._aborted_by_sigterm(request, launched, api):
+            Response()
+            with pytest.raises(cluster_job.Cancelled):
+                api.job("gb-1")

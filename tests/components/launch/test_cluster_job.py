@@ -3,8 +3,6 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +10,11 @@ import pytest
 
 from tests.components.launch.controller import Controller, wait_until
 from tests.components.launch.kubelet_logs import NODE, kubelet
-from tests.components.launch.launcher_process import Launcher
+from tests.components.launch.launcher_process import Launch, all_running
 from tests.kube import Kube
 from tests.restricted import violations
 
 pytestmark = pytest.mark.cluster
-NUMBERS = count(1)
-Launch = Callable[..., Launcher]
-
-
-@pytest.fixture
-def controller(kube: Kube) -> Controller:
-    number = next(NUMBERS)
-    return Controller(kube.client, kube.namespace(f"launch-{number}"), f"gb-{number:016x}")
-
-
-def all_running(controller: Controller, launcher: Launcher) -> list[str]:
-    """The pods, once the launcher knows that they run."""
-    controller.phase("Running")
-    pods = controller.make_pods()
-    for pod in pods:
-        controller.container(pod, "Running", {"running": {}})
-    launcher.wait_for(": Running")
-    return pods
-
-
-@pytest.fixture
-def launch(kube: Kube, controller: Controller, tmp_path: Path) -> Iterator[Launch]:
-    started: list[Launcher] = []
-
-    def start(**fields: Any) -> Launcher:
-        started.append(Launcher(kube, controller, tmp_path / "logs", **fields))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
 
 
 def test_a_job_is_made_followed_and_ends_well(controller: Controller, launch: Launch) -> None:

@@ -37,6 +37,28 @@ def test_what_a_cluster_does_to_a_pod_is_recognised_and_may_pass(status: dict[st
     assert cause.resume
 
 
+@pytest.mark.parametrize(
+    ("status", "disrupted"),
+    [
+        (disruption("PreemptionByScheduler"), True), (disruption("EvictionByEvictionAPI"), True),
+        (disruption("DeletionByTaintManager"), True), (disruption("DeletionByPodGC"), True),
+        (disruption("TerminationByKubelet", "The node was low on resource: memory."), True),
+        ({"reason": "NodeLost"}, True), ({"reason": "Terminated", "message": "Pod was terminated by a shutdown"}, True),
+        ({"reason": "Evicted", "message": "The node was low on resource: memory."}, True),
+        ({"reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}, False),
+        ({"reason": "Evicted", "message": 'Usage of EmptyDir volume "scratch" exceeds the limit "50Gi".'}, False),
+        ({"reason": "Evicted", "message": "Pod ephemeral local storage usage exceeds the total limit"}, False),
+        (disruption("TerminationByKubelet", "The node was low on resource: ephemeral-storage."), False),
+        (container({"terminated": {"reason": "OOMKilled", "exitCode": 137}}), False),
+    ],
+)  # fmt: skip
+def test_what_is_done_to_healthy_pods_is_a_disruption(status: dict[str, Any], disrupted: bool) -> None:
+    """Memory and disk that a pod used up itself are failures: the next pod would do the same."""
+    cause = ended_by([pod(phase="Failed", **status)])
+    assert cause is not None
+    assert cause.disrupted == disrupted
+
+
 def test_pre_emption_goes_before_what_followed_from_it() -> None:
     killed = pod("a", "Failed", **container({"terminated": {"reason": "OOMKilled", "exitCode": 137}}))
     cause = ended_by([killed, pod("b", **disruption("PreemptionByScheduler"))])
@@ -48,6 +70,7 @@ def test_events_tell_of_pods_that_are_gone() -> None:
     cause = ended_by([], [{"reason": "Evict", "message": "Pod is evicted, because of preempt"}])
     assert cause is not None
     assert "because of preempt" in cause.reason
+    assert cause.disrupted
     assert ended_by([pod(phase="Failed")], [{"reason": "Scheduled", "message": ""}]) is None
 
 

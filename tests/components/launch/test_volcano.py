@@ -13,7 +13,7 @@ from torchx.specs import AppDef
 
 from components.launch.job import JobRequest
 from components.launch.site import Launched, Site, TaskConfig, Volume, keep_task_config, read_site
-from components.launch.volcano import app_definition, volcano_job
+from components.launch.volcano import app_definition, torchx_cpus, volcano_job
 from components.recipe.cluster import Cluster, Toleration
 from components.recipe.errors import BadInput
 from tests.custom_resources import problems
@@ -42,6 +42,7 @@ CASES = {
         ),
     ),
     "elastic": (32, EIGHT.model_copy(update={"min_nodes": 2})),
+    "half_a_cpu": (1, Cluster.model_validate({"device": "none", "cpus_per_node": "500m", "memory_gib_per_node": 1})),
 }  # fmt: skip
 
 
@@ -116,6 +117,29 @@ def test_the_gang_is_all_nodes_or_the_least_that_the_recipe_allows() -> None:
     assert elastic["minAvailable"] == 2
     assert [task["minAvailable"] for task in elastic["tasks"]] == [1, 1, 0, 0]
     assert "--nnodes 2:4" in pods(built(request(*CASES["elastic"])))[0]["containers"][0]["command"][-1]
+
+
+@pytest.mark.parametrize("restarts", [0, 1, 3])
+def test_volcano_restarts_a_job_as_often_as_the_recipe_says(restarts: int) -> None:
+    max_retry = built(request(max_restarts=restarts))["spec"]["maxRetry"] or 3  # Volcano's webhook makes 3 of 0
+    count = 1  # Volcano counts a restart first, and fails the Job where the count is at least maxRetry
+    while count < max_retry:
+        count += 1
+    assert count - 1 == restarts
+
+
+@pytest.mark.parametrize(
+    ("given", "cpu"),
+    [(96, "96000m"), (0.5, "500m"), ("500m", "500m"), (1.001, "1001m"), (0.29, "290m"), ("1m", "1m"), (2.0, "2000m")],
+)
+def test_cpus_are_asked_for_to_the_millicore(given: object, cpu: str) -> None:
+    (pod,) = pods(built(request(1, Cluster.model_validate({"device": "none", "cpus_per_node": given}))))
+    resources = pod["containers"][0]["resources"]
+    assert resources["requests"]["cpu"] == resources["limits"]["cpu"] == cpu
+
+
+def test_torchx_makes_the_same_millicores_of_every_number() -> None:
+    assert [one for one in range(1, 300_000) if int(torchx_cpus(one) * 1000) != one] == []
 
 
 def test_nodes_meet_at_the_first_one_by_a_name_that_a_shell_understands() -> None:

@@ -213,6 +213,22 @@ def test_restarts_that_come_no_further_end(prepared: Planned, tmp_path: Path, mo
     assert len(starts) == 3
 
 
+def test_disruptions_are_not_counted_and_failures_between_them_are(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gb, _ = jobs(prepared, tmp_path, Training(max_restarts=1))
+    taken = JobEnd(succeeded=False, log=tmp_path / "log", cause="pod train-0 was pre-empted", disrupted=True)
+    killed = replace(taken, cause="pod train-0 ran out of memory", disrupted=False)
+    done = replace(taken, succeeded=True)
+    ends = [taken, taken, killed, taken, taken, done]
+    monkeypatch.setattr("components.train.supervise.run_job", lambda _: ends.pop(0))
+    train_to_end("run", gb, tmp_path / "log", 1)
+    ends = [taken, taken, killed, taken, killed, done]
+    with pytest.raises(TrainingFailed, match="ran out of memory"):
+        train_to_end("run", gb, tmp_path / "log", 1)
+    assert ends == [done]
+
+
 def test_the_cause_goes_before_what_followed_from_it(tmp_path: Path) -> None:
     write_json(
         failure_file(tmp_path, 0), {"reason": "RuntimeError: closed by peer", "lost_peer": True, "resume": False}
