@@ -13,7 +13,7 @@ from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.report import results
 from components.report.content import as_data, gather
-from components.report.run import report_is_there
+from components.report.run import report_is_there, report_is_written
 from components.report.table import Table
 from components.store.store import Store, read_json
 from components.tracking.study import REPORT_FILES
@@ -43,7 +43,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     for identity in plan.identities():
         failure = store.failure(identity)
         progress = read_json(store.refresh(identity, STATUS) / STATUS) if identity.step in TRAINED else None
-        if is_done(plan, store, identity):
+        if is_done(plan, store, identity) or (identity == plan.report and report_is_written(plan, store)):
             state = "done"
         elif failure:
             state = f"failed: {failure['reason']}"
