@@ -32,7 +32,7 @@ def study_pipeline(
     options: str = "",
     stops: dict = {},  # noqa: B006
 ) -> None:
-    with dsl.ExitHandler(with_site(report(study=study, store=store, stops=stops)), name="study"):
+    with dsl.ExitHandler(with_site(report(study=study, store=store, stops=stops), mlflow=True), name="study"):
         planned = with_site(plan(study=study, store=store, recipe_file=recipe_file, options=options, stops=stops))
         reference = planned.outputs["plan"]
         text = with_site(prepare_text(plan=reference))
@@ -41,13 +41,13 @@ def study_pipeline(
             tokens = with_site(tokenise(item=group)).after(tokenizer)
         blend = with_site(build_blend(plan=reference)).after(tokens)
         ready = with_site(prepare_evaluation(plan=reference)).after(blend)
-        base = with_site(train_base(plan=reference)).after(ready)
+        base = with_site(train_base(plan=reference), mlflow=True).after(ready)
         with dsl.ParallelFor(base.output, name="gb-runs") as gb_run:
-            trained_gb = with_site(train_gb(item=gb_run))
+            trained_gb = with_site(train_gb(item=gb_run), mlflow=True)
         # A GB run's failure must not keep the other arms from going on.
         arms = with_site(join(plan=reference)).after(trained_gb).ignore_upstream_failure()
         with dsl.ParallelFor(arms.output, name="arms") as arm:
-            trained_qb = with_site(train_qb(item=arm))
+            trained_qb = with_site(train_qb(item=arm), mlflow=True)
         evaluation = with_site(evaluate(plan=reference)).after(trained_qb)
         # `ignore_upstream_failure()` of KFP 2.17 looks for a TaskConfig among the arguments: KeyError.
         evaluation._ignore_upstream_failure_tag = True
