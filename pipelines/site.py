@@ -43,7 +43,7 @@ def runs_namespace(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def with_site(task: PipelineTask, *, mlflow: bool = False) -> PipelineTask:
-    """The task, with the site's environment, and without KFP's cache. `mlflow`: it speaks to MLflow, and gets its login.
+    """The task with the site's environment and without KFP's cache; with `mlflow`, with the login at MLflow, too.
 
     What is done is found in the store. KFP would answer from the inputs alone: `join` would name another day's arms.
     """

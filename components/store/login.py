@@ -38,7 +38,7 @@ def use_own_login(environment: MutableMapping[str, str] = os.environ) -> None:
             allowed="both, such as the keys of the Secret `switchpoint-store`, or none",
         )  # fmt: skip
     if key:
-        environment |= {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"] = key, secret
         _remove(OTHER_LOGINS, environment)
     if key or endpoint:
         _remove(("AWS_ENDPOINT_URL", *OTHER_PLACES), environment)
