@@ -25,7 +25,7 @@ class Check:
     found: str
     mend: str = ""
     is_needed: bool = True
-    """False: some studies do without it, so it is said but is no failure."""
+    """False: some studies do without it, so it is a warning and no failure."""
 
 
 def checks(where: Where) -> Iterator[Check]:
@@ -73,7 +73,7 @@ def diagnose(found: Iterable[Check], console: Console) -> tuple[int, dict[str, A
     listed = []
     for check in found:
         listed.append(check)
-        mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]" if check.is_needed else "[yellow]none[/yellow]"
+        mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]" if check.is_needed else "[yellow]warn[/yellow]"
         console.print(f"{mark} {check.name:<18} {check.found}", highlight=False)
         if not check.ok:
             console.print(f"     {check.mend}", highlight=False, markup=False)

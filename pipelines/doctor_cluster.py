@@ -13,6 +13,7 @@ from components.launch.cluster_api import api_client
 from components.launch.site import SITE_VARIABLE, Launched, read_site
 from components.recipe.errors import BadInput
 from pipelines.doctor import Check
+from pipelines.doctor_limits import Limits
 from pipelines.doctor_runs import GUIDE, Runs, or_none
 from pipelines.doctor_services import service_checks
 from pipelines.site import runs_namespace
@@ -54,11 +55,13 @@ def _of_cluster(launched: Launched | None, where: str) -> Iterator[Check]:
     if launched is None:
         return
     asked, runs = _Cluster(api, launched), Runs(api, launched, where)
+    limits = Limits(api, launched, runs)
     for name, check in (
         ("namespace", asked.namespace), ("custom resources", asked.crds), ("queue", asked.queues),
         ("quota", asked.quota), ("GPUs", asked.devices), ("storage", asked.storage),
         ("settings", runs.config_map), ("secrets", runs.secrets), ("service account", runs.service_account),
-        ("permissions", runs.permissions),
+        ("permissions", runs.permissions), ("secrets of jobs", limits.secrets), ("reach of runs", limits.reach),
+        ("admission", limits.admission), ("network of runs", limits.label),
     ):  # fmt: skip
         try:
             yield from check()

@@ -1,8 +1,8 @@
 """What a run finds in the namespaces of runs and of jobs: settings, secrets, the launcher's account, what it may do."""
 
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from kubernetes import client
 from kubernetes.client.rest import ApiException
@@ -14,13 +14,32 @@ from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE
 from pipelines.site import CONFIG_MAP, NAMESPACE_VARIABLE, SECRETS, SERVICE_ACCOUNT, STORE_SECRET, runs_namespace
 
 GUIDE = "k8s/README.md"
+
+
+class Needed(NamedTuple):
+    """Something that the launcher asks an API server."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    sub: str = ""
+    name: str = ""
+    """Of the one object that is meant; none: any."""
+
+
 NEEDED = (
-    ("batch.volcano.sh", "jobs", "", ("get", "create", "delete")),
-    ("batch.volcano.sh", "jobs", "status", ("get", "update")),
-    ("", "pods", "", ("get", "list")), ("", "pods", "log", ("get",)), ("", "events", "", ("list",)),
+    Needed("batch.volcano.sh", "jobs", ("get", "create", "delete")),
+    Needed("batch.volcano.sh", "jobs", ("get", "update"), sub="status"),
+    Needed("", "pods", ("get", "list")), Needed("", "pods", ("get",), sub="log"), Needed("", "events", ("list",)),
 )  # fmt: skip
-"""What the launcher does: group, resource, sub-resource, verbs."""
-UNSEEN = "may not be looked at from here"
+"""In the namespace of jobs."""
+NEEDED_OF_RUNS = (
+    Needed("argoproj.io", "workflowtaskresults", ("create", "patch")), Needed("argoproj.io", "workflows", ("get",)),
+    Needed("", "pods", ("get",)), Needed("", "configmaps", ("get",), name="kfp-launcher"),
+    Needed("", "secrets", ("get",), name="mlpipeline-minio-artifact"),
+)  # fmt: skip
+"""In the namespace of runs: what KFP's own parts ask there with this account, and a launcher that is stopped."""
+UNSEEN = "not visible from here"
 
 
 def or_none(ask: Callable[[], Any]) -> Any:
@@ -43,7 +62,7 @@ class Runs:
         self.account = os.environ.get(SERVICE_ACCOUNT_VARIABLE) or SERVICE_ACCOUNT
 
     def config_map(self) -> Iterator[Check]:
-        found, refused = _seen(lambda: self.core.read_namespaced_config_map(CONFIG_MAP, self.namespace))
+        found, refused = seen(lambda: self.core.read_namespaced_config_map(CONFIG_MAP, self.namespace))
         lacks = found is None or SITE_VARIABLE not in (found.data or {})
         missing = "missing" if found is None else f"lacks {SITE_VARIABLE}"
         shown = f"{missing}: jobs would run inside the launcher's own pod" if lacks else "there"
@@ -53,7 +72,7 @@ class Runs:
         )  # fmt: skip
 
     def secrets(self) -> Iterator[Check]:
-        """Of training pods, then of the tasks of runs."""
+        """Check those of training pods, then those of the tasks of runs."""
         for name in sorted(self.launched.site.env_secrets):
             yield self._secret(f"secret {name}", name, self.launched.namespace)
         for name in SECRETS:
@@ -61,7 +80,7 @@ class Runs:
             yield self._secret(f"secret {name} of runs", name, self.namespace, is_needed=needed)
 
     def _secret(self, title: str, name: str, namespace: str, *, is_needed: bool = True) -> Check:
-        found, refused = _seen(lambda: self.core.read_namespaced_secret(name, namespace))
+        found, refused = seen(lambda: self.core.read_namespaced_secret(name, namespace))
         if refused:
             return Check(title, True, f"{namespace}: {UNSEEN}, which is right for a launcher")
         missing = [key for key in SECRETS.get(name, ()) if found is not None and key not in (found.data or {})]
@@ -70,7 +89,7 @@ class Runs:
         return Check(title, found is not None and not missing, f"{namespace}: {shown}", mend, is_needed)
 
     def service_account(self) -> Iterator[Check]:
-        found, refused = _seen(lambda: self.core.read_namespaced_service_account(self.account, self.namespace))
+        found, refused = seen(lambda: self.core.read_namespaced_service_account(self.account, self.namespace))
         shown = UNSEEN if refused else "missing" if found is None else "there"
         yield Check(
             "service account", refused or found is not None, f"{self.namespace}/{self.account}: {shown}",
@@ -78,42 +97,52 @@ class Runs:
         )  # fmt: skip
 
     def permissions(self) -> Iterator[Check]:
-        """Of whoever asks, and of the launcher's account where it may be asked about: an administrator may anything."""
+        """Ask for whoever runs this, an administrator perhaps, then for the account of runs where that is allowed."""
         mend = f"bind the Role `switchpoint-launcher` to {{}} ({GUIDE})"
+        jobs = [(self.launched.namespace, NEEDED)]
 
         def own(attributes: dict[str, str]) -> bool:
             body = {"spec": {"resourceAttributes": attributes}}
             return bool(self.reviews.create_self_subject_access_review(body).status.allowed)
 
-        yield self._may("permissions", own, mend.format("this account"))
-        account = f"{self.namespace}:{self.account}"
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{self.namespace}", "system:authenticated"]
-
-        def launchers(attributes: dict[str, str]) -> bool:
-            spec = {"user": f"system:serviceaccount:{account}", "groups": groups, "resourceAttributes": attributes}
-            return bool(self.reviews.create_subject_access_review({"spec": spec}).status.allowed)
-
-        title = "permissions of runs"
+        yield _may("permissions", own, jobs, mend.format("this account"))
+        account, title = f"{self.namespace}/{self.account}", "permissions of runs"
         try:
-            yield self._may(title, launchers, mend.format(f"the service account {account.replace(':', '/')}"))
+            needed = [*jobs, (self.namespace, NEEDED_OF_RUNS)]
+            yield _may(title, self.launcher_may, needed, mend.format(f"the service account {account}"))
         except ApiException as error:
             if error.status != 403:
                 raise
-            yield Check(title, True, f"{account.replace(':', '/')}: {UNSEEN}")
+            yield Check(title, True, f"{account}: {UNSEEN}")
 
-    def _may(self, title: str, allows: Callable[[dict[str, str]], bool], mend: str) -> Check:
-        refused = []
-        for group, resource, sub, verbs in NEEDED:
-            for verb in verbs:
-                asked = {"namespace": self.launched.namespace, "group": group, "resource": resource, "verb": verb}
-                if not allows(asked | ({"subresource": sub} if sub else {})):
-                    refused.append(f"{verb} {resource}{f'/{sub}' if sub else ''}")
-        shown = f"may not {', '.join(refused)}" if refused else "all that a launcher does"
-        return Check(title, not refused, shown, mend)
+    def launcher_may(self, attributes: dict[str, str]) -> bool:
+        """Ask about the account of runs. Raises ApiException (403) where that is not allowed."""
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{self.namespace}", "system:authenticated"]
+        user = f"system:serviceaccount:{self.namespace}:{self.account}"
+        spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
+        return bool(self.reviews.create_subject_access_review({"spec": spec}).status.allowed)
 
 
-def _seen(ask: Callable[[], Any]) -> tuple[Any, bool]:
-    """(what is there, or None; whether it is refused)."""
+def _may(
+    title: str, allows: Callable[[dict[str, str]], bool], needed: Sequence[tuple[str, tuple[Needed, ...]]], mend: str
+) -> Check:
+    refused = []
+    for namespace, asked in needed:
+        for one in asked:
+            for verb in one.verbs:
+                attributes = {
+                    "namespace": namespace, "group": one.group, "resource": one.resource, "verb": verb,
+                    "subresource": one.sub, "name": one.name,
+                }  # fmt: skip
+                if not allows({key: value for key, value in attributes.items() if value or key == "group"}):
+                    what = "/".join(filter(None, (one.resource, one.sub, one.name)))
+                    refused.append(f"{verb} {what} in {namespace}")
+    shown = f"may not {', '.join(refused)}" if refused else "all that a launcher does"
+    return Check(title, not refused, shown, mend)
+
+
+def seen(ask: Callable[[], Any]) -> tuple[Any, bool]:
+    """Return what is there, or None, and whether it may not be seen."""
     try:
         return or_none(ask), False
     except ApiException as error:

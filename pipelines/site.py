@@ -1,4 +1,4 @@
-"""What every task gets on a cluster: the site's settings and secrets, by reference. Nothing of it holds on one machine.
+"""What tasks get on a cluster: the site's settings and secrets, by reference. Nothing of it holds on one machine.
 
 The ConfigMap and the Secrets are the operator's (k8s/); one that is missing, or lacks a key, is left out.
 """
@@ -10,25 +10,28 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from components.launch.site import STAYS
+from components.store.login import ENDPOINT_VARIABLE, KEY_VARIABLE, REGION_VARIABLE, SECRET_KEY_VARIABLE
 
 CONFIG_MAP = "switchpoint"
-SETTINGS = (
-    "SWITCHPOINT_SITE",
-    "SWITCHPOINT_STORE",
-    "SWITCHPOINT_MLFLOW_URL",
-    "MLFLOW_TRACKING_URI",
-    "AWS_ENDPOINT_URL",
-    "AWS_DEFAULT_REGION",
-)
-"""Few: a cluster's workflow object holds them once for every task that runs."""
+SETTINGS = {
+    "SWITCHPOINT_SITE": "SWITCHPOINT_SITE",
+    "SWITCHPOINT_STORE": "SWITCHPOINT_STORE",
+    "AWS_ENDPOINT_URL": ENDPOINT_VARIABLE,
+    "AWS_DEFAULT_REGION": REGION_VARIABLE,
+}
+"""Keys of the ConfigMap, and the variables that every task gets them as. Few: a cluster's workflow object holds them
+once for every task that runs. None is named AWS_*: KFP's launcher, in the same container, would read it as its own."""
+MLFLOW_SETTINGS = {name: name for name in ("SWITCHPOINT_MLFLOW_URL", "MLFLOW_TRACKING_URI")}
+"""The same, for the tasks that speak to MLflow."""
 NAMESPACE_VARIABLE, KFP_NAMESPACE = "SWITCHPOINT_KFP_NAMESPACE", "kubeflow"
 SERVICE_ACCOUNT = "switchpoint-launcher"
 """Of runs, as k8s/ makes it."""
-STORE_SECRET = "switchpoint-store"
+STORE_SECRET, MLFLOW_SECRET = "switchpoint-store", "switchpoint-mlflow"
 SECRETS = {
-    STORE_SECRET: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    "switchpoint-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    STORE_SECRET: {"AWS_ACCESS_KEY_ID": KEY_VARIABLE, "AWS_SECRET_ACCESS_KEY": SECRET_KEY_VARIABLE},
+    MLFLOW_SECRET: {name: name for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")},
 }
+"""The keys of each, and the variables that tasks get them as."""
 RUN_ID = "metadata.labels['pipeline/runid']"
 USER = 10001
 """That the images' files belong to."""
@@ -39,15 +42,17 @@ def runs_namespace(environment: Mapping[str, str] = os.environ) -> str:
     return environment.get(NAMESPACE_VARIABLE) or KFP_NAMESPACE
 
 
-def with_site(task: PipelineTask) -> PipelineTask:
-    """The task, with the site's environment, and without KFP's cache.
+def with_site(task: PipelineTask, *, mlflow: bool = False) -> PipelineTask:
+    """The task with the site's environment and without KFP's cache; with `mlflow`, with the login at MLflow, too.
 
     What is done is found in the store. KFP would answer from the inputs alone: `join` would name another day's arms.
     """
     task.set_caching_options(False)
-    kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in SETTINGS}, optional=True)
+    settings = SETTINGS | (MLFLOW_SETTINGS if mlflow else {})
+    kubernetes.use_config_map_as_env(task, CONFIG_MAP, settings, optional=True)
     for secret, names in SECRETS.items():
-        kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=True)
+        if mlflow or secret != MLFLOW_SECRET:
+            kubernetes.use_secret_as_env(task, secret, dict(names), optional=True)
     for name, value in STAYS.items():
         kubernetes.add_pod_annotation(task, name, value)
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", RUN_ID)

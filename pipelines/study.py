@@ -27,13 +27,13 @@ from pipelines.site import with_site
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 
 
-def _short(task: PipelineTask) -> PipelineTask:
+def _short(task: PipelineTask, *, mlflow: bool = False) -> PipelineTask:
     """A task that follows no Job. Without a retry of its own it is tried three times where its pod is lost.
 
     Kubeflow Pipelines has Argo retry every template twice where a pod is lost, the DAG around a task's pod included:
     with both, one broken pod is tried nine times. A launcher keeps both, since a Job that nobody follows costs more.
     """
-    return with_site(task).set_retry(num_retries=0)
+    return with_site(task, mlflow=mlflow).set_retry(num_retries=0)
 
 
 @dsl.pipeline(name="switchpoint-study", description="Continued pretraining: GB, switch, QB, evaluation, comparison")
@@ -51,12 +51,12 @@ def study_pipeline(
         tokens = _short(tokenise(item=group))
     blend = _short(build_blend(plan=tokenizer.outputs["plan"])).after(tokens)
     ready = with_site(prepare_evaluation(plan=blend.output))
-    base = with_site(train_base(plan=ready.output))
+    base = with_site(train_base(plan=ready.output), mlflow=True)
     with dsl.ParallelFor(base.outputs["Output"], name="gb-runs") as gb_group:
-        trained_gb = with_site(train_gb(item=gb_group))
+        trained_gb = with_site(train_gb(item=gb_group), mlflow=True)
     joined = _short(join(plan=base.outputs["plan"])).after(trained_gb)
     with dsl.ParallelFor(joined.outputs["Output"], name="arms") as arm_group:
-        trained_qb = with_site(train_qb(item=arm_group))
+        trained_qb = with_site(train_qb(item=arm_group), mlflow=True)
     evaluated = with_site(evaluate(plan=joined.outputs["plan"])).after(trained_qb)
-    reported = _short(report(plan=evaluated.output))
+    reported = _short(report(plan=evaluated.output), mlflow=True)
     _short(check_outcome(plan=reported.outputs["Output"]))

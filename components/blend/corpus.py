@@ -12,6 +12,7 @@ import fsspec
 
 from components.blend.folder_text import text_files
 from components.recipe.errors import BadInput
+from components.store.login import use_own_login
 
 CHECKSUMS = ("ETag", "etag", "md5Hash", "checksum")
 TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
@@ -73,6 +74,7 @@ def open_file(folder: str, name: str) -> IO[bytes]:
 @lru_cache(maxsize=64)
 def remote(folder: str) -> tuple[Any, str]:
     """The file system behind a URL, and the path in it."""
+    use_own_login()
     system, root = fsspec.core.url_to_fs(folder)
     return system, root.rstrip("/")
 
@@ -114,6 +116,8 @@ def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]
     try:
         system, root = remote(folder)
         found = system.find(root, detail=True)
+    except BadInput:
+        raise
     except (ImportError, ValueError) as error:
         raise BadInput(f"the address cannot be used: {error}", file=folder, field=field) from None
     except Exception as error:  # each store has errors of its own

@@ -14,6 +14,7 @@ import fsspec
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from components.recipe.errors import BadInput
+from components.store.login import use_own_login
 
 ATTEMPTS = 6
 """Of a whole operation, each of whose requests the store's own library has repeated already."""
@@ -64,6 +65,8 @@ def system_of(url: str) -> tuple[Any, str]:
     check_address(url)
     try:
         return file_system(url)
+    except BadInput:
+        raise
     except (ImportError, ValueError) as error:
         raise BadInput(f"the address cannot be used: {error}", field="--store", given=url) from None
 
@@ -78,6 +81,7 @@ def file_system(url: str) -> tuple[Any, str]:
 @cache
 def _system(root: str) -> Any:
     """One for all threads: fsspec makes one for each, and a client of S3 takes a tenth of a second to make."""
+    use_own_login()
     if root.startswith("s3"):
         from components.store.s3_session import PatientSession
 

@@ -11,7 +11,15 @@ import yaml
 
 FOLDER = Path(__file__).parents[2] / "k8s"
 OVERLAYS = ("kind", "production")
+PROFILE = "profile"
+"""The overlay of one more namespace of runs, beside one of those."""
 Resource = dict[str, Any]
+
+
+def served(kubeconfig: Path) -> set[str]:
+    """Kinds that a server knows, as APIVERSION/KIND."""
+    listed = kubectl("--kubeconfig", kubeconfig, "api-resources", "--no-headers").splitlines()
+    return {"/".join((line.split()[-3], line.split()[-1])) for line in listed}
 
 
 def kubectl(*arguments: str | Path, **options: Any) -> str:

@@ -17,10 +17,10 @@ from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster
 from components.recipe.load import load_study
 from components.store.opening import STORE_VARIABLE
-from pipelines.doctor_runs import NEEDED
+from pipelines.doctor_runs import NEEDED, NEEDED_OF_RUNS, Needed
 from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
-from pipelines.site import NAMESPACE_VARIABLE
-from tests.k8s.built import FOLDER, kubectl, name, of_kind, one, pod_specs
+from pipelines.site import NAMESPACE_VARIABLE, SECRETS
+from tests.k8s.built import FOLDER, PROFILE, of_kind, one, pod_specs, resources
 from tests.restricted import violations
 
 GUIDE = (FOLDER / "README.md").read_text()
@@ -54,26 +54,16 @@ def test_what_it_names_is_there() -> None:
         one("kind", f"{kinds[kind]}/switchpoint/{called}")
 
 
-def test_overlays_for_another_namespace_of_runs(tmp_path: Path) -> None:
-    """Those of the guide, built."""
-    copy = tmp_path / "k8s"
-    shutil.copytree(FOLDER, copy)
-    built = []
-    for number, block in enumerate(blocks("yaml\n")):
-        folder = copy / "overlays" / f"own-{number}"
-        folder.mkdir()
-        (folder / "kustomization.yaml").write_text(block)
-        built += list(yaml.safe_load_all(kubectl("kustomize", folder)))
-    found = {name(resource): resource for resource in built}
-    account = {"kind": "ServiceAccount", "name": "switchpoint-launcher", "namespace": "team-a"}
-    assert "ServiceAccount/team-a/switchpoint-launcher" in found
-    assert found["RoleBinding/team-a/switchpoint-launcher"]["subjects"] == [account]
-    assert account in found["RoleBinding/switchpoint/switchpoint-launcher"]["subjects"]
-    assert "team-a" in str(found["NetworkPolicy/switchpoint/runs-to-mlflow"]["spec"]["ingress"])
+def test_a_profile_gets_all_that_kubeflow_has_for_runs() -> None:
+    """By the guide's commands: manifests (tests/k8s/test_manifests.py), the label of policies, the Secrets of runs."""
+    (block,) = [block for block in blocks("") if "overlays/profile" in block]
+    secrets = set(re.findall(r"-n team-a create secret generic (\S+)", block))
+    assert secrets == set(re.findall(r"-n kubeflow create secret generic (\S+)", GUIDE)) == SECRETS.keys()
+    assert {each["metadata"]["namespace"] for each in resources(PROFILE)} == {"team-a", "switchpoint-jobs"}
 
 
 def test_its_first_run_fits_the_cluster() -> None:
-    """Four jobs at once, with all else, within the quota; a recipe that names our queue and class finds them."""
+    """Four jobs at once within the quota, which ends no later; a recipe that names our queue and class finds them."""
     from torchx.runner import get_runner
 
     study = load_study(PROJECT / "pipelines" / "recipes" / "quickstart.yaml")
@@ -88,27 +78,23 @@ def test_its_first_run_fits_the_cluster() -> None:
         yaml.safe_load(one("kind", "ConfigMap/kubeflow/switchpoint")["data"]["SWITCHPOINT_SITE"])
     )
     with get_runner() as runner:
-        job = volcano_job(request, Launched(site=site, namespace="switchpoint"), runner).request.resource
+        job = volcano_job(request, Launched(site=site, namespace="switchpoint-jobs"), runner).request.resource
     queues = {queue["metadata"]["name"]: queue["spec"] for queue in of_kind("kind", "Queue")}
     (task,) = job["spec"]["tasks"]
     pod = task["template"]["spec"]
     assert violations(pod) == []
     assert pod["serviceAccountName"] == "switchpoint-trainer"
-    quota = one("kind", "ResourceQuota/switchpoint/switchpoint")["spec"]["hard"]
+    quota = one("kind", "ResourceQuota/switchpoint-jobs/switchpoint")["spec"]["hard"]
     for resource in ("cpu", "memory"):
         job_takes = parse_quantity(pod["containers"][0]["resources"]["limits"][resource])
         assert 4 * job_takes <= parse_quantity(queues[job["spec"]["queue"]]["capability"][resource])
         for part in ("requests", "limits"):
-            others = sum(
-                parse_quantity(container["resources"][part][resource])
-                for spec in pod_specs("kind").values() for container in spec["containers"]
-            )  # fmt: skip
-            assert 4 * job_takes + others <= parse_quantity(quota[f"{part}.{resource}"])
+            assert 4 * job_takes <= parse_quantity(quota[f"{part}.{resource}"])
 
 
 def test_the_variables_that_it_sets_are_read() -> None:
-    site = yaml.safe_load((FOLDER / "overlays" / "kind" / "site.yaml").read_text())
-    assert Site.model_validate(site).namespace == "switchpoint"
+    site = yaml.safe_load((FOLDER / "overlays" / "kind" / "runs" / "site.yaml").read_text())
+    assert Site.model_validate(site).namespace == "switchpoint-jobs"
     set_here = set(re.findall(r"(SWITCHPOINT_\w+)=", GUIDE))
     assert set_here == {
         STORE_VARIABLE, URL_VARIABLE, SERVICE_ACCOUNT_VARIABLE, SITE_VARIABLE, "SWITCHPOINT_KFP_MLFLOW",
@@ -132,15 +118,20 @@ def test_production_by_itself_comes_to_a_login_of_runs() -> None:
     ]
     places = [section.index(step) for step in steps]
     assert places == sorted(places)
-    for file in re.findall(r"`(\w+\.(?:env|yaml))`", section):
+    for file in re.findall(r"`((?:runs/)?\w+\.(?:env|yaml))`", section):
         assert (FOLDER / "overlays" / "production" / file).is_file(), file
 
 
-def test_doctor_asks_for_what_the_role_allows() -> None:
-    rules = one("kind", "Role/switchpoint/switchpoint-launcher")["rules"]
-    allowed = {(rule["apiGroups"][0], rule["resources"][0], tuple(rule["verbs"])) for rule in rules}
+@pytest.mark.parametrize(("namespace", "needed"), [("switchpoint-jobs", NEEDED), ("kubeflow", NEEDED_OF_RUNS)])
+def test_doctor_asks_for_what_the_roles_allow(namespace: str, needed: tuple[Needed, ...]) -> None:
+    rules = one("kind", f"Role/{namespace}/switchpoint-launcher")["rules"]
+    allowed = {
+        (rule["apiGroups"][0], rule["resources"][0], tuple(rule["verbs"]), *rule.get("resourceNames", [""]))
+        for rule in rules
+    }
     assert {
-        (group, f"{resource}/{sub}" if sub else resource, verbs) for group, resource, sub, verbs in NEEDED
+        (each.group, f"{each.resource}/{each.sub}" if each.sub else each.resource, each.verbs, each.name)
+        for each in needed
     } == allowed
 
 

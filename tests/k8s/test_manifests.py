@@ -12,9 +12,9 @@ import yaml
 from components.launch.component import IMAGE
 from components.launch.site import Site
 from components.store.opening import STORE_VARIABLE
-from pipelines.site import CONFIG_MAP, SECRETS, SETTINGS
+from pipelines.site import CONFIG_MAP, MLFLOW_SETTINGS, SECRETS, SETTINGS
 from tests.custom_resources import problems
-from tests.k8s.built import FOLDER, OVERLAYS, kubectl, name, of_kind, one, pod_specs, resources, text
+from tests.k8s.built import FOLDER, OVERLAYS, PROFILE, kubectl, name, of_kind, one, pod_specs, resources, text
 from tests.restricted import violations
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,7 +22,7 @@ DEFINITIONS = {"Queue": "scheduling.volcano.sh_queues"}
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
-@every_overlay
+@pytest.mark.parametrize("overlay", [*OVERLAYS, PROFILE])
 def test_golden(overlay: str) -> None:
     path = GOLDEN / f"{overlay}.yaml"
     if os.environ.get("SWITCHPOINT_GOLDEN") == "write":
@@ -31,7 +31,7 @@ def test_golden(overlay: str) -> None:
     assert not list(diff), "meant so? SWITCHPOINT_GOLDEN=write pytest tests/k8s/test_manifests.py"
 
 
-@every_overlay
+@pytest.mark.parametrize("overlay", [*OVERLAYS, PROFILE])
 @pytest.mark.parametrize("version", ["1.33", "1.36"])
 def test_valid_for_kubernetes(overlay: str, version: str) -> None:
     for resource in resources(overlay):
@@ -51,8 +51,9 @@ def test_valid_for_volcano(overlay: str) -> None:
 
 @every_overlay
 def test_pods_meet_the_restricted_profile(overlay: str) -> None:
-    labels = one(overlay, "Namespace/switchpoint")["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    for namespace in ("switchpoint", "switchpoint-jobs"):
+        labels = one(overlay, f"Namespace/{namespace}")["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = pod_specs(overlay)
     assert pods
     for spec in pods.values():
@@ -127,12 +128,13 @@ def test_what_pods_name_is_there(overlay: str) -> None:
 @every_overlay
 def test_the_site_that_tasks_and_training_pods_read(overlay: str) -> None:
     settings = one(overlay, f"ConfigMap/kubeflow/{CONFIG_MAP}")["data"]
-    assert settings.keys() == {*SETTINGS, STORE_VARIABLE}
+    assert settings.keys() == {*SETTINGS, *MLFLOW_SETTINGS, STORE_VARIABLE}
     site = Site.model_validate(yaml.safe_load(settings["SWITCHPOINT_SITE"]))
-    assert site.namespace == "switchpoint"
-    one(overlay, f"ServiceAccount/switchpoint/{site.service_account}")
+    assert site.namespace == "switchpoint-jobs"
+    one(overlay, f"ServiceAccount/switchpoint-jobs/{site.service_account}")
     for config_map in site.env_config_maps:
-        store = one(overlay, f"ConfigMap/switchpoint/{config_map}")["data"]
+        store = one(overlay, f"ConfigMap/switchpoint-jobs/{config_map}")["data"]
+        assert store == one(overlay, f"ConfigMap/switchpoint/{config_map}")["data"]  # MLflow's
         assert store.items() <= settings.items()
         assert store.keys() == {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
     assert set(site.env_secrets) <= SECRETS.keys()
@@ -148,18 +150,54 @@ def _environment(overlay: str) -> dict[str, str]:
 
 @every_overlay
 def test_service_accounts(overlay: str) -> None:
-    """Only the launcher's is bound to anything, in the namespace of runs and in that of jobs."""
+    """Only the launcher's is bound to anything, in the namespace of runs and in that of jobs: not where Secrets are."""
     for account in of_kind(overlay, "ServiceAccount"):
         if account["metadata"]["name"] != "switchpoint-launcher":
             assert account["automountServiceAccountToken"] is False
     assert of_kind(overlay, "ClusterRole", "ClusterRoleBinding") == []
     for binding in of_kind(overlay, "RoleBinding"):
+        assert binding["metadata"]["namespace"] in ("kubeflow", "switchpoint-jobs")
         (subject,) = binding["subjects"]
         assert subject == {"kind": "ServiceAccount", "name": "switchpoint-launcher", "namespace": "kubeflow"}
         rules = one(overlay, name(binding).replace("RoleBinding", "Role"))["rules"]
         for rule in rules:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
             assert rule["resources"] != ["secrets"] or rule["resourceNames"]
+
+
+@every_overlay
+def test_the_namespace_of_jobs_holds_only_what_training_pods_need(overlay: str) -> None:
+    held = {name(one).replace("/switchpoint-jobs", "") for one in resources(overlay)
+            if one["metadata"].get("namespace") == "switchpoint-jobs"}  # fmt: skip
+    assert held == {
+        "ServiceAccount/switchpoint-trainer", "ConfigMap/switchpoint-store", "ConfigMap/switchpoint-admission",
+        "Role/switchpoint-launcher", "RoleBinding/switchpoint-launcher", "ResourceQuota/switchpoint",
+        "LimitRange/switchpoint", *(f"NetworkPolicy/{one}" for one in (
+            "default-deny", "names", "training-to-training", "training-to-store",
+        )),
+    }  # fmt: skip
+
+
+def test_one_more_namespace_of_runs() -> None:
+    """What `kubeflow` has, under another name that is written once; and its launcher may make jobs."""
+    profile = {name(one): one for one in resources(PROFILE)}
+    file = yaml.safe_load((FOLDER / "overlays" / PROFILE / "kustomization.yaml").read_text())
+    assert (FOLDER / "overlays" / PROFILE / "kustomization.yaml").read_text().split("resources:")[1].count(
+        "team-a"
+    ) == 1
+    assert file["resources"] == ["../production/runs"]
+    account = {"kind": "ServiceAccount", "name": "switchpoint-launcher", "namespace": "team-a"}
+    binding = profile.pop("RoleBinding/switchpoint-jobs/switchpoint-launcher-of-team-a")
+    assert binding["subjects"] == [account]
+    of_jobs = one("production", "RoleBinding/switchpoint-jobs/switchpoint-launcher")
+    assert binding["roleRef"] == of_jobs["roleRef"]
+    assert profile["RoleBinding/team-a/switchpoint-launcher"]["subjects"] == [account]
+    runs = {name(each): each for each in resources("production") if each["metadata"].get("namespace") == "kubeflow"}
+    assert {called.replace("/kubeflow/", "/team-a/") for called in runs} == profile.keys()
+    for called, resource in runs.items():
+        there = profile[called.replace("/kubeflow/", "/team-a/")]
+        assert there.get("data") == resource.get("data")
+        assert there.get("rules") == resource.get("rules")
 
 
 @every_overlay
@@ -193,7 +231,9 @@ def test_a_shared_volume_in_place_of_an_object_store(tmp_path: Path) -> None:
     claims = {name(one): one["spec"] for one in built if one["kind"] == "PersistentVolumeClaim"}
     volumes = {one["metadata"]["name"]: one["spec"] for one in built if one["kind"] == "PersistentVolume"}
     # A claim for jobs, one for the tasks of runs: each with a volume, both of one share.
-    assert claims.keys() == {f"PersistentVolumeClaim/{one}/switchpoint-store" for one in ("switchpoint", "kubeflow")}
+    assert claims.keys() == {
+        f"PersistentVolumeClaim/{one}/switchpoint-store" for one in ("switchpoint-jobs", "kubeflow")
+    }
     for claim, spec in claims.items():
         assert spec["accessModes"] == ["ReadWriteMany"]
         assert spec["storageClassName"] == volumes[spec["volumeName"]].get("storageClassName", "") == ""

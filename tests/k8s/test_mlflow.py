@@ -258,7 +258,7 @@ def test_the_store_of_a_study(mlflow: Running, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("AWS_ENDPOINT_URL", mlflow.store)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("SWITCHPOINT_CACHE", str(tmp_path))
-    for name, value in mlflow.secrets["switchpoint/switchpoint-store"].items():
+    for name, value in mlflow.secrets["switchpoint-jobs/switchpoint-store"].items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     store = open_store("s3://switchpoint/store")
@@ -280,8 +280,8 @@ def test_each_login_of_the_store_has_its_own_bucket(mlflow: Running) -> None:
             aws_access_key_id=secret["AWS_ACCESS_KEY_ID"], aws_secret_access_key=secret["AWS_SECRET_ACCESS_KEY"],
         )  # fmt: skip
 
-    switchpoint = bucket_of(mlflow.secrets["switchpoint/switchpoint-store"])
-    assert mlflow.secrets["switchpoint/switchpoint-store"] == mlflow.secrets["kubeflow/switchpoint-store"]
+    switchpoint = bucket_of(mlflow.secrets["switchpoint-jobs/switchpoint-store"])
+    assert mlflow.secrets["switchpoint-jobs/switchpoint-store"] == mlflow.secrets["kubeflow/switchpoint-store"]
     server = bucket_of(mlflow.secrets["switchpoint/mlflow"])
     for client, own, other in ((switchpoint, "switchpoint", "mlflow"), (server, "mlflow", "switchpoint")):
         client.put_object(Bucket=own, Key="a/file", Body=b"content")

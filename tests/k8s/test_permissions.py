@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -14,13 +17,17 @@ import requests
 import yaml
 from kubernetes import client
 
-from tests.components.launch.controller import Controller
+from components.launch.site import Site
+from tests.components.launch.controller import Controller, wait_until
 from tests.components.launch.test_cluster_job import Launcher
-from tests.k8s.built import FOLDER, kubectl, one, resources
-from tests.kube import Kube, kubeconfig_of
+from tests.k8s.admission import job_of_the_site, volcano_pods
+from tests.k8s.built import FOLDER, kubectl, one, resources, served
+from tests.k8s.test_admission import ATTACKS
+from tests.kube import ADMIN, Kube, kubeconfig_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:Unverified HTTPS request")]
 JOBS = "/apis/batch.volcano.sh/v1alpha1/namespaces/{}/jobs"
+NAMESPACES = ("switchpoint", "switchpoint-jobs", "kubeflow", "kube-system")
 NUMBERS = count(1)
 
 
@@ -54,16 +61,16 @@ class Account:
         )  # fmt: skip
         return bool(answer.json()["status"]["allowed"])
 
-    def asked_for(self) -> set[tuple[str, str, str]]:
-        """Verb, API group and resource of all its requests; each was allowed."""
+    def asked_for(self, since: int) -> set[tuple[str, str, str]]:
+        """Verb, API group and resource of its requests after so many lines of the audit log; each was allowed."""
         found = set()
-        for line in self.kube.audit_log.read_text().splitlines():
+        for line in self.kube.audit_log.read_text().splitlines()[since:]:
             event = json.loads(line)
             if event["user"]["username"] != f"system:serviceaccount:{self.namespace}:{self.name}":
                 continue
             assert event["annotations"]["authorization.k8s.io/decision"] == "allow", event["requestURI"]
             what = event["objectRef"]
-            assert what["namespace"] == "switchpoint"
+            assert what["namespace"] == "switchpoint-jobs"
             resource = "/".join(filter(None, (what["resource"], what.get("subresource"))))
             found.add((event["verb"], what.get("apiGroup", ""), resource))
         return found
@@ -75,13 +82,18 @@ def cluster(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Kube:
     core = client.CoreV1Api(kube.client)
     if "kubeflow" not in [one.metadata.name for one in core.list_namespace().items]:
         core.create_namespace({"metadata": {"name": "kubeflow"}})
-    wanted = ("Namespace", "ServiceAccount", "Role", "RoleBinding")
+    wanted = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap")
     manifests = tmp_path_factory.mktemp("manifests") / "accounts.yaml"
     manifests.write_text(yaml.safe_dump_all([one for one in resources("kind") if one["kind"] in wanted]))
     kubectl("--kubeconfig", kube.kubeconfig, "apply", "-f", manifests)
-    if "default" not in [one.metadata.name for one in core.list_namespaced_service_account("switchpoint").items]:
-        # A controller's work elsewhere; pods that a test makes need it.
-        core.create_namespaced_service_account("switchpoint", {"metadata": {"name": "default"}})
+    if "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding" in served(kube.kubeconfig):
+        # Another test's: the launcher of these tests has an image of its own.
+        arguments = ("delete", "validatingadmissionpolicybinding", "switchpoint-jobs", "--ignore-not-found")
+        kubectl("--kubeconfig", kube.kubeconfig, *arguments)
+    for namespace in ("switchpoint", "switchpoint-jobs"):
+        if "default" not in [one.metadata.name for one in core.list_namespaced_service_account(namespace).items]:
+            # A controller's work elsewhere; pods that a test makes need it.
+            core.create_namespaced_service_account(namespace, {"metadata": {"name": "default"}})
     return kube
 
 
@@ -102,9 +114,9 @@ def test_the_launcher_may_do_all_that_it_does_and_its_role_holds_nothing_else(
     """A job that ends well, one that fails and is made anew, one that is aborted: with the account's own token."""
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(kubeconfig_of(cluster.url, launcher.token))
-    as_launcher = replace(cluster, kubeconfig=kubeconfig)
+    as_launcher, since = replace(cluster, kubeconfig=kubeconfig), len(cluster.audit_log.read_text().splitlines())
     number = next(NUMBERS)
-    controller = Controller(cluster.client, "switchpoint", f"gb-{number:016x}")
+    controller = Controller(cluster.client, "switchpoint-jobs", f"gb-{number:016x}")
 
     failing = Launcher(as_launcher, controller, tmp_path / "first")
     uid = controller.wait_for_job()["metadata"]["uid"]
@@ -120,7 +132,7 @@ def test_the_launcher_may_do_all_that_it_does_and_its_role_holds_nothing_else(
     controller.phase("Completed")
     assert again.end()["succeeded"]
 
-    aborted = Controller(cluster.client, "switchpoint", f"qb-{number:016x}")
+    aborted = Controller(cluster.client, "switchpoint-jobs", f"qb-{number:016x}")
     terminated = Launcher(as_launcher, aborted, tmp_path / "third")
     aborted.phase("Running")
     terminated.wait_for(": Running")
@@ -130,50 +142,137 @@ def test_the_launcher_may_do_all_that_it_does_and_its_role_holds_nothing_else(
     assert job is not None
     assert job["status"]["state"]["phase"] == "Aborted"
 
-    rules = one("kind", "Role/switchpoint/switchpoint-launcher")["rules"]
+    rules = one("kind", "Role/switchpoint-jobs/switchpoint-launcher")["rules"]
     allowed = {
         (verb, group, resource)
         for rule in rules for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]
     }  # fmt: skip
-    assert launcher.asked_for() == allowed
+    assert launcher.asked_for(since) == allowed
     assert launcher.token not in "".join(one.said() for one in (failing, again, terminated))
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/api/v1/namespaces/switchpoint/secrets"),
-        ("GET", "/api/v1/namespaces/switchpoint/secrets/mlflow"),
-        ("GET", "/api/v1/namespaces/switchpoint/secrets/switchpoint-store"),
-        ("GET", "/api/v1/namespaces/kubeflow/secrets"),
-        ("GET", "/api/v1/namespaces/kubeflow/secrets/switchpoint-mlflow"),
-        ("GET", "/api/v1/namespaces/kube-system/secrets"),
-        ("GET", "/api/v1/secrets"),
-        ("GET", "/api/v1/namespaces/switchpoint/configmaps"),
-        ("POST", "/api/v1/namespaces/switchpoint/pods/mlflow-0/exec?command=sh"),
-        ("GET", "/api/v1/namespaces/switchpoint/pods/mlflow-0/exec?command=sh"),
-        ("POST", "/api/v1/namespaces/kubeflow/pods/any/exec?command=sh"),
-        ("POST", "/api/v1/namespaces/switchpoint/pods/any/portforward"),
-        ("POST", "/api/v1/namespaces/switchpoint/pods"),
-        ("DELETE", "/api/v1/namespaces/switchpoint/pods/any"),
-        ("POST", "/api/v1/namespaces/kubeflow/pods"),
-        ("GET", JOBS.format("switchpoint")),
-        ("PUT", JOBS.format("switchpoint") + "/any"),
-        ("DELETE", JOBS.format("switchpoint")),
-        ("GET", JOBS.format("default") + "/any"),
+        *((verb, path) for namespace in NAMESPACES for verb, path in (
+            ("GET", f"/api/v1/namespaces/{namespace}/secrets"),
+            ("GET", f"/api/v1/namespaces/{namespace}/secrets/switchpoint-store"),
+            ("GET", f"/api/v1/namespaces/{namespace}/secrets/mlflow"),
+            ("GET", f"/api/v1/namespaces/{namespace}/secrets/switchpoint-mlflow"),
+            ("GET", f"/api/v1/namespaces/{namespace}/configmaps"),
+            ("GET", f"/api/v1/namespaces/{namespace}/pods/any/exec?command=sh"),
+            ("POST", f"/api/v1/namespaces/{namespace}/pods/any/exec?command=sh"),
+            ("POST", f"/api/v1/namespaces/{namespace}/pods/any/portforward"),
+            ("POST", f"/api/v1/namespaces/{namespace}/pods"),
+            ("DELETE", f"/api/v1/namespaces/{namespace}/pods/any"),
+            ("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"),
+            ("PUT", JOBS.format(namespace) + "/any"),
+            ("GET", JOBS.format(namespace)),
+            ("DELETE", JOBS.format(namespace)),
+        )),
+        *((verb, path) for namespace in ("switchpoint", "default") for verb, path in (
+            ("GET", f"/api/v1/namespaces/{namespace}/pods"),
+            ("GET", f"/api/v1/namespaces/{namespace}/pods/any"),
+            ("GET", f"/api/v1/namespaces/{namespace}/pods/any/log"),
+            ("GET", f"/api/v1/namespaces/{namespace}/events"),
+            ("GET", JOBS.format(namespace) + "/any"),
+            ("DELETE", JOBS.format(namespace) + "/any"),
+        )),
         ("POST", JOBS.format("kubeflow")),
+        ("PUT", "/api/v1/namespaces/switchpoint-jobs/configmaps/switchpoint-admission"),
         ("GET", "/apis/batch.volcano.sh/v1alpha1/jobs"),
-        ("GET", "/api/v1/namespaces/default/pods"),
+        ("GET", "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"),
+        ("GET", "/api/v1/secrets"),
         ("GET", "/api/v1/pods"),
         ("GET", "/api/v1/nodes"),
         ("GET", "/apis/scheduling.volcano.sh/v1beta1/queues"),
         ("POST", "/api/v1/namespaces/switchpoint/serviceaccounts/mlflow/token"),
-        ("POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/switchpoint/rolebindings"),
+        ("POST", "/api/v1/namespaces/switchpoint-jobs/serviceaccounts/switchpoint-trainer/token"),
         ("GET", "/api/v1/namespaces"),
     ],
 )  # fmt: skip
 def test_the_launcher_is_refused(launcher: Account, method: str, path: str) -> None:
     assert launcher.asks(method, path, None if method == "GET" else {}) == 403
+
+
+def stealing(namespace: str, secret: str) -> dict[str, Any]:
+    """A Job as a launcher makes it, whose pod prints a Secret of its namespace."""
+    job = job_of_the_site("kind", 1)
+    job["metadata"] |= {"namespace": namespace, "name": f"steal-{next(NUMBERS)}"}
+    (container,) = job["spec"]["tasks"][0]["template"]["spec"]["containers"]
+    return job | {"spec": job["spec"] | {"tasks": [job["spec"]["tasks"][0] | {"template": {"spec": {
+        "restartPolicy": "Never",
+        "containers": [container | {"command": ["env"], "envFrom": [{"secretRef": {"name": secret}}]}],
+    }}}]}}  # fmt: skip
+
+
+def test_no_job_can_be_made_where_the_passwords_are(cluster: Kube, launcher: Account) -> None:
+    """The launcher's token, or a pipeline that somebody uploads, in the shape of a training Job."""
+    for namespace in ("switchpoint", "kubeflow", "default"):
+        assert launcher.asks("POST", JOBS.format(namespace), stealing(namespace, "mlflow-database")) == 403
+    assert launcher.asks("POST", JOBS.format("switchpoint-jobs"), job_of_the_site("kind", 1)) == 201
+    made = client.CustomObjectsApi(cluster.client).list_namespaced_custom_object(
+        "batch.volcano.sh", "v1alpha1", "switchpoint", "jobs"
+    )
+    assert made["items"] == []
+
+
+def test_the_namespace_where_jobs_can_be_made_has_no_secret_but_the_stores(cluster: Kube) -> None:
+    """Whoever may make Jobs there can read all of them: what the script and the guide put there is what pods need."""
+    site = Site.model_validate(
+        yaml.safe_load(one("kind", "ConfigMap/kubeflow/switchpoint")["data"]["SWITCHPOINT_SITE"])
+    )
+    script = FOLDER / "overlays" / "kind" / "secrets.sh"
+    made = set(re.findall(r"\b(?:switchpoint-jobs)/([\w-]+)", script.read_text()))
+    guide = (FOLDER / "README.md").read_text()
+    made |= set(re.findall(r"-n switchpoint-jobs create secret \w+ ([\w-]+)", guide))
+    listed = [row for row in guide.split("## Secrets")[1].split("\n## ")[0].splitlines() if "switchpoint-jobs" in row]
+    assert [row.split("`")[1] for row in listed if row.startswith("|")] == ["switchpoint-store"]
+    assert made == set(site.env_secrets) == {"switchpoint-store"}
+
+
+@pytest.fixture
+def admission(cluster: Kube, tmp_path: Path) -> Iterator[None]:
+    """The policy of the overlay, on a server that has such policies (1.30 and newer)."""
+    if "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" not in served(cluster.kubeconfig):
+        pytest.skip("the API server is too old for ValidatingAdmissionPolicy")
+    manifests = tmp_path / "admission.yaml"
+    manifests.write_text(yaml.safe_dump_all(
+        one for one in resources("kind") if one["kind"].startswith("ValidatingAdmissionPolicy")
+    ))  # fmt: skip
+    kubectl("--kubeconfig", cluster.kubeconfig, "apply", "-f", manifests)
+    yield
+    kubectl("--kubeconfig", cluster.kubeconfig, "delete", "-f", manifests, "--ignore-not-found")
+
+
+@pytest.mark.usefixtures("admission")
+@pytest.mark.parametrize("attack", ["image", "a whole Secret", "a projected token", "a folder of the node"])
+def test_a_job_with_more_than_ours_is_refused_at_once(cluster: Kube, launcher: Account, attack: str) -> None:
+    """By the admission policy, and so is a pod that comes another way."""
+    change, words = ATTACKS[attack]
+
+    def ask(kind: str, body: dict[str, Any]) -> Any:
+        path = JOBS.format("switchpoint-jobs") if kind == "Job" else "/api/v1/namespaces/switchpoint-jobs/pods"
+        headers = {"Authorization": f"Bearer {launcher.token if kind == 'Job' else ADMIN}"}
+        return requests.post(cluster.url + path, json=body, headers=headers, verify=False, timeout=30)
+
+    job = job_of_the_site("kind")
+    job["metadata"]["name"] = f"attack-{next(NUMBERS)}"
+    bad = deepcopy(job)
+    change(bad["spec"]["tasks"][1]["template"]["spec"])
+    wait_until(
+        lambda: ask("Job", bad | {"metadata": bad["metadata"] | {"name": f"a-{next(NUMBERS)}"}}).status_code == 422
+    )
+    answer = ask("Job", bad)
+    assert answer.status_code == 422
+    assert words in answer.json()["message"]
+    assert ask("Job", job).status_code == 201
+    for number, pod in enumerate(volcano_pods(job)):
+        assert ask("Pod", pod).status_code == 201, ask("Pod", pod).text
+        pod["metadata"]["name"] += f"-more-{number}"
+        change(pod["spec"])
+        answer = ask("Pod", pod)
+        assert answer.status_code in (403, 422), answer.text  # PodSecurity may have come first
 
 
 def test_what_kubeflow_pipelines_itself_needs_in_the_pods_of_a_run(launcher: Account) -> None:
@@ -182,15 +281,17 @@ def test_what_kubeflow_pipelines_itself_needs_in_the_pods_of_a_run(launcher: Acc
     assert launcher.asks("GET", "/api/v1/namespaces/kubeflow/pods/any") == 404
     for verb, allowed in (("create", True), ("patch", True), ("get", False), ("delete", False)):
         assert launcher.may(verb, "argoproj.io", "workflowtaskresults", "kubeflow") is allowed
-    assert not launcher.may("create", "argoproj.io", "workflows", "kubeflow")
+    for verb, allowed in (("get", True), ("list", False), ("create", False), ("patch", False), ("delete", False)):
+        assert launcher.may(verb, "argoproj.io", "workflows", "kubeflow") is allowed
 
 
 @pytest.mark.parametrize("name", ["switchpoint-trainer", "mlflow", "postgresql", "seaweedfs"])
 def test_other_accounts_may_nothing(cluster: Kube, name: str) -> None:
-    nobody = account(cluster, "switchpoint", name)
-    for path in ("/api/v1/namespaces/switchpoint/pods", JOBS.format("switchpoint") + "/any", "/api/v1/secrets"):
-        assert nobody.asks("GET", path) == 403
-    for namespace in ("switchpoint", "kubeflow"):
+    nobody = account(cluster, "switchpoint-jobs" if name == "switchpoint-trainer" else "switchpoint", name)
+    for namespace in ("switchpoint", "switchpoint-jobs"):
+        for path in (f"/api/v1/namespaces/{namespace}/pods", JOBS.format(namespace) + "/any", "/api/v1/secrets"):
+            assert nobody.asks("GET", path) == 403
+    for namespace in ("switchpoint", "switchpoint-jobs", "kubeflow"):
         for resource in ("pods", "secrets", "configmaps", "events", "services"):
             assert not nobody.may("get", "", resource, namespace)
 
@@ -205,7 +306,7 @@ def test_secrets_are_made_once_and_never_shown(cluster: Kube) -> None:
     def held() -> dict[str, dict[str, str]]:
         found = [
             secret
-            for namespace in ("switchpoint", "kubeflow")
+            for namespace in ("switchpoint", "switchpoint-jobs", "kubeflow")
             for secret in client.CoreV1Api(cluster.client).list_namespaced_secret(namespace).items
         ]
         return {f"{secret.metadata.namespace}/{secret.metadata.name}": secret.data for secret in found}

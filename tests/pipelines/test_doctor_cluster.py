@@ -25,7 +25,12 @@ from tests.kube import Kube, client_of, kubeconfig_of
 pytestmark = pytest.mark.cluster
 PASSWORD = "of-mlflow-and-never-shown"
 NAMESPACE, RUNS = "doctor", "doctor-runs"
-ROLE = Path(__file__).parents[2] / "k8s" / "base" / "jobs" / "launcher_role.yaml"
+BASE = Path(__file__).parents[2] / "k8s" / "base"
+ROLES = {NAMESPACE: BASE / "jobs" / "launcher_role.yaml", RUNS: BASE / "runs" / "role.yaml"}
+LISTS = {
+    "images": "an-older-one,registry/trainer:1", "service_account": "trainer", "secrets": "switchpoint-store",
+    "config_maps": "", "claims": "shared,alone,waiting,unbound,unmade", "image_pull_secrets": "",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +55,23 @@ def equipped(kube: Kube) -> Kube:
     core.create_namespaced_secret(RUNS, {"metadata": {"name": "switchpoint-mlflow"}, "stringData": login})
     core.create_namespaced_config_map(RUNS, {"metadata": {"name": "switchpoint"}, "data": {"SWITCHPOINT_SITE": "{}"}})
     core.create_namespaced_service_account(RUNS, {"metadata": {"name": "switchpoint-launcher"}})
-    role, binding = yaml.safe_load_all(ROLE.read_text())
-    binding["subjects"][0]["namespace"] = RUNS
-    access = client.RbacAuthorizationV1Api(kube.client)
-    access.create_namespaced_role(NAMESPACE, role)
-    access.create_namespaced_role_binding(NAMESPACE, binding)
+    for namespace, file in ROLES.items():
+        role, binding = yaml.safe_load_all(file.read_text())
+        binding["subjects"][0]["namespace"] = RUNS
+        access = client.RbacAuthorizationV1Api(kube.client)
+        access.create_namespaced_role(namespace, role)
+        access.create_namespaced_role_binding(namespace, binding)
+    core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": "switchpoint-admission"}, "data": LISTS})
+    core.patch_namespace(RUNS, {"metadata": {"labels": {"switchpoint.io/runs": "true"}}})
     return kube
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy is bound, also on a server that knows no policies."""
+    monkeypatch.setattr(
+        client.AdmissionregistrationV1Api, "read_validating_admission_policy_binding", lambda self, name: name
+    )
 
 
 def claimed(kube: Kube, name: str, mode: str = "ReadWriteMany", of: str = "", namespace: str = NAMESPACE) -> None:
@@ -89,6 +105,7 @@ def environment(equipped: Kube, mlflow: str, monkeypatch: pytest.MonkeyPatch, tm
     """All well; yields the store."""
     site = {
         "trainer_image": "registry/trainer:1", "namespace": NAMESPACE, "env_secrets": ["switchpoint-store"],
+        "service_account": "trainer",
         "store_volume": {"claim": "shared", "path": "/store"},
     }  # fmt: skip
     with running_stub() as kfp:
@@ -119,8 +136,9 @@ def test_a_cluster_with_everything_passes_and_shows_no_secret(environment: str) 
         "site", "API server", "namespace", "jobs.batch.volcano.sh", "queue", "quota", "GPUs", "storage", "permissions",
         "secret switchpoint-store", "KFP", "MLflow", "store", "storage of runs", "permissions of runs",
         "ConfigMap switchpoint", "secret switchpoint-store of runs", "secret switchpoint-mlflow of runs",
-        "service account",
+        "service account", "secrets of jobs", "reach of runs", "admission", "network of runs",
     }  # fmt: skip
+    assert [check["name"] for check in checks if not check["ok"]] in ([], ["admission"])  # of servers before 1.30
     for secret in (TOKEN, PASSWORD, "never-shown"):
         assert secret not in result.output
 
@@ -269,7 +287,7 @@ def test_a_launcher_that_nothing_is_bound_to(equipped: Kube, environment: str, m
         checks = found(environment)
         assert checks["permissions"].ok
         assert not checks["permissions of runs"].ok
-        assert "may not get jobs, create jobs" in checks["permissions of runs"].found
+        assert f"may not get jobs in {NAMESPACE}, create jobs in {NAMESPACE}" in checks["permissions of runs"].found
         assert f"{RUNS}/switchpoint-launcher" in checks["permissions of runs"].mend
     finally:
         before.metadata = client.V1ObjectMeta(name="switchpoint-launcher")
@@ -277,6 +295,105 @@ def test_a_launcher_that_nothing_is_bound_to(equipped: Kube, environment: str, m
     assert found(environment)["permissions of runs"].ok
     monkeypatch.setenv("SWITCHPOINT_KFP_SERVICE_ACCOUNT", "default")
     assert not found(environment)["permissions of runs"].ok
+
+
+def test_what_the_account_of_runs_needs_where_runs_are(equipped: Kube, environment: str) -> None:
+    """Of KFP's own parts, and of a launcher that is stopped."""
+    access = client.RbacAuthorizationV1Api(equipped.client)
+    role = access.read_namespaced_role("switchpoint-launcher", RUNS)
+    rules, less = role.rules, [rule for rule in role.rules if rule.resources not in (["workflows"], ["secrets"])]
+    access.patch_namespaced_role("switchpoint-launcher", RUNS, {"rules": less})
+    try:
+        check = found(environment)["permissions of runs"]
+        assert not check.ok
+        lacking = f"get workflows in {RUNS}, get secrets/mlpipeline-minio-artifact in {RUNS}"
+        assert check.found == f"may not {lacking}"
+        assert found(environment)["permissions"].ok
+    finally:
+        access.patch_namespaced_role("switchpoint-launcher", RUNS, {"rules": rules})
+
+
+def test_a_secret_that_any_run_could_read(equipped: Kube, environment: str) -> None:
+    core = client.CoreV1Api(equipped.client)
+    assert found(environment)["secrets of jobs"].ok
+    core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "mlflow-database"}, "stringData": {"k": "v"}})
+    try:
+        check = found(environment)["secrets of jobs"]
+        assert (check.ok, check.is_needed) == (False, False)
+        assert check.found == f"{NAMESPACE}: any run can read mlflow-database"
+        assert "move them" in check.mend
+    finally:
+        core.delete_namespaced_secret("mlflow-database", NAMESPACE)
+
+
+def test_a_launcher_that_may_make_jobs_where_the_passwords_are(equipped: Kube, environment: str) -> None:
+    """As an earlier version of the manifests let it."""
+    core, access = client.CoreV1Api(equipped.client), client.RbacAuthorizationV1Api(equipped.client)
+    assert found(environment)["reach of runs"].ok
+    if "switchpoint" not in [one.metadata.name for one in core.list_namespace().items]:
+        core.create_namespace({"metadata": {"name": "switchpoint"}})
+    role, binding = yaml.safe_load_all(ROLES[NAMESPACE].read_text())
+    for each in (role, binding):
+        each["metadata"]["name"] = "old-launcher"
+    binding["roleRef"]["name"], binding["subjects"][0]["namespace"] = "old-launcher", RUNS
+    access.create_namespaced_role("switchpoint", role)
+    access.create_namespaced_role_binding("switchpoint", binding)
+    try:
+        result = CliRunner().invoke(app, ["doctor", "--cluster", "--store", environment, "--json"])
+        (check,) = [check for check in json.loads(result.stdout)["checks"] if check["name"] == "reach of runs"]
+        assert not check["ok"]
+        assert check["found"] == "may make Jobs in switchpoint, and so read every Secret there"
+        assert "kubectl -n switchpoint delete rolebinding/switchpoint-launcher" in check["mend"]
+        assert result.exit_code == 0  # a warning
+    finally:
+        access.delete_namespaced_role("old-launcher", "switchpoint")
+        access.delete_namespaced_role_binding("old-launcher", "switchpoint")
+
+
+@pytest.mark.usefixtures("bound")
+def test_jobs_that_the_admission_policy_would_refuse(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(environment)["admission"] == Check(
+        "admission", True, "admits the site's jobs", found(environment)["admission"].mend
+    )
+    changed_site(monkeypatch, trainer_image="registry/trainer:2", image_pull_secrets=["registry"])
+    check = found(environment)["admission"]
+    assert (check.ok, check.is_needed) == (False, True)
+    assert "images of switchpoint-admission lacks registry/trainer:2" in check.found
+    assert "image_pull_secrets of switchpoint-admission lacks registry" in check.found
+    assert "admission.env" in check.mend
+
+
+def test_no_admission_policy(equipped: Kube, environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Any, name: str) -> None:
+        raise client.ApiException(status=404)
+
+    monkeypatch.setattr(client.AdmissionregistrationV1Api, "read_validating_admission_policy_binding", missing)
+    core = client.CoreV1Api(equipped.client)
+    check = found(environment)["admission"]
+    assert (check.ok, check.is_needed) == (False, False)
+    assert check.found.startswith("ValidatingAdmissionPolicy switchpoint-jobs: missing")
+    core.delete_namespaced_config_map("switchpoint-admission", NAMESPACE)
+    try:
+        check = found(environment)["admission"]
+        assert check.found.startswith(f"ConfigMap {NAMESPACE}/switchpoint-admission: missing")
+    finally:
+        core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": "switchpoint-admission"}, "data": LISTS})
+
+
+def test_a_profile_that_network_policies_do_not_know(
+    equipped: Kube, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = client.CoreV1Api(equipped.client)
+    assert found(environment)["network of runs"].ok
+    core.patch_namespace(RUNS, {"metadata": {"labels": {"switchpoint.io/runs": None}}})
+    try:
+        check = found(environment)["network of runs"]
+        assert (check.ok, check.is_needed) == (False, False)
+        assert f"kubectl label namespace {RUNS} switchpoint.io/runs=true" in check.mend
+        monkeypatch.delenv("SWITCHPOINT_KFP_NAMESPACE")
+        assert found(environment)["network of runs"].ok
+    finally:
+        core.patch_namespace(RUNS, {"metadata": {"labels": {"switchpoint.io/runs": "true"}}})
 
 
 def test_a_token_that_kubeflow_pipelines_does_not_know(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,10 +482,10 @@ def test_a_service_account_that_may_too_little(
     assert "403" in checks["GPUs"].found
     for name in (
         "secret switchpoint-store", "secret switchpoint-store of runs", "ConfigMap switchpoint", "service account",
-        "permissions of runs",
+        "permissions of runs", "secrets of jobs", "reach of runs", "admission", "network of runs",
     ):  # fmt: skip
         assert checks[name].ok
-        assert "may not be looked at from here" in checks[name].found
+        assert "not visible from here" in checks[name].found
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from kubernetes import client
 
 from components.recipe.errors import BadInput
+from components.store.login import KEY_VARIABLE, SECRET_KEY_VARIABLE
 from pipelines.compile import KUBERNETES_SPEC, PIPELINE_NAME, SPEC, compile_kubernetes_spec, compile_spec, version_name
 from tests.custom_resources import problems
 from tests.kube import Kube
@@ -60,12 +61,41 @@ def test_the_spec_is_a_pipeline_spec_and_every_executor_has_a_valid_platform_con
         assert config["podMetadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
 
 
-def test_every_task_gets_the_sites_settings_and_no_secret_stands_in_the_spec() -> None:
+def executor_configs() -> dict[str, dict[str, Any]]:
     _, platform = yaml.safe_load_all(SPEC.read_text())
-    for config in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
-        assert config["configMapAsEnv"][0]["configMapName"] == "switchpoint"
-        assert {one["secretName"] for one in config["secretAsEnv"]} == {"switchpoint-store", "switchpoint-mlflow"}
+    found: dict[str, dict[str, Any]] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return found
+
+
+def variables(config: dict[str, Any]) -> dict[str, str]:
+    """Those that come by reference, each with the Secret or the ConfigMap that it comes from."""
+    pairs = [(one["configMapName"], one["keyToEnv"]) for one in config["configMapAsEnv"]]
+    pairs += [(one["secretName"], one["keyToEnv"]) for one in config["secretAsEnv"]]
+    return {key["envVar"]: source for source, keys in pairs for key in keys}
+
+
+def test_every_task_gets_the_sites_settings_and_no_secret_stands_in_the_spec() -> None:
+    for config in executor_configs().values():
         assert all(one["optional"] for one in (*config["configMapAsEnv"], *config["secretAsEnv"]))
+        found = variables(config)
+        assert {"SWITCHPOINT_SITE", "SWITCHPOINT_STORE", KEY_VARIABLE, SECRET_KEY_VARIABLE} <= found.keys()
+        assert set(found.values()) <= {"switchpoint", "switchpoint-store", "switchpoint-mlflow"}
+
+
+def test_only_tasks_that_speak_to_mlflow_get_its_login_and_its_address() -> None:
+    found = {name: variables(config) for name, config in executor_configs().items()}
+    names = {variable for one in found.values() for variable in one if "MLFLOW" in variable}
+    assert {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI"} <= names
+    speaking = {"exec-train-base", "exec-train-gb", "exec-train-qb", "exec-report"}
+    for name, one in found.items():
+        assert names & one.keys() == (names if name in speaking else set()), name
+        assert ("switchpoint-mlflow" in one.values()) is (name in speaking), name
+
+
+def test_no_task_has_the_stores_login_by_a_name_that_kubeflow_pipelines_reads() -> None:
+    """KFP's launcher runs in the same container and takes AWS_* for its own object store."""
+    for name, config in executor_configs().items():
+        assert not [one for one in variables(config) if one.startswith("AWS_")], name
 
 
 def test_a_store_on_a_volume_is_mounted_into_every_task(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 # They go to kubectl through a pipe: none is an argument, is printed or is written to a file.
 set -euo pipefail
 
-wanted=(switchpoint/mlflow switchpoint/mlflow-database switchpoint/seaweedfs switchpoint/switchpoint-store
+wanted=(switchpoint/mlflow switchpoint/mlflow-database switchpoint/seaweedfs switchpoint-jobs/switchpoint-store
     kubeflow/switchpoint-mlflow kubeflow/switchpoint-store)
 missing=()
 for one in "${wanted[@]}"; do
@@ -41,7 +41,7 @@ identities="{\"identities\": [$(identity switchpoint "$store_key" "$store_secret
         AWS_ACCESS_KEY_ID "$mlflow_key" AWS_SECRET_ACCESS_KEY "$mlflow_secret"
     secret switchpoint/mlflow-database PGHOST postgresql PGPORT 5432 PGDATABASE mlflow PGUSER mlflow PGPASSWORD "$(random)"
     secret switchpoint/seaweedfs s3.json "$identities"
-    for namespace in switchpoint kubeflow; do
+    for namespace in switchpoint-jobs kubeflow; do
         secret $namespace/switchpoint-store AWS_ACCESS_KEY_ID "$store_key" AWS_SECRET_ACCESS_KEY "$store_secret"
     done
     secret kubeflow/switchpoint-mlflow MLFLOW_TRACKING_USERNAME switchpoint MLFLOW_TRACKING_PASSWORD "$(random)"
