@@ -54,9 +54,13 @@ class ClusterAPI:
         return self.asked(lambda: self._custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, JOBS, name))
 
     def delete_job(self, job: dict[str, Any]) -> None:
-        """This one, and not another one that has its name by now; its pods go with it."""
+        """Delete this one, and not another one that has its name by now. It stays, marked, until what it owns is gone.
+
+        In the foreground, since a Job that is made anew at once would take over what the old one owns (the ConfigMap of
+        Volcano's plugin `svc`), which the garbage collector then takes away from it: its pods never start (seen).
+        """
         options = client.V1DeleteOptions(
-            preconditions=client.V1Preconditions(uid=job["metadata"]["uid"]), propagation_policy="Background"
+            preconditions=client.V1Preconditions(uid=job["metadata"]["uid"]), propagation_policy="Foreground"
         )
         try:
             self.asked(

@@ -57,6 +57,9 @@ def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: 
             if job is not None:
                 return job
             continue
+        if job["metadata"].get("deletionTimestamp"):
+            _wait_until_gone(api, job)
+            continue
         same = job["metadata"].get("annotations", {}).get(CONTENT) == request.content_digest
         if same and phase(job) not in ENDED:
             say(request.name, f"is there already ({phase(job) or 'just made'}): followed from here")
@@ -66,8 +69,30 @@ def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: 
         if phase(job) not in ENDED:
             _wait_for_another(request, api, job)
             raise Superseded(request.name)
-        api.delete_job(job)
+        _delete(api, job)
+
+
+def _delete(api: ClusterAPI, job: dict[str, Any]) -> None:
+    """Delete a Job that is over, and wait until another one may have its name."""
+    api.delete_job(job)
+    _wait_until_gone(api, job)
+
+
+def _wait_until_gone(api: ClusterAPI, job: dict[str, Any]) -> None:
+    """Wait until a Job that is deleted is gone with all that it owns. Raises BadInput where that takes too long.
+
+    Volcano's controller removes a deleted Job from its cache by name. While the Job's pods are there it retries that,
+    at intervals that double (pkg/controllers/cache/cache.go:364 of 1.15.1; seen there), so the last retry comes within
+    the time that the pods took to go. A Job that is made before is removed in its place, and never gets a pod.
+    """
+    name, began = job["metadata"]["name"], time.monotonic()
+    while (found := api.job(name)) is not None and found["metadata"]["uid"] == job["metadata"]["uid"]:
+        if time.monotonic() - began > following.ENDING_SECONDS:
+            raise BadInput(
+                f"the Job is deleted and not gone: {following.stuck(api.pods(name))}", field="cluster", given=name
+            )
         time.sleep(min(1.0, following.POLL_SECONDS))
+    time.sleep(max(time.monotonic() - began, min(2.0, following.POLL_SECONDS)))
 
 
 def _wait_for_another(request: JobRequest, api: ClusterAPI, job: dict[str, Any]) -> None:

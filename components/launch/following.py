@@ -30,6 +30,8 @@ from components.launch.volcano import NOTE
 POLL_SECONDS = 5.0
 BLOCKED_SECONDS = 300.0
 """A registry or a secret may come back within."""
+GONE_SECONDS = 15.0
+"""After a Job that somebody has deleted, the garbage collector takes away what it owned within."""
 ENDING_SECONDS = 900.0
 """Pods that were told to end are gone by then, unless their node is."""
 NOT_RUNNING = ("", "Pending")
@@ -74,6 +76,8 @@ class Following:
             while True:
                 found = self.api.job(self.request.name)
                 if found is None or found["metadata"]["uid"] != self.job["metadata"]["uid"]:
+                    if found is None:  # what it owns goes after it: a new one would take that over, and lose it
+                        time.sleep(GONE_SECONDS)
                     return self._end(Cause(reason="its Job was deleted from the cluster", resume=True), log.file)
                 self.job = found
                 self._look()

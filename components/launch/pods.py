@@ -60,7 +60,10 @@ def blocked_by(pods: Iterable[Object]) -> Cause | None:
 def waiting_for(pods: Sequence[Object], num_pods: int) -> str:
     """What pods that do not run yet wait for."""
     if not pods:
-        return "no pod was made: the queue has no room for the job, or Volcano does not run"
+        return (
+            "no pod was made: the queue has no room for the job, Volcano does not run, or it lost the Job (then delete "
+            "the Job: it is made anew)"
+        )
     running = sum(_phase(pod) == "Running" for pod in pods)
     blocked = blocked_by(pods)
     if blocked:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,14 +55,30 @@ class Controller:
             raise
 
     def wait_for_job(self, other_than: str = "") -> dict[str, Any]:
-        """The Job, once there is one; another one than that with the uid `other_than`."""
+        """The Job, once there is one; another one than that with the uid `other_than`.
+
+        Plays the garbage collector, which does not run here: what a deleted Job owns goes, and then the Job itself.
+        """
 
         def found() -> dict[str, Any] | None:
             job = self.job()
+            if job is None or job["metadata"].get("deletionTimestamp"):
+                self.delete_pods()
+                self.let_go(job)
+                return None
             return job if job and job["metadata"]["uid"] != other_than else None
 
         job: dict[str, Any] = wait_until(found)
         return job
+
+    def let_go(self, job: dict[str, Any] | None) -> None:
+        """Take the mark of a deletion in the foreground away, by which the Job goes."""
+        if job is not None:
+            job["metadata"]["finalizers"] = []
+            with suppress(client.ApiException):
+                client.CustomObjectsApi(self.api).replace_namespaced_custom_object(
+                    GROUP, VERSION, self.namespace, JOBS, self.name, job
+                )
 
     def phase(self, phase: str, retries: int = 0, message: str = "") -> None:
         """Writes the Job's status."""

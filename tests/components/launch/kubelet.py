@@ -61,7 +61,9 @@ class Kubelet:
                 else:
                     self._look(name, pods, running)
             for name, job in jobs.items():
-                if name not in running and not job.get("status", {}).get("state"):
+                if job["metadata"].get("deletionTimestamp"):  # the garbage collector is played here, too
+                    Controller(self.api, self.namespace, name).let_go(job)
+                elif name not in running and not job.get("status", {}).get("state"):
                     self.ran.append(name)
                     self.jobs[name] = job
                     running[name] = (job["metadata"]["uid"], self._start(job))

@@ -14,7 +14,7 @@ from components.recipe.cluster import Cluster
 
 
 def main() -> None:
-    following.POLL_SECONDS = 0.1
+    following.POLL_SECONDS, following.GONE_SECONDS = 0.1, 0.1
     cluster_log.AGAIN_SECONDS = 0.5
     following.BLOCKED_SECONDS = 1.0
     name, logs, *fields = sys.argv[1:]

@@ -28,6 +28,7 @@ def controller(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> Controller:
     monkeypatch.setenv("SWITCHPOINT_SITE", yaml.safe_dump(site))
     monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
     monkeypatch.setattr(following, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(following, "GONE_SECONDS", 0.1)
     return Controller(kube.client, namespace, "gb-0123456789abcdef")
 
 
