@@ -19,7 +19,7 @@ from kubernetes import client
 
 from components.launch.site import Site
 from tests.components.launch.controller import Controller, wait_until
-from tests.components.launch.test_cluster_job import Launcher
+from tests.components.launch.launcher_process import Launcher
 from tests.k8s.admission import job_of_the_site, volcano_pods
 from tests.k8s.built import FOLDER, kubectl, one, resources, served
 from tests.k8s.test_admission import ATTACKS
