@@ -59,7 +59,7 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
             found.setdefault(where, []).append(arm.run_name)
     return [
         f"{', '.join(names)}: {where} without a reason: the process or pod that followed it was ended from outside, "
-        "often for want of memory"
+        "for want of memory or by a drain; what it trained is kept, and its Job may still run"
         for where, names in found.items()
     ]
 

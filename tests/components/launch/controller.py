@@ -44,41 +44,40 @@ class Controller:
     name: str
 
     def job(self) -> dict[str, Any] | None:
+        """The Job, or None. Plays the garbage collector, which does not run here, on a Job that is deleted in the
+        foreground: what it owns goes, and then the Job itself.
+        """
         try:
             found: dict[str, Any] = client.CustomObjectsApi(self.api).get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, JOBS, self.name
             )
-            return found
         except client.ApiException as error:
             if error.status == 404:
                 return None
             raise
+        if not found["metadata"].get("deletionTimestamp"):
+            return found
+        self.delete_pods()
+        self.let_go(found)
+        return None
+
+    def let_go(self, job: dict[str, Any]) -> None:
+        """Take the mark of a deletion in the foreground away, by which the Job goes."""
+        job["metadata"]["finalizers"] = []
+        with suppress(client.ApiException):
+            client.CustomObjectsApi(self.api).replace_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, JOBS, self.name, job
+            )
 
     def wait_for_job(self, other_than: str = "") -> dict[str, Any]:
-        """The Job, once there is one; another one than that with the uid `other_than`.
-
-        Plays the garbage collector, which does not run here: what a deleted Job owns goes, and then the Job itself.
-        """
+        """The Job, once there is one; another one than that with the uid `other_than`."""
 
         def found() -> dict[str, Any] | None:
             job = self.job()
-            if job is None or job["metadata"].get("deletionTimestamp"):
-                self.delete_pods()
-                self.let_go(job)
-                return None
             return job if job and job["metadata"]["uid"] != other_than else None
 
         job: dict[str, Any] = wait_until(found)
         return job
-
-    def let_go(self, job: dict[str, Any] | None) -> None:
-        """Take the mark of a deletion in the foreground away, by which the Job goes."""
-        if job is not None:
-            job["metadata"]["finalizers"] = []
-            with suppress(client.ApiException):
-                client.CustomObjectsApi(self.api).replace_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, JOBS, self.name, job
-                )
 
     def phase(self, phase: str, retries: int = 0, message: str = "") -> None:
         """Writes the Job's status."""
