@@ -80,14 +80,24 @@ class Controller:
         return job
 
     def phase(self, phase: str, retries: int = 0, message: str = "") -> None:
-        """Writes the Job's status."""
-        job = self.wait_for_job()
+        """Writes the Job's status, also where the launcher has written it since it was read."""
         state = {"phase": phase, "lastTransitionTime": _ago(0)}
         state |= {"message": message} if message else {}
-        job["status"] = {"state": state, "retryCount": retries, "minAvailable": job["spec"]["minAvailable"]}
-        client.CustomObjectsApi(self.api).replace_namespaced_custom_object_status(
-            GROUP, VERSION, self.namespace, JOBS, self.name, job
-        )
+
+        def written() -> bool:
+            job = self.wait_for_job()
+            job["status"] = {"state": state, "retryCount": retries, "minAvailable": job["spec"]["minAvailable"]}
+            try:
+                client.CustomObjectsApi(self.api).replace_namespaced_custom_object_status(
+                    GROUP, VERSION, self.namespace, JOBS, self.name, job
+                )
+            except client.ApiException as error:
+                if error.status != 409:
+                    raise
+                return False
+            return True
+
+        wait_until(written)
 
     def make_pods(self, node: str | None = None) -> list[str]:
         """As Volcano does, one for each task; placed on `node` at once."""
