@@ -66,7 +66,7 @@ def _train(plan: Plan, store: Store, before: Iterable[TrainingRun], last: Traini
 
 
 def _show(planned: Planned, runs: Sequence[TrainingRun], file: Path) -> None:
-    texts = [run_markdown(planned.plan, planned.store, run) for run in runs] or ["Nothing is left to train here.\n"]
+    texts = [run_markdown(planned.plan, planned.store, run) for run in runs]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(texts), encoding="utf-8")
 

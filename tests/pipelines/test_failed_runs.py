@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from kfp import dsl
 
 from components.launch.task import FailedBefore, task
 from components.recipe.load import load_study
 from components.report.outcome import StudyFailed, check_outcome, failures_of
 from components.store.plan_file import plan_reference
 from components.train import group
+from components.train.component import train_gb, train_qb
 from components.train.group import train_arm_group, train_gb_group
 from components.train.supervise import TrainingFailed
 from tests.conftest import switchpoint, weights
@@ -183,11 +185,12 @@ def test_several_runs_of_one_task_fail_and_succeed_each_by_itself(
     assert "**failed**: the process that follows its job ended without a reason (killed by SIGKILL)" in shown
 
 
-def test_a_group_without_arms_says_so(untrained: tuple[Finished, str], tmp_path: Path) -> None:
-    _, reference = untrained
-    train_gb_group(reference, [], tmp_path / "gb")
-    train_arm_group(reference, [], tmp_path / "qb")
-    assert {(tmp_path / name).read_text() for name in ("gb", "qb")} == {"Nothing is left to train here.\n"}
+def test_a_group_without_arms_says_so(tmp_path: Path) -> None:
+    """At once: a loop with nothing to do has one such item."""
+    for component, item in ((train_gb, {"plan": "none", "gb_runs": []}), (train_qb, {"plan": "none", "arms": []})):
+        shown = dsl.Markdown(uri=str(tmp_path / component.name / "shown"))
+        component.python_func(item, shown, None)
+        assert Path(shown.path).read_text() == "Nothing is left to train here.\n"
 
 
 def test_a_run_that_failed_is_not_tried_again_by_those_that_continue_it(untrained: tuple[Finished, str]) -> None:
