@@ -26,6 +26,9 @@ from components.train.supervise import TrainingFailed
 from tests.conftest import switchpoint, weights
 from tests.pipelines.conftest import Finished
 
+pytestmark = pytest.mark.slow
+"""Whole studies run, fail and are completed."""
+
 
 def spoil_tokens(study: Finished, source: str) -> Callable[[], None]:
     """Cut the source's token file; return what makes it whole again."""
