@@ -9,12 +9,12 @@ from kubernetes.client.rest import ApiException
 from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
-from components.launch.cluster_api import api_client
+from components.launch.cluster_api import api_client, or_none
 from components.launch.site import SITE_VARIABLE, Launched, read_site
 from components.recipe.errors import BadInput
 from pipelines.doctor import Check
 from pipelines.doctor_limits import Limits
-from pipelines.doctor_runs import GUIDE, Runs, or_none
+from pipelines.doctor_runs import GUIDE, Runs
 from pipelines.doctor_services import service_checks
 from pipelines.site import runs_namespace
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
+from components.launch.cluster_api import or_none
 from components.launch.site import SITE_VARIABLE, Launched
 from components.store.place import is_remote
 from pipelines.doctor import Check
@@ -40,16 +41,6 @@ NEEDED_OF_RUNS = (
 )  # fmt: skip
 """In the namespace of runs: what KFP's own parts ask there with this account, and a launcher that is stopped."""
 UNSEEN = "not visible from here"
-
-
-def or_none(ask: Callable[[], Any]) -> Any:
-    """None for what is not there. Raises ApiException."""
-    try:
-        return ask()
-    except ApiException as error:
-        if error.status == 404:
-            return None
-        raise
 
 
 class Runs:

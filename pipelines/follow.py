@@ -45,7 +45,7 @@ def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console
         ]  # fmt: skip
         table.add_row(*cells, *([] if pods is None else [escape(", ".join(one["pods"]))]))
     console.print(table, highlight=False)
-    return {"arms": listed} | _print_links(study, plan, store, console)
+    return {"arms": listed} | _print_links(study, plan, store, console, listed)
 
 
 def pods_of(plan: Plan, console: Console) -> dict[str, list[str]] | None:
@@ -64,40 +64,45 @@ def _pods_of_arm(arm: ArmPlan, pods: dict[str, list[str]] | None) -> list[str]:
     return [name for identity in arm.runs for name in (pods or {}).get(identity.digest, [])]
 
 
-def _print_links(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """Show the newest run, why it failed, its tasks that are going or failed, and MLflow's experiment."""
+def _print_links(
+    study: dict[str, Any], plan: Plan, store: Store, console: Console, arms: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Show the newest run, why it failed, its tasks that are going or failed, and MLflow's experiment.
+
+    `arms`: where each stands.
+    """
     data: dict[str, Any] = {"kfp": None, "mlflow": experiment_url(store, plan.recipe.name)}
     for what, submission in submissions_of(store, study)[:1]:
         data["kfp"] = found = _kfp_run(what, submission, plan, store, console)
         data["mlflow"] = data["mlflow"] or found.pop("mlflow_url", "")
         label = "KFP:   " if what == "study" else "smoke: "
         console.print(f"{label}  {found['state']}  {found['url']}", highlight=False, soft_wrap=True, markup=False)
-        for line in (*found["failures"], *_tasks(found["tasks"], plan, store)):
+        for line in (*found["failures"], *_tasks(found["tasks"], arms)):
             console.print(f"         {line}", highlight=False, soft_wrap=True, markup=False)
     if data["mlflow"]:
         console.print(f"MLflow:  {data['mlflow']}", highlight=False, soft_wrap=True, markup=False)
     return data
 
 
-def _tasks(tasks: dict[str, dict[str, int]], plan: Plan, store: Store) -> list[str]:
+def _tasks(tasks: dict[str, dict[str, int]], arms: list[dict[str, Any]]) -> list[str]:
     """Return a line for each task of ours that is going or failed, with the arms that it is at."""
     lines = []
     for name, states in tasks.items():
         left = {state: number for state, number in states.items() if state not in ("SUCCEEDED", "SKIPPED")}
         if left:
-            arms = [arm["arm"] for arm in _arms_of(name, plan, store)] if "RUNNING" in left else []
+            at = _arms_at(name, arms) if "RUNNING" in left else []
             shown = ", ".join(
                 f"{number} {state.lower()}" if number > 1 else state.lower() for state, number in left.items()
             )
-            lines.append(f"{name}: {shown}" + (f" ({', '.join(arms)})" if arms else ""))
+            lines.append(f"{name}: {shown}" + (f" ({', '.join(at)})" if at else ""))
     return lines
 
 
-def _arms_of(task: str, plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """Return the arms that are in the phases that the task trains."""
+def _arms_at(task: str, arms: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the arms that are in the phases that the task trains."""
     step = {"train-gb": "gb/", "train-qb": "qb/"}.get(task)
-    states = [arm_state(plan, store, arm) for arm in plan.arms] if step else []
-    return [one for one in states if one["state"] in ("training", "waiting") and one["run"].startswith(step or "")]
+    going = [one for one in arms if one["state"] in ("training", "waiting")]
+    return [one["arm"] for one in going if step and one["run"].startswith(step)]
 
 
 def _kfp_run(what: str, submission: Submission, plan: Plan, store: Store, console: Console) -> dict[str, Any]:

@@ -229,6 +229,16 @@ def api_client() -> client.ApiClient:
     return _ImpatientClient(configuration)
 
 
+def or_none(ask: Callable[[], Any]) -> Any:
+    """Return the answer, or None for what is not there, asked once. Raises ApiException."""
+    try:
+        return ask()
+    except ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+
+
 def phase(job: Mapping[str, Any]) -> str:
     """Of a Volcano Job; nothing where Volcano has not seen it yet."""
     return str(job.get("status", {}).get("state", {}).get("phase", ""))

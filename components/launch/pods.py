@@ -90,7 +90,7 @@ def ended_by(pods: Iterable[Object], events: Iterable[Object] = ()) -> Cause | N
         )  # fmt: skip
         why = disruption.get("reason") or status.get("reason", "")
         message = disruption.get("message") or told
-        is_own_disk = any(words in f"{message} {told}" for words in OWN_DISK)
+        is_own_disk = _used_up_disk(f"{message} {told}")
         if why in PREEMPTED:
             text = f"pod {name} was pre-empted{_more(message)}"
             found.append((0, Cause(reason=text, resume=True, disrupted=True)))
@@ -111,12 +111,15 @@ def ended_by(pods: Iterable[Object], events: Iterable[Object] = ()) -> Cause | N
     for event in events:
         if event.get("reason") in ("Evict", "Preempt", "Preempted", "Evicted", "Preempting"):
             message = event.get("message", "")
-            is_own_disk = any(words in message for words in OWN_DISK)
             text = f"pods were evicted or pre-empted: {message}"
-            return Cause(reason=text, resume=True, disrupted=not is_own_disk)
+            return Cause(reason=text, resume=True, disrupted=not _used_up_disk(message))
         if event.get("reason") in ("NodeNotReady", "TaintManagerEviction"):
             return Cause(reason=f"a node was lost: {event.get('message', '')}", resume=True, disrupted=True)
     return None
+
+
+def _used_up_disk(message: str) -> bool:
+    return any(words in message for words in OWN_DISK)
 
 
 def exit_of(pods: Iterable[Object]) -> str:

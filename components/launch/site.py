@@ -21,8 +21,8 @@ SITE_VARIABLE = "SWITCHPOINT_SITE"
 TASK_CONFIG_VARIABLE = "SWITCHPOINT_TASK_CONFIG"
 KFP_RUN_VARIABLE = "KFP_RUN_ID"
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
-"""Annotations by which autoscalers leave a pod where it is: a task whose launcher is moved starts anew; one training
-pod that is moved restarts all of its Job."""
+"""Annotations by which autoscalers leave a pod where it is: a launcher that is moved fails its task, and with it the
+run, while its Job trains on; one training pod that is moved restarts all of its Job."""
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 

@@ -1,7 +1,7 @@
 """Whether a launcher that gets SIGTERM ends its Job: always, except where only its own pod is taken away.
 
-A drained node deletes the pod, and Argo starts another one for the task, which finds the Job by its name and follows
-it. A run that is terminated keeps its pods: KFP sets the Workflow's `activeDeadlineSeconds` to 0
+A drained node deletes the pod: the Job trains on, and the next launcher finds it by its name and follows it, or finds
+what it made. A run that is terminated keeps its pods: KFP sets the Workflow's `activeDeadlineSeconds` to 0
 (backend/src/common/util/execution_spec.go:299 of 2.17.0), Argo's own stop and terminate set `shutdown`
 (workflow/util/util.go:1429 of 4.0.5), and Argo signals the containers (workflow/controller/exec_control.go). A run or a
 Workflow that is deleted takes its pods along, through garbage collection: the Workflow is marked, or gone already.
@@ -15,6 +15,7 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
+from components.launch.cluster_api import or_none
 from components.launch.pods import Object
 
 POD_NAME_VARIABLE, POD_UID_VARIABLE = "KFP_POD_NAME", "KFP_POD_UID"
@@ -78,7 +79,7 @@ def read_why_end(api: client.ApiClient, namespace: str, environment: Mapping[str
 
 def _pod(api: client.ApiClient, namespace: str, name: str) -> dict[str, Any] | None:
     core = client.CoreV1Api(api)
-    found = _or_none(lambda: core.read_namespaced_pod(name, namespace, _request_timeout=READ_SECONDS))
+    found = or_none(lambda: core.read_namespaced_pod(name, namespace, _request_timeout=READ_SECONDS))
     return api.sanitize_for_serialization(found) if found else None
 
 
@@ -87,18 +88,8 @@ def _workflow(api: client.ApiClient, namespace: str, pod: Object) -> dict[str, A
     if not name:
         return None
     custom = client.CustomObjectsApi(api)
-    return _or_none(
+    return or_none(
         lambda: custom.get_namespaced_custom_object(
             GROUP, VERSION, namespace, WORKFLOWS, name, _request_timeout=READ_SECONDS
         )
     )
-
-
-def _or_none(read: Any) -> Any:
-    """The answer; None for 404."""
-    try:
-        return read()
-    except ApiException as error:
-        if error.status == 404:
-            return None
-        raise

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from components.recipe.plan import Plan
 from components.report import results
@@ -79,12 +80,16 @@ def _said(error: MLflowAway) -> str:
 
 def report_is_written(plan: Plan, store: Store) -> bool:
     """Whether a complete report is there, wherever its study was logged."""
-    written = all(store.exists(f"{plan.report.path}/{name}") for name in REPORT_FILES)
-    return written and store.record(plan.report) is not None
+    return _record_of_written(plan, store) is not None
 
 
 def report_is_there(plan: Plan, store: Store) -> bool:
     """Whether the report is complete and the study logged where it would be logged now."""
-    record = store.record(plan.report)
+    record = _record_of_written(plan, store)
+    return record is not None and record["outputs"]["tracked_in"] == tracked_in(store)
+
+
+def _record_of_written(plan: Plan, store: Store) -> dict[str, Any] | None:
+    """Return the report's record; None where the report is not complete, or one of its files is gone."""
     written = all(store.exists(f"{plan.report.path}/{name}") for name in REPORT_FILES)
-    return record is not None and written and record["outputs"]["tracked_in"] == tracked_in(store)
+    return store.record(plan.report) if written else None

@@ -38,10 +38,10 @@ def train_gb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
     from pathlib import Path
 
     from components.launch.site import keep_task_config
+    from components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["gb_runs"]:  # before torch is imported
-        Path(shown.path).parent.mkdir(parents=True, exist_ok=True)
-        Path(shown.path).write_text("Nothing is left to train here.\n")
+        write_shown(Path(shown.path), [NOTHING_LEFT])
         return
     from components.train.group import train_gb_group
 
@@ -70,10 +70,10 @@ def train_qb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
     from pathlib import Path
 
     from components.launch.site import keep_task_config
+    from components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["arms"]:  # before torch is imported
-        Path(shown.path).parent.mkdir(parents=True, exist_ok=True)
-        Path(shown.path).write_text("Nothing is left to train here.\n")
+        write_shown(Path(shown.path), [NOTHING_LEFT])
         return
     from components.train.group import train_arm_group
 

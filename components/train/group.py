@@ -15,6 +15,7 @@ from components.recipe.plan import Plan, TrainingRun
 from components.store.plan_file import Planned, load_plan
 from components.store.store import Store
 from components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run
+from components.train.shown import write_shown
 
 
 def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:
@@ -26,7 +27,7 @@ def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:
     planned = load_plan(reference)
     runs = [planned.plan.run(digest) for digest in digests]
     _record_lost(planned, [(run, ended[run.identity.digest]) for run in runs if run.identity.digest in ended])
-    _show(planned, runs, shown)
+    write_shown(shown, (run_markdown(planned.plan, planned.store, run) for run in runs))
 
 
 def train_arm_group(reference: str, names: Sequence[str], shown: Path) -> None:
@@ -35,7 +36,7 @@ def train_arm_group(reference: str, names: Sequence[str], shown: Path) -> None:
     planned = load_plan(reference)
     own = {name: planned.plan.own_runs(planned.plan.arm(name)) for name in names}
     _record_lost(planned, [(own[name][-1], how) for name, how in ended.items()])
-    _show(planned, [run for runs in own.values() for run in runs], shown)
+    write_shown(shown, (run_markdown(planned.plan, planned.store, run) for runs in own.values() for run in runs))
 
 
 def _train_gb_run(reference: str, digest: str) -> None:
@@ -63,12 +64,6 @@ def _train(plan: Plan, store: Store, before: Iterable[TrainingRun], last: Traini
             train_run(plan, store, run)
     check_parent(plan, store, last)
     train_run(plan, store, last)
-
-
-def _show(planned: Planned, runs: Sequence[TrainingRun], file: Path) -> None:
-    texts = [run_markdown(planned.plan, planned.store, run) for run in runs]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(texts), encoding="utf-8")
 
 
 def _record_lost(planned: Planned, lost: Iterable[tuple[TrainingRun, str]]) -> None:
