@@ -183,7 +183,7 @@ class KFPServer:
             deadline = time.monotonic() + FIND_SECONDS
             while True:
                 with contextlib.suppress(NoAnswer):
-                    found = self.find(study_name, run_name)
+                    found = self._find_in(experiment.experiment_id, run_name)
                     if found is not None:
                         return found
                 if time.monotonic() > deadline:
@@ -193,11 +193,14 @@ class KFPServer:
     def find(self, study_name: str, run_name: str) -> str | None:
         """Return the id of the run with this name in the study's experiment; None where there is none."""
         experiment = self._asked(lambda: self._client.create_experiment(study_name, namespace=self._namespace))
+        return self._find_in(experiment.experiment_id, run_name)
+
+    def _find_in(self, experiment_id: str, run_name: str) -> str | None:
         wanted = json.dumps(
             {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": run_name}]}
         )  # the filter of KFP's list calls
         found = self._asked(
-            lambda: self._client.list_runs(experiment_id=experiment.experiment_id, filter=wanted, page_size=10)
+            lambda: self._client.list_runs(experiment_id=experiment_id, filter=wanted, page_size=10)
         )
         return next((str(run.run_id) for run in found.runs or [] if run.display_name == run_name), None)
 

@@ -54,9 +54,15 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
     found: dict[str, list[str]] = {}
     for arm in plan.arms:
         one = arm_state(plan, store, arm)
-        if not one["stopped"] and one["state"] == "training":
+        if one["stopped"]:
+            continue
+        if one["state"] == "training":
             where = f"{one['phase']} stopped at step {one['step']:,} of {one['end_step']:,}"
-            found.setdefault(where, []).append(arm.run_name)
+        elif one["state"] == "waiting" and store.is_begun(plan.run(one["run"].rsplit("/", 1)[-1]).identity):
+            where = f"{one['phase']} stopped before its first step"
+        else:
+            continue
+        found.setdefault(where, []).append(arm.run_name)
     return [
         f"{', '.join(names)}: {where} without a reason: the process or pod that followed it was ended from outside, "
         "for want of memory or by a drain; what it trained is kept, and its Job may still run"

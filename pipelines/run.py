@@ -50,7 +50,7 @@ def run_study(
     if not planned["missing"] and rung.is_last:
         console.print("nothing is left to do")
         return 0, print_outcome(rung.plan, store, console) | {"state": "succeeded", "log": ""}
-    began = time.monotonic()
+    began, began_at = time.monotonic(), time.time()
     log = store.root / "logs" / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -62,7 +62,7 @@ def run_study(
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}
-    if not ended_well:  # what no task could record ended the pipeline before `report`
+    if not ended_well and not _has_report_since(began_at, rung, store):  # what no task could record ended the pipeline
         write_missing_report(rung.plan, store, recipe_file, options, is_finished=rung.is_last)
     outcome = print_outcome(rung.plan, store, console, is_finished=rung.is_last)
     if not rung.is_last:
@@ -77,6 +77,12 @@ def run_study(
             console.print(line, style="bold red", highlight=False, markup=False, soft_wrap=True)
     bad_input = any(failure["bad_input"] for failure in outcome["failures"])
     return (2 if bad_input else 1), outcome | {"state": "failed"}
+
+
+def _has_report_since(began_at: float, rung: Rung, store: Store) -> bool:
+    """Whether the pipeline that began at this time came as far as its report, as it does where an arm fails."""
+    page = store.root / rung.plan.report.path / "report.html"
+    return page.exists() and page.stat().st_mtime >= began_at
 
 
 def _print_stops(rung: Rung, console: Console) -> None:

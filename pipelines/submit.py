@@ -21,7 +21,7 @@ from components.store.store import Store
 from pipelines.amounts import size
 from pipelines.compile import version_name
 from pipelines.kfp_server import KFPServer, NoAnswer, RunState, page_of
-from pipelines.outcome import planned_or_given, why_failed
+from pipelines.outcome import planned_or_given, why_failed, write_missing_report
 from pipelines.plan_view import print_plan
 from pipelines.rungs import current_rung
 from pipelines.smoke import smoke_study
@@ -189,4 +189,7 @@ def _run_smoke(
         time.sleep(POLL_SECONDS)
     if state.state == "SUCCEEDED":
         return state, []
-    return state, why_failed(*planned_or_given(small, check.plan, store), state)
+    plan, store = planned_or_given(small, check.plan, store)
+    failed = why_failed(plan, store, state)
+    write_missing_report(plan, store, recipe_file, "--smoke")
+    return state, [*failed, f"its report: {store.place(plan.report)}/report.html"]

@@ -88,6 +88,12 @@ class Store:
         """Whether the store has the file."""
         return (self.root / path).exists() or (bool(self.url) and place.exists(f"{self.url}/{path}"))
 
+    def is_begun(self, identity: Identity) -> bool:
+        """Whether work on an output began: its folder is there, on this machine or in the object store."""
+        return (self.root / identity.path).is_dir() or (
+            bool(self.url) and bool(remote.list_files(f"{self.url}/{identity.path}"))
+        )
+
     def refresh(self, identity: Identity, *names: str) -> Path:
         """An output's folder on this machine, with these of its files as they are now: another machine may write."""
         folder = self.root / identity.path

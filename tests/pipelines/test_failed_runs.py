@@ -44,7 +44,7 @@ def test_a_base_that_fails_ends_the_run_and_the_command_writes_the_report(copied
     study = copied()
     for folder in ("base", "gb", "qb", "evaluation", "report"):
         shutil.rmtree(study.root / folder)
-    mend = spoil_tokens(study, "prose")
+    restore = spoil_tokens(study, "prose")
     ended = switchpoint("run", study.recipe, "--store", study.root, "--json")
     assert ended.returncode == 1, ended.stderr
     outcome = json.loads(ended.stdout)
@@ -55,7 +55,7 @@ def test_a_base_that_fails_ends_the_run_and_the_command_writes_the_report(copied
     shown = switchpoint("report", study.recipe, "--store", study.root)
     assert shown.returncode == 1
     assert "its .idx says" in shown.stdout
-    mend()
+    restore()
     assert switchpoint("run", study.recipe, "--store", study.root).returncode == 0
     assert switchpoint("report", study.recipe, "--store", study.root).returncode == 0
 

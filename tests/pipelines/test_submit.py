@@ -116,6 +116,8 @@ def test_smoke_runs_a_few_steps_first_and_keeps_the_study_back_where_they_fail(
     code, outcome = command("submit", recipe, "--store", store, "--smoke")
     assert code == 1
     assert outcome["state"] == "smoke failed"
+    page = Path(outcome["failures"][-1].removeprefix("its report: "))
+    assert "not run" in page.read_text()
     assert [run["display_name"].split()[0] for run in kfp.runs.values()] == ["tiny-smoke"]
     kfp.states = ["FAILED", "RUNNING", "SUCCEEDED"]
     assert command("submit", recipe, "--store", store, "--smoke")[0] == 0
