@@ -199,9 +199,7 @@ class KFPServer:
         wanted = json.dumps(
             {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": run_name}]}
         )  # the filter of KFP's list calls
-        found = self._asked(
-            lambda: self._client.list_runs(experiment_id=experiment_id, filter=wanted, page_size=10)
-        )
+        found = self._asked(lambda: self._client.list_runs(experiment_id=experiment_id, filter=wanted, page_size=10))
         return next((str(run.run_id) for run in found.runs or [] if run.display_name == run_name), None)
 
     def state(self, run_id: str) -> RunState:
