@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.recipe.plan import ArmPlan, Plan, Trained
 from components.store.store import Store
 from components.train.metrics import rows_of
 from components.train.run import run_is_done
@@ -13,8 +13,8 @@ def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
     `learning_rate` and whether halving `stopped` it.
     """
     runs = [plan.run(identity.digest) for identity in arm.runs]
-    ends = [*(run.start_step for run in runs[1:]), arm.horizon_steps]
-    at: TrainingRun = runs[-1]
+    ends = [*(run.stage.start_step for run in runs[1:]), arm.horizon_steps]
+    at: Trained = runs[-1]
     state, step, learning_rate = "done", arm.horizon_steps, None
     for run, end in zip(runs, ends, strict=True):
         rows = list(rows_of(store, run.identity, end))
@@ -23,11 +23,11 @@ def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
         if run_is_done(plan, store, run):
             continue
         failure = store.failure(run.identity)
-        step, at = rows[-1]["step"] if rows else run.start_step, run
+        step, at = rows[-1]["step"] if rows else run.stage.start_step, run
         state = f"failed: {failure['reason']}" if failure else "training" if rows else "waiting"
         break
     return {
-        "arm": arm.run_name, "phase": at.phases[-1].name, "run": at.identity.path,
+        "arm": arm.run_name, "phase": at.stage.phase.name, "run": at.identity.path,
         "state": (arm.stopped and f"stopped: {arm.stopped}") or state, "step": step, "end_step": arm.horizon_steps,
         "learning_rate": learning_rate, "stopped": bool(arm.stopped),
     }  # fmt: skip

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from components.recipe.digest import Identity
-from components.recipe.plan import Plan, TrainingRun
+from components.recipe.kind import KINDS
+from components.recipe.plan import Plan, Trained
 from components.store.store import Store
 from components.train.metrics import METRICS
 from components.train.progress import progress_line
@@ -124,7 +125,7 @@ class Watch:
 
 def labels(plan: Plan) -> dict[str, str]:
     """What each output is, in a few words, by its digest."""
-    found = {identity.digest: identity.step for identity in plan.identities()}
+    found = {identity.digest: KINDS[identity.kind].label for identity in plan.identities()}
     found |= {plan.tokens[name].digest: f"tokens of {name}" for name in plan.tokenised_sources()}
     found |= {identity.digest: f"copies in {name}" for name, identity in plan.duplicates.items()}
     found |= {identity.digest: f"scorer of {name}" for name, identity in plan.scorers.items()}
@@ -139,20 +140,22 @@ def labels(plan: Plan) -> dict[str, str]:
     return found | {plan.base_evaluation.digest: "evaluation of the base"}
 
 
-def _run_label(plan: Plan, run: TrainingRun) -> str:
-    """A GB run by its blend; a later one by the arms that it belongs to."""
-    if run.identity.step == "gb":
-        return f"GB {run.blend}" + (f" seed {run.seed}" if len({arm.seed for arm in plan.arms}) > 1 else "")
+def _run_label(plan: Plan, run: Trained) -> str:
+    """Return a first phase's name with its blend; a later one's with the arms that it belongs to."""
+    stage = run.stage
+    if len(stage.phases) == 1:
+        seed = f" seed {stage.seed}" if len({arm.seed for arm in plan.arms}) > 1 else ""
+        return f"{stage.phase.name.upper()} {stage.blend}{seed}"
     names = [arm.run_name for arm in plan.arms if run.identity in arm.runs]
-    return f"{run.phases[-1].name.upper()} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    return f"{stage.phase.name.upper()} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _training_runs(plan: Plan, store: Store) -> list[Watched]:
     runs = []
-    if plan.recipe.model.pretrain:
-        runs.append(Watched("base", plan.base, 0, plan.base_plan.end_step))
+    if plan.recipe.model.pretrain and plan.pretraining:
+        runs.append(Watched("base", plan.base, 0, plan.pretraining.end_step))
     for run in plan.runs:
-        runs.append(Watched(_run_label(plan, run), run.identity, run.start_step, run.end_step))
+        runs.append(Watched(_run_label(plan, run), run.identity, run.stage.start_step, run.stage.end_step))
     for watched in runs:
         watched.read(store)
         watched.known_step = watched.last.get("step", 0)

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from components.plan.data import left_out
 from components.recipe.digest import Identity
+from components.recipe.kind import KINDS
 from components.recipe.plan import Plan
 from components.report import results
 from components.report.content import as_data, gather
@@ -23,15 +24,14 @@ from components.train.run import run_is_done
 from pipelines.amounts import size
 from pipelines.progress import labels
 
-TRAINED = ("base", "gb", "qb")
 WIDEST = 100_000
 """Characters: a table is measured without a limit."""
 
 
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
-    if identity.step in ("gb", "qb"):
+    if KINDS[identity.kind].is_trained and identity.digest != plan.base.digest:
         return run_is_done(plan, store, plan.run(identity.digest))
-    if identity.step == "report":
+    if identity.digest == plan.report.digest:
         return report_is_there(plan, store)
     return store.is_done(identity)
 
@@ -42,7 +42,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     shown = labels(plan)
     for identity in plan.identities():
         failure = store.failure(identity)
-        progress = read_json(store.refresh(identity, STATUS) / STATUS) if identity.step in TRAINED else None
+        progress = read_json(store.refresh(identity, STATUS) / STATUS) if KINDS[identity.kind].is_trained else None
         if is_done(plan, store, identity) or (identity == plan.report and report_is_written(plan, store)):
             state = "done"
         elif failure:
@@ -83,9 +83,13 @@ def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bo
     console.print()
     print_scores(content.table, console)
     console.print(f"[bold]{escape(content.verdict)}[/bold]", highlight=False)
-    failures = [failure for one in plan.identities() if (failure := store.failure(one)) is not None]
+    failures = [
+        {"output": one.path, "label": plan.label(one), **failure}
+        for one in plan.identities()
+        if (failure := store.failure(one)) is not None
+    ]
     for failure in failures:
-        console.print(f"failed: {failure['step']} {failure['digest']}", style="bold red", highlight=False)
+        console.print(f"failed: {failure['label']} {failure['digest']}", style="bold red", highlight=False)
         console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)
     for line in left_out(plan, store):
         console.print(f"note: {line}", style="yellow", highlight=False, markup=False)

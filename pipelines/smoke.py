@@ -6,13 +6,14 @@ from fractions import Fraction
 from typing import Any
 
 from components.recipe.blend import Weights
+from components.recipe.phase import SHORT_FORM
 from components.recipe.plan import ArmPlan, Phase, Plan
 from components.recipe.source import split_key
 
 STEPS = 5
 """Of each phase."""
 LEFT_OUT = (
-    "grid", "halving", "published", "seeds", "seed", "budget", "evaluation", "arms", "gb", "qb", "switch",
+    "grid", "halving", "published", "seeds", "seed", "budget", "evaluation", "arms", *SHORT_FORM,
 )  # fmt: skip
 LONGEST, PARTS = 10**20, 10**18
 """What a recipe takes as a denominator; into how many parts weights are rounded that would have a longer one."""
@@ -36,8 +37,9 @@ def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
         length, batch = phase.sequence_length, _batch_size(arm, phase)
         start_rate = arm.schedule.learning_rate(arm.clock.tokens_at(phase.start_step + STEPS))
         phases[f"phase-{number}"] = {
-            "blend": f"smoke-{number}", "sequence_length": length, "batch_size": batch, "packing": phase.packing,
-            "schedule": {"max_learning_rate": start_rate or 1e-6}, "horizon_tokens": STEPS * batch * length,
+            "blend": f"smoke-{number}", "sequence_length": length, "batch_size": batch,
+            "packing": phase.settings.packing, "schedule": {"max_learning_rate": start_rate or 1e-6},
+            "horizon_tokens": STEPS * batch * length,
         } | ({"start": "new_schedule"} if number else {})  # fmt: skip
     left = {name: value for name, value in study.items() if name not in LEFT_OUT}
     return left | {
@@ -59,7 +61,7 @@ def _phases(plan: Plan) -> Iterator[tuple[ArmPlan, Phase]]:
 
 
 def _geometry(arm: ArmPlan, phase: Phase) -> tuple[int, int, str]:
-    return phase.sequence_length, _batch_size(arm, phase), phase.packing
+    return phase.sequence_length, _batch_size(arm, phase), phase.settings.packing
 
 
 def _batch_size(arm: ArmPlan, phase: Phase) -> int:

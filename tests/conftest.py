@@ -76,17 +76,17 @@ def switchpoint(*arguments: str | Path, timeout: float = 600) -> "subprocess.Com
     )  # fmt: skip
 
 
-def records(store: Path, step: str) -> list[dict[str, Any]]:
-    """The records of all outputs of a step."""
-    return [json.loads(path.read_text()) for path in sorted(store.glob(f"{step}/*/record.json"))]
+def records(store: Path, kind: str) -> list[dict[str, Any]]:
+    """Return the records of all outputs of a kind."""
+    return [json.loads(path.read_text()) for path in sorted(store.glob(f"{kind}/*/record.json"))]
 
 
 def weights(store: Path) -> dict[str, Any]:
     """What was trained: the digest of the weights of every base, GB run and QB run."""
     return {
-        f"{step}/{record['digest']}": record["outputs"]["weights_sha256"]
-        for step in ("base", "gb", "qb")
-        for record in records(store, step)
+        f"{kind}/{record['digest']}": record["outputs"]["weights_sha256"]
+        for kind in ("base", "phase")
+        for record in records(store, kind)
     }
 
 

@@ -28,7 +28,7 @@ def records(store: ObjectStore, step: str) -> list[dict[str, Any]]:
 def weights(store: ObjectStore) -> dict[str, Any]:
     return {
         f"{step}/{record['digest']}": record["outputs"]["weights_sha256"]
-        for step in ("base", "gb", "qb")
+        for step in ("base", "phase")
         for record in records(store, step)
     }
 

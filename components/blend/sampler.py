@@ -5,9 +5,9 @@ Within a source, every epoch goes through all its samples in a keyed order of it
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +18,30 @@ from components.recipe.permutation import num_bits, permute_each, round_keys
 EPOCH_BITS = 40
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplerPhase:
-    """A phase as the sampler sees it."""
+class SampledPhase(Protocol):
+    """What the sampler needs to know of a phase."""
 
-    weights: Mapping[str, Fraction]
-    first_sample: int
-    samples_per_epoch: Mapping[str, int]
-    """Of every source in `weights`, at the phase's sequence length."""
-    order: int = 0
-    """Where it is higher than in the phase before, the sources begin a new permutation."""
+    @property
+    def weights(self) -> Mapping[str, Fraction]: ...
+
+    @property
+    def first_sample(self) -> int: ...
+
+    @property
+    def order(self) -> int:
+        """Where it is higher than in the phase before, the sources begin a new permutation."""
+        ...
 
 
 class Sampler:
     """The order of all samples of a run. Sources continue across phases where they stood."""
 
-    def __init__(self, phases: Sequence[SamplerPhase], seed: int) -> None:
-        """`phases` in order, the first at sample 0."""
+    def __init__(
+        self, phases: Sequence[SampledPhase], samples_per_epoch: Sequence[Mapping[str, int]], seed: int
+    ) -> None:
+        """`phases` in order, the first at sample 0. `samples_per_epoch`: by phase, of every source in its `weights`,
+        at its sequence length.
+        """
         self.names = tuple(sorted({name for phase in phases for name in phase.weights}))
         self._phases = tuple(phases)
         self._seed = seed
@@ -57,7 +64,7 @@ class Sampler:
         ]
         self._orders = np.array([phase.order for phase in phases], dtype=np.int64)
         self._sizes = np.array(
-            [[phase.samples_per_epoch.get(name, 1) for name in self.names] for phase in phases], dtype=np.int64
+            [[sizes.get(name, 1) for name in self.names] for sizes in samples_per_epoch], dtype=np.int64
         )  # fmt: skip
         self._num_bits = np.array([[num_bits(size) for size in row] for row in self._sizes.tolist()], dtype=np.uint64)
         self._block = lru_cache(maxsize=8)(self._compute_block)

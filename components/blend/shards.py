@@ -7,7 +7,7 @@ from typing import Any
 from components.blend.corpus import Corpus
 from components.blend.readers import Piece, can_be_split
 from components.recipe.digest import Identity
-from components.recipe.identity import identity_of
+from components.recipe.kind import identity_of
 from components.recipe.plan import Plan
 from components.recipe.source import is_made, origin_of, part_of
 

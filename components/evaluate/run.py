@@ -52,7 +52,7 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
             arguments=(store.write(f"{folder}/job.json", job.model_dump(mode="json")),),
             log_folder=store.log_folder(missing[0]), num_threads=NUM_THREADS,
             variables=hub_environment(evaluation, os.environ), cluster=plan.recipe.cluster.without_devices(),
-            labels={"study": plan.recipe.name, "step": "check-suites"}, content=content,
+            labels={"study": plan.recipe.name, "kind": "check-suites"}, content=content,
             is_done=lambda: exists(result_file),
         )  # fmt: skip
         tries -= 1
@@ -151,7 +151,7 @@ def _evaluate(
         name=f"evaluate-{first.digest}", module="components.evaluate.app", arguments=(job_file,),
         log_folder=store.log_folder(first), num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
         variables=hub_environment(recipe.evaluation, os.environ), cluster=recipe.cluster,
-        labels={"study": recipe.name, "step": "evaluate"}, notes={"store": store.where}, content=content,
+        labels={"study": recipe.name, "kind": "evaluate"}, notes={"store": store.where}, content=content,
         is_done=lambda: all(exists(f"{store.where}/{file}") for file in results.values()),
     )  # fmt: skip
     end = run_job(request)

@@ -25,7 +25,7 @@ def sole_task(store: Store, name: str) -> AbstractContextManager[None]:
 
 def task_lock_file(store: Store, identity: Identity) -> Path:
     """Who holds it works on `identity`."""
-    return store.root / "locks" / f"{identity.step}-{identity.digest}"
+    return store.root / "locks" / f"{identity.kind}-{identity.digest}"
 
 
 def end_with_run() -> None:

@@ -37,9 +37,9 @@ def plan_data(
         "base": {"digest": plan.base.digest} | (price.base() or {}),
         "gb_runs": [
             {
-                "digest": run.identity.digest, "blend": run.blend, "seed": run.seed,
-                "parent": run.parent.digest if run.parent else None, "start_step": run.start_step,
-                "end_step": run.end_step, "keep_steps": list(run.keep_steps), "tokens": run.tokens,
+                "digest": run.identity.digest, "blend": run.stage.blend, "seed": run.stage.seed,
+                "parent": run.parent.digest if run.parent else None, "start_step": run.stage.start_step,
+                "end_step": run.stage.end_step, "keep_steps": list(run.keep_steps), "tokens": run.stage.tokens,
                 "checkpoint_bytes": price.checkpoint_bytes(run),
             }
             for run in plan.gb_runs
@@ -95,7 +95,7 @@ def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int], packed: Pack
     return {
         "name": phase.name, "blend": phase.blend, "start": phase.start, "start_step": phase.start_step,
         "end_step": phase.end_step, "tokens": phase.tokens, "start_learning_rate": start, "end_learning_rate": end,
-        "sequence_length": phase.sequence_length, "packing": phase.packing, "new_order": phase.order > 0,
+        "sequence_length": phase.sequence_length, "packing": phase.settings.packing, "new_order": phase.order > 0,
         "batch_size": [arm.clock.batch_size(phase.start_step), arm.clock.batch_size(phase.end_step - 1)],
         "sources": sources,
         "moved": {key: count * phase.sequence_length for key, count in phase.moved.items()},

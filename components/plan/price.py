@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.recipe.cost import checkpoint_bytes, gpu_hours, memory_bytes_per_gpu, model_bytes, train_flops
 from components.recipe.hardware import GPUS
 from components.recipe.model import KINDS, Architecture
-from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.recipe.plan import ArmPlan, Plan, Trained
 from components.recipe.recipe import Recipe
 
 
@@ -66,14 +66,14 @@ class Price:
         """Of the arm trained by itself."""
         return self._sum([(phase.tokens, phase.sequence_length) for phase in arm.phases])
 
-    def runs(self, runs: list[TrainingRun]) -> dict[str, Any]:
-        return self._sum([(run.tokens, run.phases[-1].sequence_length) for run in runs])
+    def runs(self, runs: list[Trained]) -> dict[str, Any]:
+        return self._sum([(run.stage.tokens, run.stage.phase.sequence_length) for run in runs])
 
     def base(self) -> dict[str, Any] | None:
         """Of the pretraining, where the study does it."""
-        phase = self.plan.base_plan.phase
-        if phase is None or self.plan.recipe.model.pretrain is None:
+        if self.plan.pretraining is None or self.plan.recipe.model.pretrain is None:
             return None
+        phase = self.plan.pretraining.phase
         return {"tokens": phase.tokens} | self._sum([(phase.tokens, phase.sequence_length)])
 
     def memory(self) -> dict[str, Any] | None:
@@ -88,7 +88,7 @@ class Price:
         )
         return {"needed_bytes_per_gpu": needed, "gpu_bytes": int(GPUS[self.hardware.gpu].memory_bytes)}
 
-    def checkpoint_bytes(self, run: TrainingRun) -> int | None:
+    def checkpoint_bytes(self, run: Trained) -> int | None:
         """Of the checkpoints that the run keeps and the models that are exported from it."""
         if not self.shape:
             return None

@@ -5,34 +5,35 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.recipe.blend import Resolver
-from components.recipe.clock import BatchRamp
 from components.recipe.errors import BadInput, raise_all
-from components.recipe.phase import Arm, DataOrder, Packing, PhaseConfig, PhasePatch, StartMode, Switch
+from components.recipe.phase import SHORT_FORM, Arm, PhaseConfig, PhasePatch, StartMode
 from components.recipe.recipe import Recipe
+from components.recipe.step_settings import StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseInput:
-    """A phase of one arm, as it was written."""
+class WrittenPhase:
+    """A phase of one arm as the recipe and the arm write it together, with nothing left open."""
 
     name: str
-    blend: str
+    config: PhaseConfig
+    settings: StepSettings
     start: StartMode
-    until: Switch | None
-    until_field: str
-    schedule: Any
-    """A ScheduleConfig where the phase begins one, else None."""
-    schedule_field: str
-    horizon_tokens: int
-    """Of the schedule that the phase begins; 0 otherwise."""
-    sequence_length: int
-    batch: int | BatchRamp
-    packing: Packing
-    document_mask: bool
-    data_order: DataOrder
-    deciding: Mapping[str, Any]
-    """What of the recipe's training decides the weights."""
-    field: str
+    fields: Mapping[str, str]
+    """Where each field of `config` is written, for messages."""
+
+    @property
+    def begins_schedule(self) -> bool:
+        """Whether it has a schedule of its own, over a horizon of its own."""
+        return self.config.schedule is not None
+
+    def continues(self, before: "WrittenPhase", resolver: Resolver) -> bool:
+        """Whether it only differs in its name from the phase before it."""
+        if self.begins_schedule or self.start not in ("new_data", "continue") or self.settings != before.settings:
+            return False
+        if any(resolver.depends_on_length(phase.config.blend) for phase in (before, self)):
+            return False
+        return resolver.weights(before.config.blend, 1) == resolver.weights(self.config.blend, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class ArmInput:
     arm_id: str
     run_name: str
     seed: int
-    phases: tuple[PhaseInput, ...]
+    phases: tuple[WrittenPhase, ...]
 
 
 def arms_of(recipe: Recipe) -> dict[str, tuple[str, Arm]]:
@@ -73,8 +74,7 @@ def _patches(recipe: Recipe, arm: Arm, field: str) -> dict[str, dict[str, tuple[
     """By phase and field, what the arm changes, with where that is written."""
     known = recipe.phase_configs()
     patches: dict[str, dict[str, tuple[Any, str]]] = {name: {} for name in known}
-    short = {"gb": ("gb", "blend"), "qb": ("qb", "blend"), "switch": ("gb", "until")}
-    for name, (phase, changed) in short.items():
+    for name, (phase, changed) in SHORT_FORM.items():
         value = getattr(arm, name)
         if value is None:
             continue
@@ -96,103 +96,82 @@ def _patches(recipe: Recipe, arm: Arm, field: str) -> dict[str, dict[str, tuple[
     return patches
 
 
-def _phases(recipe: Recipe, arm: Arm, field: str) -> list[PhaseInput]:
+def _phases(recipe: Recipe, arm: Arm, field: str) -> list[WrittenPhase]:
     patches = _patches(recipe, arm, field)
-    configs = recipe.phase_configs()
-    found: list[PhaseInput] = []
-    for number, (name, config) in enumerate(configs.items()):
-        found.append(_phase(recipe, arm, field, number, name, config, patches[name]))
+    found = [
+        _phase(recipe, arm, field, number, name, config, patches[name])
+        for number, (name, config) in enumerate(recipe.phase_configs().items())
+    ]
     for number, phase in enumerate(found):
         after = found[number + 1] if number + 1 < len(found) else None
         before = found[number - 1] if number else None
-        runs_to_horizon = after is None or after.schedule is not None
-        if runs_to_horizon and phase.until is not None:
+        until, until_field = phase.config.until, phase.fields["until"]
+        runs_to_horizon = after is None or after.begins_schedule
+        if runs_to_horizon and until is not None:
             what = "it is the last phase" if after is None else f"`{after.name}` begins a new schedule after it"
-            raise BadInput(f"the phase runs to the horizon: {what}", field=phase.until_field, allowed="no `until:`")
-        if not runs_to_horizon and phase.until is None:
+            raise BadInput(f"the phase runs to the horizon: {what}", field=until_field, allowed="no `until:`")
+        if not runs_to_horizon and until is None:
             raise BadInput(
-                "is required: where does the phase end?", field=phase.until_field,
+                "is required: where does the phase end?", field=until_field,
                 allowed="learning_rate_ratio, progress, tokens or steps",
             )  # fmt: skip
-        if before is not None and phase.start == "continue" and phase.blend != before.blend:
+        if before is not None and phase.start == "continue" and phase.config.blend != before.config.blend:
             raise BadInput(
-                "`continue` means that everything goes on, and the blend changes", field=f"{phase.field}.start",
-                given=f"{before.blend}, then {phase.blend}", allowed="start: new_data",
+                "`continue` means that everything goes on, and the blend changes", field=f"phases.{phase.name}.start",
+                given=f"{before.config.blend}, then {phase.config.blend}", allowed="start: new_data",
             )  # fmt: skip
     return found
 
 
 def _phase(
-    recipe: Recipe, arm: Arm, arm_field: str, number: int, name: str, config: PhaseConfig,
+    recipe: Recipe, arm: Arm, arm_field: str, number: int, name: str, written: PhaseConfig,
     patch: dict[str, tuple[Any, str]],
-) -> PhaseInput:  # fmt: skip
-    short = recipe.phases is None
-    where = f"phases.{name}"
-
-    def given(changed: str, default_field: str) -> tuple[Any, str]:
-        return patch.get(changed, (getattr(config, changed), default_field))
-
-    blend, _ = given("blend", name if short else f"{where}.blend")
-    until, until_field = given("until", "switch" if short else f"{where}.until")
-    start, start_field = given("start", f"{where}.start")
-    schedule, schedule_field = given("schedule", f"{where}.schedule")
-    horizon, horizon_field = given("horizon_tokens", f"{where}.horizon_tokens")
-    first_start = arm.start or recipe.start
-    begins = number == 0 or start in ("new_schedule", "fresh")
+) -> WrittenPhase:  # fmt: skip
+    fields = {one: f"phases.{name}.{one}" for one in PhaseConfig.model_fields}
+    if recipe.phases is None:
+        fields |= {"blend": name, "until": "switch"}
+    fields |= {changed: where for changed, (_, where) in patch.items()}
+    config = written.model_copy(update={changed: value for changed, (value, _) in patch.items()})
+    start = config.start or "new_data"
     if number == 0:
-        if start is not None and start != first_start:
+        start = arm.start or recipe.start
+        if config.start is not None and config.start != start:
             raise BadInput(
-                "the first phase starts as the recipe's `start` says", field=start_field, given=start,
-                allowed=first_start,
+                "the first phase starts as the recipe's `start` says", field=fields["start"], given=config.start,
+                allowed=start,
             )  # fmt: skip
-        start = first_start
-        arm_has = arm.schedule is not None
-        if schedule is None:
-            schedule, schedule_field = arm.schedule or recipe.schedule, f"{arm_field}.schedule" * arm_has or "schedule"
-        horizon = horizon or arm.horizon_tokens or recipe.horizon_tokens
-    elif begins:
-        for value, missing, what in ((schedule, schedule_field, "schedule"), (horizon, horizon_field, "length")):
-            if value is None:
-                raise BadInput(f"is required: a phase that starts with `{start}` has its own {what}", field=missing)
+        if config.schedule is None:
+            fields["schedule"] = f"{arm_field}.schedule" if arm.schedule is not None else "schedule"
+        config = config.model_copy(update={
+            "schedule": config.schedule or arm.schedule or recipe.schedule,
+            "horizon_tokens": config.horizon_tokens or arm.horizon_tokens or recipe.horizon_tokens,
+        })  # fmt: skip
+    elif start in ("new_schedule", "fresh"):
+        for one, what in (("schedule", "schedule"), ("horizon_tokens", "length")):
+            if getattr(config, one) is None:
+                raise BadInput(f"is required: a phase that starts with `{start}` has its own {what}", field=fields[one])
     else:
-        for value, extra in ((schedule, schedule_field), (horizon, horizon_field)):
-            if value is not None:
+        for one in ("schedule", "horizon_tokens"):
+            if getattr(config, one) is not None:
                 raise BadInput(
-                    "the schedule goes on from the phase before", field=extra,
+                    "the schedule goes on from the phase before", field=fields[one],
                     allowed="only with `start: new_schedule` or `start: fresh`",
                 )  # fmt: skip
-    length, _ = given("sequence_length", "")
-    batch, _ = given("batch_size", "")
-    packing, _ = given("packing", "")
-    return PhaseInput(
-        name=name, blend=blend, start=start or "new_data", until=until, until_field=until_field,
-        schedule=schedule if begins else None, schedule_field=schedule_field, horizon_tokens=horizon or 0,
-        sequence_length=length or arm.sequence_length or recipe.sequence_length,
-        batch=batch or arm.batch_size or recipe.batch_size, packing=packing or recipe.packing,
-        document_mask=recipe.document_mask, data_order=recipe.data_order,
-        deciding=recipe.training.deciding(), field=where,
-    )  # fmt: skip
+    return WrittenPhase(
+        name=name, config=config, settings=recipe.step_settings(config, arm), start=start, fields=fields
+    )
 
 
-def _merged(phases: list[PhaseInput], resolver: Resolver) -> Iterator[PhaseInput]:
+def _merged(phases: list[WrittenPhase], resolver: Resolver) -> Iterator[WrittenPhase]:
     """Phases that only differ in their names are one: an arm whose QB is its GB never switches."""
-    current: PhaseInput | None = None
+    current: WrittenPhase | None = None
     for phase in phases:
-        if current is not None and _same(current, phase, resolver):
-            current = replace(current, until=phase.until, until_field=phase.until_field)
+        if current is not None and phase.continues(current, resolver):
+            config = current.config.model_copy(update={"until": phase.config.until})
+            current = replace(current, config=config, fields={**current.fields, "until": phase.fields["until"]})
             continue
         if current is not None:
             yield current
         current = phase
     if current is not None:
         yield current
-
-
-def _same(first: PhaseInput, second: PhaseInput, resolver: Resolver) -> bool:
-    if second.schedule is not None or second.start not in ("new_data", "continue"):
-        return False
-    if any(getattr(first, name) != getattr(second, name) for name in ("sequence_length", "batch", "packing")):
-        return False
-    if any(resolver.depends_on_length(phase.blend) for phase in (first, second)):
-        return False
-    return resolver.weights(first.blend, 1) == resolver.weights(second.blend, 1)

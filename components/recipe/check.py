@@ -16,12 +16,15 @@ from components.recipe.blend import (
 from components.recipe.catalogue import CATALOGUES, catalogue
 from components.recipe.errors import BadInput
 from components.recipe.evaluation import is_folder, suite_name
+from components.recipe.phase import SHORT_FORM
 from components.recipe.problems import did_you_mean
 from components.recipe.recipe import MAX_ARMS, Recipe
 from components.recipe.suites import QUICKSTART, SUITES, runs_code, suite_scores
 
 LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
 """Of the suite that always runs; bits per byte also by source and by category."""
+SHORT_BLENDS = tuple(short for short, (_, field) in SHORT_FORM.items() if field == "blend")
+"""The recipe's short form of phases, as far as it names blends."""
 SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
 
 Place = tuple[str, ...]
@@ -52,7 +55,7 @@ def check_names(study: dict[str, Any]) -> list[Problem]:
             for source in weights:
                 if isinstance(source, str) and known["sources"] and source not in known["sources"]:
                     problems.append((("blends", str(name), source), unknown("source", source, known["sources"])))
-    phases = _mapping(study, "phases") or {"gb": {}, "qb": {}}
+    phases = _mapping(study, "phases") or dict.fromkeys(phase for phase, _ in SHORT_FORM.values())
     for arm_id, arm in _mapping(study, "arms").items():
         for phase in _mapping(arm, "phases"):
             if phase not in phases:
@@ -76,19 +79,19 @@ def _mapping(section: Any, field: str) -> dict[Any, Any]:
 
 def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
     """Every field that names a blend, with what it gives."""
-    for field in ("gb", "qb"):
+    for field in SHORT_BLENDS:
         yield (field,), study.get(field)
     for kind in ("pretrain", "published"):
         yield ("model", kind, "blend"), _mapping(_mapping(study, "model"), kind).get("blend")
     for phase, config in _mapping(study, "phases").items():
         yield ("phases", str(phase), "blend"), config.get("blend") if isinstance(config, dict) else None
     for arm_id, arm in _mapping(study, "arms").items():
-        for field in ("gb", "qb"):
+        for field in SHORT_BLENDS:
             yield ("arms", str(arm_id), field), arm.get(field) if isinstance(arm, dict) else None
         for phase, patch in _mapping(arm, "phases").items():
             place = ("arms", str(arm_id), "phases", str(phase), "blend")
             yield place, patch.get("blend") if isinstance(patch, dict) else None
-    for axis in ("gb", "qb"):
+    for axis in SHORT_BLENDS:
         for name, value in _mapping(_mapping(study, "grid"), axis).items():
             yield ("grid", axis, str(name)), value
     for name, config in _mapping(study, "blends").items():

@@ -35,12 +35,9 @@ def digest_of(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """All that decides an output of one step, and nothing that does not.
+    """All that decides an output, and nothing that does not. `kind` and `format` are those of `KINDS`."""
 
-    `format` is raised by hand when a step's code changes what it writes for the same configuration.
-    """
-
-    step: str
+    kind: str
     format: int
     config: Mapping[str, Any]
     inputs: Mapping[str, "Identity"] = field(default_factory=dict)
@@ -48,12 +45,12 @@ class Identity:
     @cached_property
     def digest(self) -> str:
         inputs = {name: identity.digest for name, identity in self.inputs.items()}
-        return digest_of({"step": self.step, "format": self.format, "config": self.config, "inputs": inputs})
+        return digest_of({"kind": self.kind, "format": self.format, "config": self.config, "inputs": inputs})
 
     @property
     def path(self) -> str:
         """Where the output lies in the store."""
-        return f"{self.step}/{self.digest}"
+        return f"{self.kind}/{self.digest}"
 
     def fields(self, prefix: str = "") -> dict[str, Any]:
         """Every deciding field, inputs included, by its dotted name: what two records are compared by."""

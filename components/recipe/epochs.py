@@ -29,7 +29,7 @@ PackedSamples = Mapping[tuple[SourceKey, int], int]
 
 def epoch_samples(phase: Phase, key: SourceKey, num_tokens: Mapping[SourceKey, int], packed: PackedSamples) -> int:
     """Samples of an epoch of `key`; where documents are packed and not tokenised yet, as if none stayed empty."""
-    if phase.packing == "best_fit" and (key, phase.sequence_length) in packed:
+    if phase.settings.packing == "best_fit" and (key, phase.sequence_length) in packed:
         return packed[key, phase.sequence_length]
     return samples_per_epoch(num_tokens[key], phase.sequence_length)
 
@@ -70,8 +70,8 @@ def check_sources(
     only what exceeds even those is refused.
     """
     runs: dict[str, tuple[Phase, ...]] = {arm.run_name: arm.phases for arm in plan.arms}
-    if plan.base_plan.phase:
-        runs = {"base": (plan.base_plan.phase,)} | runs
+    if plan.pretraining:
+        runs = {"base": plan.pretraining.phases} | runs
     found: dict[str, dict[str, float]] = {}
     bound = "" if exact else "at most "
     for run, phases in runs.items():

@@ -13,15 +13,15 @@ from components.recipe.arm import ArmInput, arm_inputs
 from components.recipe.blend import Resolver
 from components.recipe.caps import declared_epochs, moved_excess
 from components.recipe.clock import Clock
+from components.recipe.deciding import deciding
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput, raise_all
 from components.recipe.evaluation import Evaluation, data_origin, evaluation_origin, suite_name, suite_origin
 from components.recipe.halving import Stop
-from components.recipe.history import RunNeed, history, stopped_at, timeline
-from components.recipe.identity import geometry, identity_of
+from components.recipe.history import history, joined, requesting, stopped_at, timeline
+from components.recipe.kind import identity_of
 from components.recipe.model import Pretrain
-from components.recipe.phase import Packing
-from components.recipe.plan import ArmPlan, BasePlan, Phase, Plan
+from components.recipe.plan import ArmPlan, Import, Output, Phase, Plan, Train, Trained
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
@@ -36,7 +36,11 @@ from components.recipe.source import (
     source_key,
     split_key,
 )
+from components.recipe.step_settings import StepSettings
 from components.recipe.suites import definition, harness_settings
+
+BASE_SEED = 0
+"""A recipe's seed never changes its base."""
 
 
 def expand(
@@ -100,7 +104,7 @@ class _Expansion:
     def plan(self) -> Plan:
         problems: list[BadInput] = []
         arms: list[ArmPlan] = []
-        runs: dict[str, RunNeed] = {}
+        runs: dict[str, Trained] = {}
         for arm in arm_inputs(self.recipe, self.resolver):
             try:
                 planned = self._arm(arm)
@@ -109,7 +113,7 @@ class _Expansion:
                 continue
             arms.append(planned.arm)
             for run in planned.runs:
-                runs.setdefault(run.identity.digest, run).joined(run)
+                runs[run.identity.digest] = joined(runs.get(run.identity.digest, run), run)
         raise_all(problems)
         base_evaluation = self._evaluation(self.base.identity)
         evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
@@ -120,9 +124,9 @@ class _Expansion:
         return Plan(
             recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer,
             duplicates=self.duplicates, contamination=self.contamination, scorers=self.scorers,
-            tokens=self.tokens, base_plan=self.base,
+            tokens=self.tokens, base_output=self.base,
             base_evaluation=base_evaluation, probes=probes,
-            runs=tuple(run.planned() for run in runs.values()), arms=tuple(arms),
+            runs=tuple(runs.values()), arms=tuple(arms),
             report=identity_of(
                 "report",
                 {
@@ -238,38 +242,40 @@ class _Expansion:
             found["data"] = self.digests.get(data_origin(evaluation.data_folder), "unread")
         return found
 
-    def _base(self) -> BasePlan:
+    def _base(self) -> Output[Import] | Output[Train]:
         model = self.recipe.model
         pretrain = model.pretraining
         if pretrain is None or model.architecture is None:
-            return BasePlan(identity=identity_of("base", {"content": self.digests.get(str(model.folder), "unread")}))
-        batch = pretrain.batch_size or self.recipe.batch_size
-        clock = Clock.of(batch, self.recipe.sequence_length)
+            identity = identity_of("base", {"content": self.digests.get(str(model.folder), "unread")})
+            return Output(identity=identity, stage=Import())
+        settings = self.recipe.step_settings(pretrain)
+        clock = Clock.of(settings.batch_size, settings.sequence_length)
         end_step = clock.step_at(pretrain.tokens)
-        schedule = _pretrain_schedule(pretrain, clock.tokens_at(end_step))
         phase = self._phase(
             name="base", blend=pretrain.blend, start="fresh", start_step=0, end_step=end_step, clock=clock, order=0,
-            seed=0, field="model.pretrain.blend", packing=self.recipe.packing,
+            seed=BASE_SEED, field="model.pretrain.blend", settings=settings,
         )  # fmt: skip
-        # The number of processes only changes rounding, and blends are inputs, not names: neither is in the digest.
+        stage = Train(
+            start="scratch", start_step=0, end_step=end_step, seed=BASE_SEED, phases=(phase,), clock=clock,
+            schedule=_pretrain_schedule(pretrain, clock.tokens_at(end_step)),
+        )  # fmt: skip
         config = {
-            "architecture": model.architecture.model_dump(exclude_none=True),
-            **({"data_order": "megatron"} if self.recipe.data_order == "megatron" else {}),
-            "pretrain": pretrain.model_dump(exclude={"num_processes", "blend", "batch_size"}),
-            **geometry(batch, self.recipe.sequence_length, self.recipe.packing, self.recipe.document_mask),
-            **self.recipe.training.deciding(),
+            "architecture": deciding(model.architecture),
+            # The blend is an input and the batch is one of the settings.
+            "pretrain": deciding(pretrain, "blend", "batch_size"),
+            **deciding(settings),
         }
-        inputs = {"blend": phase.blend_identity, "tokenizer": self.tokenizer}
-        return BasePlan(identity=identity_of("base", config, inputs), clock=clock, schedule=schedule, phase=phase)
+        identity = identity_of("base", config, {"blend": phase.blend_identity, "tokenizer": self.tokenizer})
+        return Output(identity=identity, stage=stage, keep_steps=(end_step,), export_steps=(end_step,))
 
     def _phase(
         self, *, name: str, blend: str, start: Any, start_step: int, end_step: int, clock: Clock, order: int,
-        seed: int, field: str, packing: Packing, drawn: "_Drawn | None" = None,
+        seed: int, field: str, settings: StepSettings, drawn: "_Drawn | None" = None,
     ) -> Phase:  # fmt: skip
         """A phase with its exact counts. `drawn`: what the phases before it drew, for the caps."""
         start_tokens, end_tokens = clock.tokens_at(start_step), clock.tokens_at(end_step)
         first, num_samples = clock.samples_at(start_step), clock.samples_at(end_step) - clock.samples_at(start_step)
-        length = clock.sequence_length(start_step)
+        length = settings.sequence_length
         weights = self.resolver.weights(blend, end_tokens - start_tokens)
         from components.recipe.counting import phase_counts, phase_key  # numpy, as in caps.py
 
@@ -284,52 +290,58 @@ class _Expansion:
         identity = identity_of("blend", {"weights": weights}, {source: self.tokens[source] for source in weights})
         return Phase(
             name=name, blend=blend, start=start, start_step=start_step, end_step=end_step, first_sample=first,
-            start_tokens=start_tokens, end_tokens=end_tokens, sequence_length=length, packing=packing, order=order,
+            start_tokens=start_tokens, end_tokens=end_tokens, settings=settings, order=order,
             weights=weights, samples=samples, blend_identity=identity, moved=moved,
         )  # fmt: skip
 
     def _arm(self, arm: ArmInput) -> "_PlannedArm":
-        line = timeline(arm, self.base.schedule.min_learning_rate if self.base.schedule else None)
+        base = self.base.stage
+        line = timeline(arm, base.schedule.min_learning_rate if isinstance(base, Train) else None)
         phases, drawn = [], _Drawn()
-        for spec, start, end, order in line.phases:
-            if start == end:
+        for span in line.spans:
+            if span.start_step == span.end_step:
                 continue
+            written = span.phase if span.start_step else line.spans[0].phase
             phases.append(
                 self._phase(
-                    name=spec.name, blend=spec.blend, start=spec.start if start else line.phases[0][0].start,
-                    start_step=start, end_step=end,
-                    clock=line.clock, order=order, seed=arm.seed, field=spec.field, packing=spec.packing, drawn=drawn,
+                    name=span.phase.name, blend=span.phase.config.blend, start=written.start,
+                    start_step=span.start_step, end_step=span.end_step, clock=line.clock, order=span.order,
+                    seed=arm.seed, field=f"phases.{span.phase.name}", settings=span.phase.settings, drawn=drawn,
                 )
             )  # fmt: skip
         runs = history(arm, line, phases, self.base.identity)
         stop, whole_step = self.stops.get(arm.run_name), phases[-1].end_step
         if stop is not None and stop.step < phases[-1].end_step:
             phases, runs = stopped_at(stop.step, phases, runs, arm.seed)
-        last, end_step = runs[-1].identity, phases[-1].end_step
+        end_step = phases[-1].end_step
+        runs[-1] = requesting(runs[-1], export=[end_step])
         config = self.recipe.evaluation
         switches = [phase.end_step for phase in phases[:-1]]
-        steps = config.continual.steps(switches, end_step) if config.continual else ()
         checkpoints = {}
         for step in _checkpoint_steps(config, switches, line.clock, whole_step):
             if step >= end_step:
                 continue
-            run = next(run for run in runs if run.start_step < step <= run.end_step)
-            run.keeps.add(step)
-            run.exports.add(step)
-            checkpoints[step] = self._evaluation(identity_of("model", {"step": step}, {"run": run.identity}))
-        for run in runs:
-            run.evaluations |= {step for step in steps if run.start_step < step <= run.end_step}
-            run.evaluations |= {0} & {*steps} if run.start_step == 0 else set()
+            number = next(n for n, run in enumerate(runs) if run.stage.start_step < step <= run.stage.end_step)
+            runs[number] = requesting(runs[number], keep=[step], export=[step])
+            checkpoints[step] = self._evaluation(identity_of("model", {"step": step}, {"run": runs[number].identity}))
+        steps = config.continual.steps(switches, end_step) if config.continual else ()
+        runs = [requesting(run, evaluate=(step for step in steps if _is_evaluated_by(run.stage, step))) for run in runs]
+        switch_step = line.spans[0].end_step
         planned = ArmPlan(
-            arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, schedule=runs[-1].schedule, clock=line.clock,
-            phases=tuple(phases), runs=tuple(run.identity for run in runs),
-            switch_step=line.phases[0][2] if len(line.phases) > 1 and line.phases[0][2] < end_step else None,
+            arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, schedule=runs[-1].stage.schedule,
+            clock=line.clock, phases=tuple(phases), runs=tuple(run.identity for run in runs),
+            num_gb_runs=sum(len(run.stage.phases) == 1 for run in runs),
+            switch_step=switch_step if len(line.spans) > 1 and switch_step < end_step else None,
             horizon_steps=end_step, horizon_tokens=line.clock.tokens_at(end_step),
-            evaluation=self._evaluation(identity_of("model", {"step": end_step}, {"run": last})),
+            evaluation=self._evaluation(identity_of("model", {"step": end_step}, {"run": runs[-1].identity})),
             checkpoint_evaluations=checkpoints, evaluation_steps=steps, stopped=stop.reason if stop else "",
         )  # fmt: skip
-        runs[-1].exports.add(end_step)
         return _PlannedArm(planned, runs)
+
+
+def _is_evaluated_by(stage: Train, step: int) -> bool:
+    """Whether the stage evaluates its model at `step` while it trains; step 0 belongs to the first one."""
+    return stage.start_step < step <= stage.end_step or step == stage.start_step == 0
 
 
 class _Drawn:
@@ -349,7 +361,7 @@ class _Drawn:
 @dataclass(frozen=True)
 class _PlannedArm:
     arm: ArmPlan
-    runs: list[RunNeed]
+    runs: list[Trained]
 
 
 def _checkpoint_steps(config: Evaluation, switches: list[int], clock: Clock, end_step: int) -> list[int]:

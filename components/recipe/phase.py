@@ -1,11 +1,13 @@
 """Phases: ranges of steps with one blend; where one ends is a switch."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from components.recipe.clock import BatchRamp
 from components.recipe.fields import BatchSize, Config, Fraction01, Name, SequenceLength, Tokens, TokensOrNone, one_of
+from components.recipe.optimizer import Optimizer
 from components.recipe.schedule_config import ScheduleConfig
 
 Packing = Literal["concatenate", "best_fit"]
@@ -41,6 +43,8 @@ class Switch(Config):
         return self
 
 
+SHORT_FORM: Mapping[str, tuple[str, str]] = {"gb": ("gb", "blend"), "qb": ("qb", "blend"), "switch": ("gb", "until")}
+"""The recipe's and the arms' short form of two phases: by field, the phase and the field of it that it stands for."""
 PAPER_SWITCH = Switch(learning_rate_ratio=0.2)
 
 
@@ -61,6 +65,8 @@ class PhasePatch(Config):
     batch_size: BatchSize | BatchRamp | None = None
     """Not given: the recipe's."""
     packing: Packing | None = None
+    """Not given: the recipe's."""
+    optimizer: Optimizer | None = None
     """Not given: the recipe's."""
 
 
@@ -83,16 +89,13 @@ class Arm(Config):
     start: Literal["new_schedule", "fresh"] | None = None
     sequence_length: SequenceLength | None = None
     batch_size: BatchSize | BatchRamp | None = None
+    optimizer: Optimizer | None = None
     seed: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
     @model_validator(mode="after")
     def _no_conflict(self) -> "Arm":
-        gb, qb = self.phases.get("gb"), self.phases.get("qb")
-        for short, long, clash in (
-            ("gb", "phases.gb.blend", self.gb is not None and gb is not None and gb.blend is not None),
-            ("qb", "phases.qb.blend", self.qb is not None and qb is not None and qb.blend is not None),
-            ("switch", "phases.gb.until", self.switch is not None and gb is not None and gb.until is not None),
-        ):
-            if clash:
-                raise ValueError(f"`{short}:` and `{long}:` say the same thing: give one of them")
+        for short, (phase, field) in SHORT_FORM.items():
+            patch = self.phases.get(phase)
+            if getattr(self, short) is not None and patch is not None and getattr(patch, field) is not None:
+                raise ValueError(f"`{short}:` and `phases.{phase}.{field}:` say the same thing: give one of them")
         return self

@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
 
 from components.recipe.blend import Weights
 from components.recipe.clock import Clock
 from components.recipe.digest import Identity
-from components.recipe.phase import Packing, StartMode
+from components.recipe.kind import KINDS
+from components.recipe.phase import StartMode
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.source import Source, SourceKey, is_made, split_key
+from components.recipe.step_settings import StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A range of steps with one blend."""
+    """A range of training steps with one blend and one group of settings, resolved to exact counts."""
 
     name: str
     blend: str
@@ -24,8 +27,7 @@ class Phase:
     first_sample: int
     start_tokens: int
     end_tokens: int
-    sequence_length: int
-    packing: Packing
+    settings: StepSettings
     order: int
     """Rises where the sources begin a new permutation: another sequence length or packing, or data at 0."""
     weights: Weights
@@ -36,45 +38,80 @@ class Phase:
     """Samples beyond a source's `max_epochs` that went to the others."""
 
     @property
+    def sequence_length(self) -> int:
+        """Tokens that a sample predicts."""
+        return self.settings.sequence_length
+
+    @property
     def tokens(self) -> int:
+        """Tokens that the phase trains on."""
         return self.end_tokens - self.start_tokens
 
     @property
     def num_samples(self) -> int:
+        """Samples that the phase trains on."""
         return sum(self.samples.values())
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """A part of a history, within one phase and one piece of the schedule: trained once for all arms that share it.
+class Import:
+    """A stage that trains nothing: the model lies in the user's folder."""
 
-    Its identity names the history and not how far it goes; it is kept where arms end or go on from it.
-    """
 
-    identity: Identity
-    parent: Identity | None
-    """The run that it goes on from; None: the base."""
-    start: StartMode
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """A stage that trains: a part of a history, within one phase and one piece of the schedule."""
+
+    start: StartMode | Literal["scratch"]
+    """How it starts from its parent; `scratch`: from random weights, as a base is pretrained."""
     start_step: int
     end_step: int
-    keep_steps: tuple[int, ...]
-    export_steps: tuple[int, ...]
-    """Where an arm ends, or is evaluated: the model is exported there."""
-    evaluation_steps: tuple[int, ...]
-    """Where its arms want it evaluated while it trains."""
     seed: int
     phases: tuple[Phase, ...]
-    """All up to this run's own, which is the last."""
+    """All phases up to this stage's own, which is the last."""
     schedule: Schedule
     clock: Clock
 
     @property
+    def phase(self) -> Phase:
+        """The phase that the stage is a part of."""
+        return self.phases[-1]
+
+    @property
     def blend(self) -> str:
-        return self.phases[-1].blend
+        """The name of the blend that it trains on."""
+        return self.phase.blend
 
     @property
     def tokens(self) -> int:
+        """Tokens that it trains on."""
         return self.clock.tokens_at(self.end_step) - self.clock.tokens_at(self.start_step)
+
+
+Stage = TypeVar("Stage", Import, Train, Import | Train, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output(Generic[Stage]):
+    """A model on its way: what a stage produces, and what the study requests of it. Made once for all that share it.
+
+    Its identity names the history and not how far it goes: a longer study continues the same output.
+    """
+
+    identity: Identity
+    stage: Stage
+    parent: Identity | None = None
+    """The output that it continues; None: the stage needs none."""
+    keep_steps: tuple[int, ...] = ()
+    """Where a checkpoint stays, because an arm ends or another output continues there."""
+    export_steps: tuple[int, ...] = ()
+    """Where the model is exported, because it is evaluated there."""
+    evaluation_steps: tuple[int, ...] = ()
+    """Where the model is evaluated while it trains."""
+
+
+Trained = Output[Train]
+"""An output of a stage that trains: a GB run, or a part of an arm after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +126,9 @@ class ArmPlan:
     clock: Clock
     phases: tuple[Phase, ...]
     runs: tuple[Identity, ...]
-    """What it is trained by, in order. Those of the first phase are GB runs."""
+    """The outputs that its history is made of, in order."""
+    num_gb_runs: int
+    """How many of them belong to its first phase: these are GB runs, which arms share."""
     switch_step: int | None
     """Where the first phase ends; None where the arm never switches: GB and QB are one blend."""
     horizon_steps: int
@@ -105,7 +144,7 @@ class ArmPlan:
     @property
     def gb_run(self) -> Identity:
         """The last of its GB runs: the one that it leaves at the switch, or ends in."""
-        return [run for run in self.runs if run.step == "gb"][-1]
+        return self.runs[self.num_gb_runs - 1]
 
     def learning_rates(self, phase: Phase) -> tuple[float, float]:
         """Where the phase starts and ends."""
@@ -126,21 +165,6 @@ class ArmPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BasePlan:
-    """How the base is, or was, pretrained; its clock and schedule are None for a folder."""
-
-    identity: Identity
-    clock: Clock | None = None
-    schedule: Schedule | None = None
-    phase: Phase | None = None
-
-    @property
-    def end_step(self) -> int:
-        assert self.phase is not None
-        return self.phase.end_step
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     recipe: Recipe
     texts: Mapping[str, Identity]
@@ -152,33 +176,49 @@ class Plan:
     scorers: Mapping[str, Identity]
     """Models of reference corpora, by the source whose documents they score."""
     tokens: Mapping[SourceKey, Identity]
-    base_plan: BasePlan
+    base_output: Output[Import] | Output[Train]
     base_evaluation: Identity
     probes: Identity | None
     """What runs are evaluated on while they train."""
-    runs: tuple[TrainingRun, ...]
-    """Every run after the one that it goes on from."""
+    runs: tuple[Trained, ...]
+    """Every continued training run, after the one that it continues."""
     arms: tuple[ArmPlan, ...]
     report: Identity
 
     @property
     def base(self) -> Identity:
-        return self.base_plan.identity
+        """The base that all arms start from."""
+        return self.base_output.identity
+
+    @property
+    def pretraining(self) -> Train | None:
+        """How the base is, or was, pretrained; None for a folder."""
+        stage = self.base_output.stage
+        return stage if isinstance(stage, Train) else None
+
+    @property
+    def _pretrained_here(self) -> list[Phase]:
+        """The base's phase, where this study trains it."""
+        return [self.pretraining.phase] if self.pretraining and self.recipe.model.pretrain else []
 
     @property
     def blends(self) -> dict[str, Phase]:
         """A phase that draws from it, for every blend by its digest; the base's included."""
-        phases = [self.base_plan.phase] if self.base_plan.phase and self.recipe.model.pretrain else []
+        phases = self._pretrained_here
         phases += [phase for arm in self.arms for phase in arm.phases]
         return {phase.blend_identity.digest: phase for phase in reversed(phases)}
 
     @property
-    def gb_runs(self) -> tuple[TrainingRun, ...]:
-        return tuple(run for run in self.runs if run.identity.step == "gb")
+    def gb_runs(self) -> tuple[Trained, ...]:
+        """The runs of the arms' first phases."""
+        found = {run.digest for arm in self.arms for run in arm.runs[: arm.num_gb_runs]}
+        return tuple(run for run in self.runs if run.identity.digest in found)
 
     @property
-    def qb_runs(self) -> tuple[TrainingRun, ...]:
-        return tuple(run for run in self.runs if run.identity.step == "qb")
+    def later_runs(self) -> tuple[Trained, ...]:
+        """The runs of all later phases."""
+        found = {run.identity.digest for run in self.gb_runs}
+        return tuple(run for run in self.runs if run.identity.digest not in found)
 
     @property
     def tokens_alone(self) -> int:
@@ -188,22 +228,28 @@ class Plan:
     @property
     def tokens_shared(self) -> int:
         """Tokens of continued training with every shared history trained once."""
-        return sum(run.tokens for run in self.runs)
+        return sum(run.stage.tokens for run in self.runs)
 
-    def run(self, digest: str) -> TrainingRun:
+    def run(self, digest: str) -> Trained:
+        """Return the run of this digest; raise StopIteration where there is none."""
         return next(run for run in self.runs if run.identity.digest == digest)
 
-    def chain(self, run: TrainingRun) -> list[TrainingRun]:
-        """The run and all that it goes on from, the first one first."""
+    def label(self, identity: Identity) -> str:
+        """Return what people call an output: a training run by its phase, the rest by its kind."""
+        run = next((run for run in self.runs if run.identity.digest == identity.digest), None)
+        return run.stage.phase.name if run else KINDS[identity.kind].label
+
+    def chain(self, run: Trained) -> list[Trained]:
+        """Return the run and all that it continues, the first one first."""
         before = self.chain(self.run(run.parent.digest)) if run.parent is not None else []
         return [*before, run]
 
     def arm(self, run_name: str) -> ArmPlan:
         return next(arm for arm in self.arms if arm.run_name == run_name)
 
-    def own_runs(self, arm: ArmPlan) -> list[TrainingRun]:
+    def own_runs(self, arm: ArmPlan) -> list[Trained]:
         """Return the arm's runs after GB, in order; none where it ends inside a GB run."""
-        return [self.run(identity.digest) for identity in arm.runs if identity.step == "qb"]
+        return [self.run(identity.digest) for identity in arm.runs[arm.num_gb_runs :]]
 
     def sources_with_text(self) -> dict[str, Source]:
         """The sources that documents are read from."""
@@ -217,9 +263,8 @@ class Plan:
     def packed_lengths(self) -> dict[SourceKey, set[int]]:
         """The sequence lengths that documents are packed into, by what is drawn."""
         found: dict[SourceKey, set[int]] = {}
-        phases = [self.base_plan.phase] if self.base_plan.phase and self.recipe.model.pretrain else []
-        for phase in [*phases, *(phase for arm in self.arms for phase in arm.phases)]:
-            for key in phase.weights if phase.packing == "best_fit" else ():
+        for phase in [*self._pretrained_here, *(phase for arm in self.arms for phase in arm.phases)]:
+            for key in phase.weights if phase.settings.packing == "best_fit" else ():
                 found.setdefault(key, set()).add(phase.sequence_length)
         return found
 
@@ -246,6 +291,6 @@ class Plan:
         listed += [self.tokens[name] for name in self.tokenised_sources()]
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
         listed += [*filter(None, [self.probes]), self.base]
-        listed += [run.identity for run in (*self.gb_runs, *self.qb_runs)]
+        listed += [run.identity for run in (*self.gb_runs, *self.later_runs)]
         listed += [*(evaluation for _, evaluation in self.evaluations().values()), self.report]
         return list({identity.digest: identity for identity in listed}.values())

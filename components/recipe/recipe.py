@@ -14,10 +14,12 @@ from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLeng
 from components.recipe.halving import Halving
 from components.recipe.hardware import Budget, Hardware
 from components.recipe.model import Model
-from components.recipe.phase import PAPER_SWITCH, Arm, DataOrder, Packing, PhaseConfig, Switch
+from components.recipe.optimizer import Optimizer
+from components.recipe.phase import PAPER_SWITCH, SHORT_FORM, Arm, DataOrder, Packing, PhaseConfig, Switch
 from components.recipe.published import Published
 from components.recipe.schedule_config import Cosine, ScheduleConfig
 from components.recipe.source import Source
+from components.recipe.step_settings import StepSettings
 from components.recipe.training import Training, check_batch, check_processes
 
 MAX_ARMS = 10_000
@@ -76,6 +78,7 @@ class Recipe(Config):
     schedule: ScheduleConfig = Cosine()
     horizon_tokens: Tokens
     """Total tokens of the continued run, rounded up to whole steps."""
+    optimizer: Optimizer = Optimizer()
     seed: Seed | None = None
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)] | None = None
     """Decides the order of the data of the continued run, and dropout, never the base. Several: every arm is run with
@@ -108,7 +111,7 @@ class Recipe(Config):
             raise ValueError("an arm cannot be called `base`: that is the first row's name")
         if "by" in self.sources:
             raise ValueError("a source cannot be called `by`: that says how a blend is given")
-        short = [name for name in ("gb", "qb", "switch") if getattr(self, name) is not None]
+        short = [name for name in SHORT_FORM if getattr(self, name) is not None]
         if self.phases is not None and short:
             raise ValueError(f"`phases:` and `{short[0]}:` both say which phases there are: give one of them")
         if self.phases is None and (self.gb is None or self.qb is None):
@@ -170,6 +173,21 @@ class Recipe(Config):
         assert self.gb is not None
         assert self.qb is not None
         return {"gb": PhaseConfig(blend=self.gb, until=self.switch or PAPER_SWITCH), "qb": PhaseConfig(blend=self.qb)}
+
+    def step_settings(self, *narrower: Config) -> StepSettings:
+        """Return what decides a training step. `narrower`: sections whose own values replace the recipe's, such as a
+        phase and its arm, the first one first.
+        """
+
+        def value_of(name: str) -> Any:
+            values = (getattr(section, name, None) for section in narrower)
+            return next((value for value in values if value is not None), getattr(self, name))
+
+        return StepSettings(
+            **{name: value_of(name) for name in StepSettings.model_fields if name in type(self).model_fields},
+            bad_batch=self.training.bad_batch,
+            spike_sigmas=self.training.deciding_sigmas,
+        )
 
     def grid_size(self) -> int:
         size = 1

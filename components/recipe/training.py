@@ -1,6 +1,6 @@
 """How training runs: processes, memory, checkpoints, and what ends it. Only a skipped batch changes what is learned."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Training(Config):
-    """In no digest, except `bad_batch: skip`: the rest changes rounding, speed or safety."""
+    """Only `bad_batch: skip` and its `spike_sigmas` decide weights: the rest changes rounding, speed or safety."""
 
     num_processes: Processes = 1
     """Training processes of the continued runs, one GPU (or CPU thread) each; the base has its own number."""
@@ -41,9 +41,10 @@ class Training(Config):
         check_processes(self.num_processes, self)
         return self
 
-    def deciding(self) -> dict[str, Any]:
-        """What of it decides the weights."""
-        return {} if self.bad_batch == "stop" else {"bad_batch": "skip", "spike_sigmas": self.spike_sigmas}
+    @property
+    def deciding_sigmas(self) -> float | None:
+        """`spike_sigmas`, where it decides the weights: where a bad batch is skipped."""
+        return self.spike_sigmas if self.bad_batch == "skip" else None
 
     def data_processes(self, num_processes: int) -> int:
         """Those that read different samples."""

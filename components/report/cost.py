@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from components.plan.price import Price
-from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.recipe.plan import ArmPlan, Plan, Trained
 from components.store.store import Store
 from components.train.metrics import rows_of
 from components.train.progress import duration
@@ -28,12 +28,12 @@ class Costs:
     def __init__(self, plan: Plan, store: Store) -> None:
         self._plan, self._price = plan, Price(plan)
         self._speeds: dict[str, float | None] = {}
-        self.planned_steps = sum(run.end_step - run.start_step for run in plan.runs)
+        self.planned_steps = sum(run.stage.end_step - run.stage.start_step for run in plan.runs)
         """Of all runs."""
         self.trained_steps = 0
         """That the metrics files have."""
         for run in plan.runs:
-            rows = list(rows_of(store, run.identity, run.end_step))
+            rows = list(rows_of(store, run.identity, run.stage.end_step))
             speeds = [row["tokens_per_second"] for row in rows]
             self._speeds[run.identity.digest] = median(speeds) if speeds else None
             self.trained_steps += len({row["step"] for row in rows})
@@ -44,11 +44,11 @@ class Costs:
 
     def alone(self, arm: ArmPlan) -> Cost:
         """If the arm were trained by itself."""
-        ends = [self._plan.run(run.digest).start_step for run in arm.runs[1:]] + [arm.horizon_steps]
+        ends = [self._plan.run(run.digest).stage.start_step for run in arm.runs[1:]] + [arm.horizon_steps]
         seconds: list[float | None] = []
         for identity, end in zip(arm.runs, ends, strict=True):
             run = self._plan.run(identity.digest)
-            tokens = run.clock.tokens_at(end) - run.clock.tokens_at(run.start_step)
+            tokens = run.stage.clock.tokens_at(end) - run.stage.clock.tokens_at(run.stage.start_step)
             seconds.append(self._seconds(run, tokens))
         return Cost(tokens=arm.horizon_tokens, seconds=_sum(seconds), usd=self._price.arm(arm)["cost_usd"])
 
@@ -69,13 +69,14 @@ class Costs:
             usd=_sum([cost.usd for cost in costs]),
         )  # fmt: skip
 
-    def _of(self, runs: list[TrainingRun]) -> Cost:
+    def _of(self, runs: list[Trained]) -> Cost:
         return Cost(
-            tokens=sum(run.tokens for run in runs), seconds=_sum([self._seconds(run, run.tokens) for run in runs]),
+            tokens=sum(run.stage.tokens for run in runs),
+            seconds=_sum([self._seconds(run, run.stage.tokens) for run in runs]),
             usd=self._price.runs(runs)["cost_usd"],
         )  # fmt: skip
 
-    def _seconds(self, run: TrainingRun, tokens: int) -> float | None:
+    def _seconds(self, run: Trained, tokens: int) -> float | None:
         speed = self._speeds[run.identity.digest]
         return tokens / speed if speed else None
 

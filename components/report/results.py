@@ -46,8 +46,10 @@ class Row:
 
 def rows(plan: Plan, store: Store) -> list[Row]:
     """The base first, then the arms in the recipe's order."""
-    found = [_row(store, BASE, None, plan.base_evaluation, _before_base(plan))]
-    found += [_row(store, arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]) for arm in plan.arms]
+    found = [_row(plan, store, BASE, None, plan.base_evaluation, _before_base(plan))]
+    found += [
+        _row(plan, store, arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]) for arm in plan.arms
+    ]
     return found
 
 
@@ -57,14 +59,14 @@ def _before_base(plan: Plan) -> list[Identity]:
     return [*plan.texts.values(), plan.tokenizer, *data, *filter(None, [plan.probes]), plan.base]
 
 
-def _row(store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
+def _row(plan: Plan, store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
     chosen = arm.checkpoint_evaluations if arm else {}
     checkpoints = {step: scores for step, one in chosen.items() if (scores := _scores(store, one)) is not None}
     scores = _scores(store, evaluation)
     if scores is None:
-        reason, log = _failure(store, [*before, evaluation])
+        reason, log = _failure(plan, store, [*before, evaluation])
         return Row(name=name, arm=arm, scores={}, failure=reason, log=log, checkpoints=checkpoints)
-    missing = {step: _failure(store, [*before, one]) for step, one in chosen.items() if step not in checkpoints}
+    missing = {step: _failure(plan, store, [*before, one]) for step, one in chosen.items() if step not in checkpoints}
     return Row(
         name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints, checkpoint_failures=missing
     )
@@ -75,12 +77,12 @@ def _scores(store: Store, evaluation: Identity) -> Scores | None:
     return None if record is None else dict(record["outputs"]["scores"])
 
 
-def _failure(store: Store, chain: list[Identity]) -> tuple[str, str]:
+def _failure(plan: Plan, store: Store, chain: list[Identity]) -> tuple[str, str]:
     """(reason, log) of the first of `chain` that failed."""
     for identity in chain:
         failure = store.failure(identity)
         if failure:
-            return f"{identity.step} failed: {failure['reason']}", failure["log"]
+            return f"{plan.label(identity)} failed: {failure['reason']}", failure["log"]
     return NOT_RUN, ""
 
 
@@ -114,7 +116,7 @@ def series(plan: Plan, store: Store, arm: ArmPlan) -> list[dict[str, Any]]:
 
 def _stretches(plan: Plan, arm: ArmPlan) -> list[tuple[Identity, int]]:
     """The arm's runs, each with the step at which the arm leaves it."""
-    ends = [plan.run(run.digest).start_step for run in arm.runs[1:]] + [arm.horizon_steps]
+    ends = [plan.run(run.digest).stage.start_step for run in arm.runs[1:]] + [arm.horizon_steps]
     return list(zip(arm.runs, ends, strict=True))
 
 

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from components.recipe.digest import Identity
+from components.recipe.kind import KINDS
 from components.store import place, remote
 from components.store.place import read_json as read_json
 from components.store.place import write_json as write_json
 
 RECORD = "record.json"
-CHANGING = ("base", "gb", "qb", "report")
-"""Outputs that grow or are written anew: their records are asked for each time, their files one by one."""
-IN_PARTS = (*CHANGING, "shard")
-"""Outputs that nobody needs as a whole."""
 READ_IN_PLACE = (".bin", ".idx")
 IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
 """What went into the image that this runs in (images/digest.sh)."""
@@ -52,7 +49,7 @@ class Store:
 
     def path(self, identity: Identity) -> Path:
         """An output's folder on this machine. What is done is brought here, unless it is only needed in parts."""
-        if self.url and identity.step not in IN_PARTS and identity.path not in self._known and self.is_done(identity):
+        if self.url and KINDS[identity.kind].is_whole and identity.path not in self._known and self.is_done(identity):
             self.folder(identity.path)
             self._known[identity.path] = True
         return self.root / identity.path
@@ -127,7 +124,7 @@ class Store:
     def record(self, identity: Identity) -> dict[str, Any] | None:
         file = self.root / identity.path / RECORD
         known = f"{identity.path}/{RECORD}"
-        if self.url and (identity.step in CHANGING or known not in self._known):
+        if self.url and (KINDS[identity.kind].changes or known not in self._known):
             found = place.read_json(f"{self.url}/{known}")
             if found is None:
                 file.unlink(missing_ok=True)
@@ -151,7 +148,7 @@ class Store:
     ) -> None:
         """Writes the record into `folder` (the output's own, or the one that will be renamed to it)."""
         record = {
-            "step": identity.step,
+            "kind": identity.kind,
             "digest": identity.digest,
             "inputs": {name: one.path for name, one in identity.inputs.items()},
             "fields": identity.fields(),
@@ -215,8 +212,8 @@ class Store:
             return []
         wanted = identity.fields()
         nearest: list[str] | None = None
-        self._bring_records(identity.step)
-        for path in self.root.glob(f"{identity.step}/*/{RECORD}"):
+        self._bring_records(identity.kind)
+        for path in self.root.glob(f"{identity.kind}/*/{RECORD}"):
             there = (read_json(path) or {}).get("fields", {})
             changed = [
                 f"{name}: {_shown(there, name)} -> {_shown(wanted, name)}"
@@ -227,12 +224,12 @@ class Store:
                 nearest = changed
         return nearest or []
 
-    def _bring_records(self, step: str) -> None:
-        if self.url and step not in self._known:
-            names = [name for name in remote.list_files(f"{self.url}/{step}") if name.endswith(f"/{RECORD}")]
-            missing = [name for name in names if not (self.root / step / name).exists()]
-            remote.download_all((f"{self.url}/{step}/{name}", self.root / step / name) for name in missing)
-            self._known[step] = True
+    def _bring_records(self, kind: str) -> None:
+        if self.url and kind not in self._known:
+            names = [name for name in remote.list_files(f"{self.url}/{kind}") if name.endswith(f"/{RECORD}")]
+            missing = [name for name in names if not (self.root / kind / name).exists()]
+            remote.download_all((f"{self.url}/{kind}/{name}", self.root / kind / name) for name in missing)
+            self._known[kind] = True
 
     def failure_file(self, identity: Identity) -> Path:
         return self.root / _failure(identity)
@@ -247,7 +244,7 @@ class Store:
         write_json(
             file,
             {
-                "step": identity.step,
+                "kind": identity.kind,
                 "digest": identity.digest,
                 "reason": reason,
                 "log": log,
@@ -266,11 +263,11 @@ class Store:
             remote.remove([f"{self.url}/{_failure(identity)}"])
 
     def log_folder(self, identity: Identity) -> Path:
-        return self.root / "logs" / identity.step / identity.digest
+        return self.root / "logs" / identity.kind / identity.digest
 
 
 def _failure(identity: Identity) -> str:
-    return f"failures/{identity.step}/{identity.digest}.json"
+    return f"failures/{identity.kind}/{identity.digest}.json"
 
 
 def _files(folder: Path) -> list[Path]:

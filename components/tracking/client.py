@@ -21,6 +21,7 @@ RUN_TAG = "switchpoint.run"
 """Names a run by what it shows, so that it is found again."""
 KIND_TAG = "switchpoint.kind"
 """study, base, arm, gb, or phase: what a run of MLflow stands for. A phase is a part of an arm, as it was trained."""
+GB_RUN, PHASE = "gb", "phase"
 PARENT_TAG = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """MLflow then shows runs, and not traces, first."""
@@ -118,7 +119,7 @@ def find_or_create(
 
 def training_key(identity: Identity) -> str:
     """By which the run of a training run is found, while it trains and afterwards."""
-    return f"{identity.step} {identity.digest}/{identity.digest}"
+    return f"{identity.kind} {identity.digest}/{identity.digest}"
 
 
 def tag_task_run(client: Any, tags: Mapping[str, str]) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 from components.recipe.digest import Identity
 from components.store.store import Store
 from components.tracking.client import (
+    GB_RUN,
     KIND_TAG,
+    PHASE,
     experiment,
     find_or_create,
     open_client,
@@ -31,8 +33,11 @@ class Delivery:
     """While it is open, a thread hands new rows over. MLflow may be away: that is told once, and tried again."""
 
     def __init__(
-        self, store: Store, experiment_name: str, identity: Identity, rows: Callable[[], Iterable[dict[str, Any]]]
-    ) -> None:
+        self, store: Store, experiment_name: str, identity: Identity, rows: Callable[[], Iterable[dict[str, Any]]], *,
+        label: str, is_gb_run: bool,
+    ) -> None:  # fmt: skip
+        """`label`: what people call the output. `is_gb_run`: whether arms share it."""
+        self._label, self._is_gb_run = label, is_gb_run
         self._store, self._name, self._identity, self._rows = store, experiment_name, identity, rows
         self._client: Any = None
         self._run: TrackedRun | None = None
@@ -106,8 +111,8 @@ class Delivery:
     def _find(self, began_ms: int) -> TrackedRun:
         """A GB run is one that arms share, and stays; the others' parts are put below their arm by the report."""
         of_study = experiment(self._client, self._name, self._store)
-        name, key = f"{self._identity.step} {self._identity.digest}", training_key(self._identity)
-        tags = {KIND_TAG: "gb" if self._identity.step == "gb" else "phase"}
+        name, key = f"{self._label} {self._identity.digest}", training_key(self._identity)
+        tags = {KIND_TAG: GB_RUN if self._is_gb_run else PHASE}
         run = find_or_create(self._client, self._store, of_study, key, name, began_ms, tags)
         tag_task_run(self._client, {"switchpoint.training_run_id": run.run_id})
         return run

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.recipe.plan import Plan, TrainingRun
+from components.recipe.plan import Plan, Trained
 from components.store.store import Store
-from components.tracking.client import KIND_TAG, PARENT_TAG, find, find_or_create, training_key
+from components.tracking.client import GB_RUN, KIND_TAG, PARENT_TAG, PHASE, find, find_or_create, training_key
 from components.tracking.curve import series_points
 from components.tracking.datasets import as_inputs, datasets_of
 from components.tracking.notes import NOTE_TAG, Link, gb_note, phase_note
@@ -15,18 +15,18 @@ from components.train.run import run_is_done
 
 
 def log_gb_run(
-    client: Any, experiment_id: str, plan: Plan, store: Store, run: TrainingRun, arms: list[Link], study: Link
+    client: Any, experiment_id: str, plan: Plan, store: Store, run: Trained, arms: list[Link], study: Link
 ) -> TrackedRun | None:
     """The run that was delivered while it trained, or a new one. None where nothing was trained."""
     identity = run.identity
     rows = list(rows_of(store, identity))
     if not rows:
         return None
-    name, began_ms = f"gb {run.blend} {identity.digest[:8]}", int(rows[0]["time"] * 1000)
-    tags = {KIND_TAG: "gb", PARENT_TAG: study.run_id, NOTE_TAG: gb_note(run, arms, study)}
+    name, began_ms = f"{run.stage.phase.name} {run.stage.blend} {identity.digest[:8]}", int(rows[0]["time"] * 1000)
+    tags = {KIND_TAG: GB_RUN, PARENT_TAG: study.run_id, NOTE_TAG: gb_note(run, arms, study)}
     tracked = find_or_create(client, store, experiment_id, training_key(identity), name, began_ms, tags)
     tracked.params(as_text(gb_params(plan, run)))
-    tracked.inputs(as_inputs(datasets_of(plan, run.phases[-1:])))
+    tracked.inputs(as_inputs(datasets_of(plan, [run.stage.phase])))
     tracked.curve(rows)
     if plan.probes is not None:
         tracked.series(series_points(series_of(store, identity, plan.probes.digest).values()))
@@ -36,20 +36,19 @@ def log_gb_run(
 
 
 def nest_phases(client: Any, experiment_id: str, plan: Plan, store: Store, rows: dict[str, Link]) -> None:
-    """What was delivered while it trained, of the base and of QB runs, moves below the first row that it is a part of.
+    """Move what was delivered of the base and of later phases while they trained below the first row that has it.
 
     Such a run is not made here: the row has the whole curve.
     """
     parts = {plan.base.digest: (plan.base, rows["base"])}
     for arm in plan.arms:
-        for identity in arm.runs:
-            if identity.step != "gb":
-                parts.setdefault(identity.digest, (identity, rows[arm.run_name]))
+        for identity in arm.runs[arm.num_gb_runs :]:
+            parts.setdefault(identity.digest, (identity, rows[arm.run_name]))
     for identity, row in parts.values():
         tracked = find(client, experiment_id, training_key(identity))
         steps = list(rows_of(store, identity)) if tracked else []
         if tracked and steps:
-            tracked.tag({KIND_TAG: "phase", PARENT_TAG: row.run_id, NOTE_TAG: phase_note(row)})
-            tracked.rename(f"{identity.step} of {row.name} {identity.digest[:8]}")
+            tracked.tag({KIND_TAG: PHASE, PARENT_TAG: row.run_id, NOTE_TAG: phase_note(row)})
+            tracked.rename(f"{plan.label(identity)} of {row.name} {identity.digest[:8]}")
             tracked.curve(steps)
             tracked.end("FAILED" if store.failure(identity) else "FINISHED", int(steps[-1]["time"] * 1000))

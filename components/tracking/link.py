@@ -32,7 +32,7 @@ def experiment_url(store: Store, name: str) -> str:
     return f"{page}/#/experiments/{found.experiment_id}" if found is not None else page
 
 
-def training_link(store: Store, experiment_name: str, identity: Identity) -> str:
+def training_link(store: Store, experiment_name: str, identity: Identity, label: str) -> str:
     """Of the run that a training run is delivered to, in Markdown. MLflow is asked only where it is a server."""
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
         return f"experiment {experiment_name}, in the store"
@@ -44,4 +44,4 @@ def training_link(store: Store, experiment_name: str, identity: Identity) -> str
         return f"experiment {experiment_name}: MLflow does not answer ({reason_of(error)})"
     if found is None:
         return f"experiment {experiment_name}"
-    return f"[{identity.step} {identity.digest[:8]}]({run_url(experiment_id, found.run_id)})"
+    return f"[{label} {identity.digest[:8]}]({run_url(experiment_id, found.run_id)})"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.recipe.plan import ArmPlan, Plan, Trained
 
 NOTE_TAG = "mlflow.note.content"
 STUDY_FILE = "study.yaml"
@@ -49,9 +49,9 @@ def base_note(study: Link) -> str:
     return f"What every arm of {study} goes on from.\n"
 
 
-def gb_note(run: TrainingRun, arms: list[Link], study: Link) -> str:
+def gb_note(run: Trained, arms: list[Link], study: Link) -> str:
     return (
-        f"Trained once, on {run.blend}, up to {run.clock.tokens_at(run.end_step):,} tokens, for "
+        f"Trained once, on {run.stage.blend}, up to {run.stage.clock.tokens_at(run.stage.end_step):,} tokens, for "
         f"{', '.join(map(str, arms))}. A part of {study}.\n"
     )
 

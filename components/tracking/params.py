@@ -7,7 +7,7 @@ from typing import Any
 
 from components.recipe.arm import arms_of
 from components.recipe.blend import Weights
-from components.recipe.plan import ArmPlan, Plan, TrainingRun
+from components.recipe.plan import ArmPlan, Plan, Trained
 from components.recipe.source import SourceKey, split_key
 from components.tracking.curve import metric_name
 
@@ -69,11 +69,11 @@ def deciding_params(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     return flat
 
 
-def gb_params(plan: Plan, run: TrainingRun) -> dict[str, Any]:
+def gb_params(plan: Plan, run: Trained) -> dict[str, Any]:
     """Of a GB run: what its digest decides. Names of blends may change, and are not params."""
-    phase, schedule = run.phases[-1], run.schedule
+    phase, schedule = run.stage.phase, run.stage.schedule
     flat = {
-        "base": plan.base.digest, "seed": run.seed, "sequence_length": phase.sequence_length,
+        "base": plan.base.digest, "seed": run.stage.seed, "sequence_length": phase.sequence_length,
         "schedule.max_learning_rate": _rounded(schedule.max_learning_rate),
     }  # fmt: skip
     return flat | _weights(plan, phase.name, phase.weights)

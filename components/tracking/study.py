@@ -184,7 +184,7 @@ class _StudyLog:
         run.curve(steps)
         if arm is None:
             run.tag(tags | {NOTE_TAG: base_note(study)})
-            phases = [plan.base_plan.phase] if plan.base_plan.phase else []
+            phases = list(plan.pretraining.phases) if plan.pretraining else []
         else:
             tags |= {"switchpoint.gb_run": arm.gb_run.digest, "switchpoint.gb_run_id": gb.run_id if gb else "none"}
             gb_link = self._link(gb) if gb else None

@@ -38,7 +38,7 @@ class Batches:
         self._clock, self._rank, self._world_size = job.clock, rank, world_size
         self._order = order_of(job)
         self._end_step, self._vocab_size = job.end_step, job.vocab_size
-        self._has_gaps = any(phase.packing == "best_fit" for phase in job.phases)
+        self._has_gaps = any(phase.settings.packing == "best_fit" for phase in job.phases)
         self.names = sorted({name for phase in job.phases for name in phase.weights})
         """Of all sources, by number."""
         self._numbers = {name: number for number, name in enumerate(self.names)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components.launch.side_by_side import run_side_by_side
 from components.launch.task import FailedBefore, failure_as_data, task
-from components.recipe.plan import Plan, TrainingRun
+from components.recipe.plan import Plan, Trained
 from components.store.plan_file import Planned, load_plan
 from components.store.store import Store
 from components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run
@@ -55,7 +55,7 @@ def _train_arm(reference: str, name: str) -> None:
         check_arm(planned.plan, planned.store, arm)
 
 
-def _train(plan: Plan, store: Store, before: Iterable[TrainingRun], last: TrainingRun) -> None:
+def _train(plan: Plan, store: Store, before: Iterable[Trained], last: Trained) -> None:
     """Train `last`, whose lock is held, after the runs that it continues. Raises where one of them failed."""
     for run in before:
         # A run that several tasks need fails once, not once for each of them.
@@ -66,7 +66,7 @@ def _train(plan: Plan, store: Store, before: Iterable[TrainingRun], last: Traini
     train_run(plan, store, last)
 
 
-def _record_lost(planned: Planned, lost: Iterable[tuple[TrainingRun, str]]) -> None:
+def _record_lost(planned: Planned, lost: Iterable[tuple[Trained, str]]) -> None:
     """Record why a launcher's process left no reason itself: it was killed, or the store did not take the reason."""
     for run, how in lost:
         if not run_is_done(planned.plan, planned.store, run) and planned.store.failure(run.identity) is None:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from components.recipe.clock import Clock, Stretch
 from components.recipe.fields import Config, Weight
-from components.recipe.phase import DataOrder, Packing, StartMode
+from components.recipe.phase import StartMode
 from components.recipe.schedule import Piece, Schedule
+from components.recipe.step_settings import StepSettings
 from components.recipe.training import Training
 
 
@@ -19,10 +20,9 @@ class JobPhase(Config):
     weights: dict[str, Weight]
     first_sample: int
     order: int
-    sequence_length: int
-    packing: Packing
     num_samples: int
     """In all, also beyond what the job trains."""
+    settings: StepSettings
 
 
 class JobSource(Config):
@@ -55,9 +55,6 @@ class TrainJob(Config):
     """Of the clock."""
     vocab_size: int
     end_of_document: int
-    data_order: DataOrder
-    document_mask: bool
-    """Attention stays within a document, and positions begin anew with each."""
     start_step: int
     end_step: int
     keep_steps: list[int]
@@ -71,6 +68,11 @@ class TrainJob(Config):
     training: Training = Training()
     flops_per_token: float | None = None
     """Forward and backward, in the convention of MFU; None where the model's shape is not one that we count."""
+
+    @property
+    def settings(self) -> StepSettings:
+        """What decides the job's training steps: its own phase's settings."""
+        return self.phases[-1].settings
 
     @cached_property
     def schedule(self) -> Schedule:

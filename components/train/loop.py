@@ -32,7 +32,7 @@ from components.train.job_files import brought_here, work_folder
 from components.train.loss import summed_losses
 from components.train.metrics import MetricsFile, append_to_series, read_series
 from components.train.model import build_model
-from components.train.optimizer import MAX_GRAD_NORM, build_optimizer, set_learning_rate
+from components.train.optimizer import apply_settings, build_optimizer, set_learning_rate
 from components.train.parallel import Ranks
 from components.train.probes import Probes
 from components.train.throughput import Throughput
@@ -54,7 +54,7 @@ class Trainer:
         self.upload = Upload(job, rank)
         self.batches = Batches(job, ranks.data_rank, ranks.data_size)
         self.model = build_model(job, ranks)
-        self.optimizer = build_optimizer(self.model)
+        self.optimizer = build_optimizer(self.model, job.settings.optimizer)
         self.guard = Guard(job.training)
         self.probes: Probes | None = None
         evaluated = ranks.agree(list(read_series(self.folder, Path(job.probes).parent.name)))
@@ -100,6 +100,8 @@ class Trainer:
             if damage := find_damage_together(start):
                 raise DamagedCheckpoint(f"what the run starts from is damaged: {damage}, in {start}")
             load_checkpoint(start, self.model, None if self.job.start == "fresh" else self.optimizer)
+            # A checkpoint brings the settings that its run had.
+            apply_settings(self.optimizer, self.job.settings.optimizer)
         return self.job.start_step
 
     def run(self, alive: Callable[[], None] = lambda: None) -> str:
@@ -196,7 +198,7 @@ class Trainer:
         if problem:
             self._bad_batch(problem, loss, grad_norm)
         else:
-            clip(self.model, grad_norm)
+            clip(self.model, grad_norm, job.settings.optimizer.max_grad_norm)
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         tokens_before = job.clock.tokens_at(self.step)
@@ -218,7 +220,7 @@ class Trainer:
             tokens = batch.tokens[first : first + size].to(self.ranks.device, non_blocking=True)
             sources = batch.sources[first : first + size]
             inputs = tokens[:, :-1].clamp(min=0)
-            positions = document_positions(inputs, job.end_of_document) if job.document_mask else None
+            positions = document_positions(inputs, job.end_of_document) if job.settings.document_mask else None
             loss, by_source = summed_losses(self.model, tokens, sources, positions)
             (loss * scale).backward()
             sums[: len(by_source)] += by_source.double().cpu()
@@ -307,9 +309,9 @@ def total_norm(model: nn.Module) -> float:
     return whole[0] if len(whole) == 1 else math.sqrt(math.fsum(norm**2 for norm in whole))
 
 
-def clip(model: nn.Module, grad_norm: float) -> None:
-    """Scales all gradients so that their norm is at most 1."""
-    factor = MAX_GRAD_NORM / (grad_norm + 1e-6)
+def clip(model: nn.Module, grad_norm: float, max_grad_norm: float) -> None:
+    """Scale all gradients so that their norm is at most `max_grad_norm`."""
+    factor = max_grad_norm / (grad_norm + 1e-6)
     if factor < 1:
         for grads in _grads_by_mesh(model):
             torch._foreach_mul_(grads, factor)

@@ -21,14 +21,14 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
     """
     scratch = job.start == "scratch"
     config = model_config(job.architecture) if scratch else _folder_config(job)
-    longest = max(phase.sequence_length for phase in job.phases)
+    longest = max(phase.settings.sequence_length for phase in job.phases)
     if scratch or longest > config.max_position_embeddings:
         config.max_position_embeddings = longest  # what the exported folder tells; rotary embeddings know no end
     with init_empty_weights(include_buffers=False):
         model = _from_config(config)
     model.tie_weights()
     model.train()
-    if job.document_mask and ranks.device.type == "cuda":
+    if job.settings.document_mask and ranks.device.type == "cuda":
         model.set_attn_implementation("flex_attention")
     install_loss(model, tensor_parallel=ranks.training.tensor_parallel > 1)
     parallelise(model, ranks)

@@ -1,24 +1,28 @@
-"""AdamW as in the paper: betas 0.9 and 0.95, decay 0.1 on matrices only (arXiv 2407.07263)."""
+"""AdamW with the recipe's settings; weight decay on matrices only (arXiv 2407.07263)."""
 
 import torch
 from torch import nn
 
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.1
-MAX_GRAD_NORM = 1.0
+from components.recipe.optimizer import Optimizer
 
 
-def build_optimizer(model: nn.Module) -> torch.optim.AdamW:
-    """The learning rate is set anew at every step (`set_learning_rate`)."""
+def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """Return an optimizer whose learning rate is set at every step (`set_learning_rate`)."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": WEIGHT_DECAY},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
+    optimizer = torch.optim.AdamW([{"params": matrices}, {"params": others}], lr=0.0, fused=True)
+    apply_settings(optimizer, settings)
+    return optimizer
+
+
+def apply_settings(optimizer: torch.optim.Optimizer, settings: Optimizer) -> None:
+    """Set all but the learning rate. The first group holds the matrices."""
+    for number, group in enumerate(optimizer.param_groups):
+        group["betas"], group["eps"] = (settings.beta1, settings.beta2), settings.epsilon
+        group["weight_decay"] = settings.weight_decay if number == 0 else 0.0
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.blend.megatron_order import MegatronBlend, MegatronSamples
-from components.blend.sampler import Sampler, SamplerPhase
+from components.blend.sampler import Sampler
 from components.blend.samples import Samples, open_samples
 from components.recipe.permutation import Indices
 from components.recipe.phase import Packing
@@ -32,22 +32,17 @@ class KeyedOrder:
         opened: dict[tuple[str, int, Packing], Samples] = {}
         self._samples: list[dict[str, Samples]] = []
         for phase in job.phases:
-            geometry = phase.sequence_length, phase.packing
+            geometry = phase.settings.sequence_length, phase.settings.packing
             for name in phase.weights:
                 if (name, *geometry) not in opened:
                     path = Path(job.sources[name].stream)
                     opened[name, *geometry] = open_samples(path, store_at(job.store), *geometry)
             self._samples.append({name: opened[name, *geometry] for name in phase.weights})
         self._sampler = Sampler(
-            [
-                SamplerPhase(
-                    weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
-                    samples_per_epoch={name: one.num_samples for name, one in samples.items()},
-                )
-                for phase, samples in zip(job.phases, self._samples, strict=True)
-            ],
+            job.phases,
+            [{name: one.num_samples for name, one in samples.items()} for samples in self._samples],
             job.seed,
-        )  # fmt: skip
+        )
         self._phase_starts = [phase.first_sample for phase in job.phases]
         self.is_remote = any(one.is_remote for one in opened.values())
 
@@ -80,7 +75,7 @@ class MegatronOrder:
         blend = MegatronBlend(phase.weights, phase.num_samples)
         opened: dict[str, Samples] = {
             name: MegatronSamples(
-                Path(job.sources[name].stream), store, phase.sequence_length, blend.requested[name], job.seed
+                Path(job.sources[name].stream), store, phase.settings.sequence_length, blend.requested[name], job.seed
             )
             for name in blend.names
         }
@@ -88,4 +83,4 @@ class MegatronOrder:
 
 
 def order_of(job: TrainJob) -> Order:
-    return MegatronOrder(job) if job.data_order == "megatron" else KeyedOrder(job)
+    return MegatronOrder(job) if job.settings.data_order == "megatron" else KeyedOrder(job)

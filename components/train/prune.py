@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from components.launch.task import task_lock_file
-from components.recipe.plan import Plan, TrainingRun
+from components.recipe.plan import Plan, Trained
 from components.store.lock import Locked, locked
 from components.store.place import files_in, names_in
 from components.store.plan_file import load_plan
@@ -24,7 +24,7 @@ class Pruned:
 
 
 def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
-    """Removes the checkpoints of the study's GB and QB runs that no study of the store still trains from.
+    """Removes the checkpoints of the study's training runs that no study of the store still trains from.
 
     `whole`: the plan with no arm stopped, where the study's arms may yet go on.
 
@@ -40,7 +40,9 @@ def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
             with locked(task_lock_file(store, run.identity), wait_seconds=0):
                 found += _prune_run(store, run, plans)
         except Locked:
-            found.append(Pruned(run=run.identity.path, step=run.end_step, num_bytes=0, kept_because="it is training"))
+            found.append(
+                Pruned(run=run.identity.path, step=run.stage.end_step, num_bytes=0, kept_because="it is training")
+            )
     return found
 
 
@@ -56,7 +58,7 @@ def _other_plans(store: Store) -> Iterable[Plan]:
             continue
 
 
-def _prune_run(store: Store, run: TrainingRun, plans: Sequence[Plan]) -> list[Pruned]:
+def _prune_run(store: Store, run: Trained, plans: Sequence[Plan]) -> list[Pruned]:
     place = store.place(run.identity)
     needed: set[int] = set()
     for plan in plans:

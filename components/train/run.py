@@ -8,12 +8,10 @@ from components.blend.origins import folder_digest
 from components.launch.job import Superseded
 from components.launch.site import scheduler
 from components.plan.price import model_shape
-from components.recipe.clock import Clock
 from components.recipe.cost import train_flops
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, Phase, Plan, TrainingRun
-from components.recipe.schedule import Schedule
+from components.recipe.plan import ArmPlan, Import, Plan, Train, Trained
 from components.store.place import Where
 from components.store.store import Store
 from components.tracking.delivery import Delivery
@@ -26,33 +24,27 @@ from components.train.progress import ProgressLog
 from components.train.shown import training_markdown
 from components.train.supervise import TrainingFailed, patiently, train_to_end
 
-BASE_SEED = 0
-"""A recipe's seed never changes its base."""
-
 
 def train_base(plan: Plan, store: Store) -> None:
     """Pretrains the base, or records where the user's lies, unless the store has it."""
-    recipe, pretrain, base = plan.recipe, plan.recipe.model.pretrain, plan.base_plan
+    recipe, pretrain, stage = plan.recipe, plan.recipe.model.pretrain, plan.base_output.stage
     if store.is_done(plan.base):
         return
     folder = store.path(plan.base)
     folder.mkdir(parents=True, exist_ok=True)
-    if pretrain is None:
+    if isinstance(stage, Import):
         _check_model_folder(plan)
         store.write_record(plan.base, folder, {"model_folder": str(recipe.model.folder)})
         return
-    assert base.phase is not None
-    assert base.schedule is not None
-    assert base.clock is not None
+    assert pretrain is not None  # `check_runnable` refuses a published base
     assert recipe.model.architecture is not None
-    end_step = base.phase.end_step
+    end_step = stage.end_step
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
     shape = recipe.model.architecture
     architecture = shape.model_dump() | {"head_width": shape.head_width} | tokenizer
     job = TrainJob(
-        start="scratch", architecture=architecture, seed=BASE_SEED, start_step=0, end_step=end_step,
-        keep_steps=[end_step], export_steps=[end_step],
-        **_common(plan, store, store.place(plan.base), (base.phase,), base.schedule, base.clock),
+        architecture=architecture, keep_steps=[end_step], export_steps=[end_step],
+        **_common(plan, store, store.place(plan.base), stage),
     )  # fmt: skip
     try:
         _run(plan, store, plan.base, job, pretrain.num_processes)
@@ -63,32 +55,32 @@ def train_base(plan: Plan, store: Store) -> None:
     store.write_record(plan.base, folder, outputs, _environment(job, pretrain.num_processes))
 
 
-def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
+def train_run(plan: Plan, store: Store, run: Trained) -> None:
     """Trains the run as far as its arms need it, going on from where it, or the one before it, stands."""
     if run_is_done(plan, store, run):
         return
+    stage = run.stage
     folder, place = store.path(run.identity), store.place(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
     _check_model_folder(plan)
     base_model = model_in_store(plan, store, plan.base)
     begin: dict[str, Any] = {}
     if run.parent is not None:
-        begin["start_checkpoint"] = checkpoint_place(store.place(run.parent), run.start_step)
-    elif run.start == "fresh":
+        begin["start_checkpoint"] = checkpoint_place(store.place(run.parent), stage.start_step)
+    elif stage.start == "fresh":
         begin["start_model"] = base_model
     else:
         begin["start_checkpoint"] = _base_checkpoint(plan, store)
     before = _outputs_before(store, run)
     # What longer studies keep behind this one's end is theirs to train: the schedule may be another there.
-    known = [step for step in before["keep_steps"] if step <= run.end_step]
+    known = [step for step in before["keep_steps"] if step <= stage.end_step]
     pruned = set(before.get("pruned_steps", [])) - needed_steps(plan, store, run)
     job = TrainJob(
-        start=run.start, model_config_folder=base_model, seed=run.seed, start_step=run.start_step,
-        end_step=run.end_step, keep_steps=sorted({*run.keep_steps, *known} - pruned),
+        model_config_folder=base_model, keep_steps=sorted({*run.keep_steps, *known} - pruned),
         export_steps=list(run.export_steps),
         probes=f"{plan.probes.path}/{PROBES}" if plan.probes else "",
         evaluation_steps=list(run.evaluation_steps),
-        **begin, **_common(plan, store, place, run.phases, run.schedule, run.clock),
+        **begin, **_common(plan, store, place, stage),
     )  # fmt: skip
     num_processes = plan.recipe.training.num_processes
     try:
@@ -104,21 +96,21 @@ def train_run(plan: Plan, store: Store, run: TrainingRun) -> None:
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
 
 
-def _outputs_before(store: Store, run: TrainingRun) -> dict[str, Any]:
+def _outputs_before(store: Store, run: Trained) -> dict[str, Any]:
     """What the record tells now: of a run that several studies share, another one may have written it."""
     record = store.record(run.identity) or {"outputs": {"keep_steps": [], "weights_sha256": {}}}
     return dict(record["outputs"])
 
 
-def run_markdown(plan: Plan, store: Store, run: TrainingRun) -> str:
+def run_markdown(plan: Plan, store: Store, run: Trained) -> str:
     """Return what the task that trained the run shows in the pipeline's UI."""
-    rows = list(rows_of(store, run.identity, run.end_step))
-    link = training_link(store, plan.recipe.name, run.identity)
+    rows = list(rows_of(store, run.identity, run.stage.end_step))
+    link = training_link(store, plan.recipe.name, run.identity, run.stage.phase.name)
     failure = (store.failure(run.identity) or {}).get("reason", "")
     return training_markdown(plan, run, rows, link, failure)
 
 
-def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
+def run_is_done(plan: Plan, store: Store, run: Trained) -> bool:
     """Whether every checkpoint and model that the arms need from the run is there.
 
     A checkpoint that was pruned is only missed where a run that is not done goes on from it.
@@ -126,7 +118,7 @@ def run_is_done(plan: Plan, store: Store, run: TrainingRun) -> bool:
     return not missing_steps(plan, store, run)
 
 
-def missing_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
+def missing_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
     """The steps whose checkpoint or model the arms still need from the run; pruned ones as in `run_is_done`."""
     place, record = store.place(run.identity), store.record(run.identity)
     if record is None:
@@ -137,10 +129,10 @@ def missing_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
     return exports | (keeps - forgiven) | (forgiven and forgiven & needed_steps(plan, store, run))
 
 
-def needed_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
+def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
     """Where runs of the plan that are not done go on from this one."""
     return {
-        other.start_step
+        other.stage.start_step
         for other in plan.runs
         if other.parent is not None
         and other.parent.digest == run.identity.digest
@@ -148,9 +140,9 @@ def needed_steps(plan: Plan, store: Store, run: TrainingRun) -> set[int]:
     }
 
 
-def check_parent(plan: Plan, store: Store, run: TrainingRun) -> None:
+def check_parent(plan: Plan, store: Store, run: Trained) -> None:
     """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
-    if run.parent is not None and not is_kept(store.place(run.parent), run.start_step):
+    if run.parent is not None and not is_kept(store.place(run.parent), run.stage.start_step):
         raise TrainingFailed(
             f"the checkpoint of {run.parent.path} that it continues is missing: {_cause(plan, store, run.parent)}"
         )
@@ -169,7 +161,7 @@ def _cause(plan: Plan, store: Store, run: Identity) -> str:
     return next((str(failure["reason"]) for failure in failures if failure), "it was not trained")
 
 
-def missing_gb_runs(plan: Plan, store: Store) -> list[TrainingRun]:
+def missing_gb_runs(plan: Plan, store: Store) -> list[Trained]:
     """Return the GB runs of arms that were not stopped, where something is left to train."""
     needed = {identity.digest for arm in plan.arms if not arm.stopped for identity in arm.runs}
     return [run for run in plan.gb_runs if run.identity.digest in needed and not run_is_done(plan, store, run)]
@@ -187,14 +179,14 @@ def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
 
 def model_is_there(store: Store, model: Identity) -> bool:
     """Of a base, or of an arm, which ends in some run."""
-    if model.step == "model":
+    if model.kind == "model":
         return has_model(store.place(model.inputs["run"]), model.config["step"])
     return store.is_done(model)
 
 
 def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
     """The Hugging Face folder of a base or of an arm's model: by its path in the store, or the user's absolute one."""
-    if model.step == "model":
+    if model.kind == "model":
         return model_path(Path(model.inputs["run"].path), model.config["step"]).as_posix()
     if plan.recipe.model.folder:
         return str(Path(plan.recipe.model.folder).absolute())
@@ -217,12 +209,11 @@ def _check_model_folder(plan: Plan) -> None:
         raise BadInput("the folder has changed since it was planned: run again", file=folder, field="model.folder")
 
 
-def _common(
-    plan: Plan, store: Store, place: Where, phases: tuple[Phase, ...], schedule: Schedule, clock: Clock
-) -> dict[str, Any]:
+def _common(plan: Plan, store: Store, place: Where, stage: Train) -> dict[str, Any]:
+    """Return what every job carries of its stage."""
     sources: dict[str, JobSource] = {}
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
-    for phase in phases:
+    for phase in stage.phases:
         record = store.record(phase.blend_identity)
         assert record is not None, phase.blend
         for key, facts in record["outputs"]["sources"].items():
@@ -233,14 +224,13 @@ def _common(
         "phases": [
             JobPhase(
                 weights=phase.weights, first_sample=phase.first_sample, order=phase.order,
-                sequence_length=phase.sequence_length, packing=phase.packing,
-                num_samples=phase.num_samples,
+                num_samples=phase.num_samples, settings=phase.settings,
             )
-            for phase in phases
+            for phase in stage.phases
         ],
-        "pieces": list(schedule.pieces), "stretches": list(clock.stretches),
-        "document_mask": plan.recipe.document_mask, "data_order": plan.recipe.data_order,
-        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, phases[-1].sequence_length),
+        "start": stage.start, "seed": stage.seed, "start_step": stage.start_step, "end_step": stage.end_step,
+        "pieces": list(stage.schedule.pieces), "stretches": list(stage.clock.stretches),
+        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, stage.phase.sequence_length),
         **{name: tokenizer[name] for name in ("vocab_size", "end_of_document")},
     }  # fmt: skip
 
@@ -261,16 +251,18 @@ def _facts(place: str, step: int) -> dict[str, str]:
 
 
 def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
-    name = f"{identity.step}-{identity.digest}"
+    name = f"{identity.kind}-{identity.digest}"
     rows = partial(rows_of, store, identity)
-    delivery = Delivery(store, plan.recipe.name, identity, rows)
+    label = plan.label(identity)
+    is_gb_run = any(identity in arm.runs[: arm.num_gb_runs] for arm in plan.arms)
+    delivery = Delivery(store, plan.recipe.name, identity, rows, label=label, is_gb_run=is_gb_run)
     on_cluster = scheduler() == "kubernetes"  # pods point to their run in MLflow; here that costs seconds for nothing
     notes = _notes(plan, store, identity) | (delivery.announce() if on_cluster else {})
     try:
-        with delivery, ProgressLog(name, job.end_step, partial(newest_row_of, store, identity)):
+        with delivery, ProgressLog(f"{label} {identity.digest}", job.end_step, partial(newest_row_of, store, identity)):
             train_to_end(
                 name, job, store.log_folder(identity), num_processes, cluster=plan.recipe.cluster,
-                labels={"study": plan.recipe.name, "step": identity.step, "output": identity.digest}, notes=notes,
+                labels={"study": plan.recipe.name, "kind": identity.kind, "output": identity.digest}, notes=notes,
             )  # fmt: skip
     except TrainingFailed as failure:
         told, log = str(failure), str(failure.log)

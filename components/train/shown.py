@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.recipe.plan import Plan, TrainingRun
+from components.recipe.plan import Plan, Trained
 
 WIDTH, HEIGHT = 72, 12
 BARS = " ▁▂▃▄▅▆▇█"
@@ -17,23 +17,27 @@ def write_shown(file: Path, texts: Iterable[str]) -> None:
     file.write_text("\n".join(texts), encoding="utf-8")
 
 
-def training_markdown(plan: Plan, run: TrainingRun, rows: Sequence[dict[str, Any]], link: str, failure: str) -> str:
-    """Of the phase that `run` trains; `rows`: its metrics so far. `link`: its run in MLflow, or where that is."""
+def training_markdown(plan: Plan, run: Trained, rows: Sequence[dict[str, Any]], link: str, failure: str) -> str:
+    """Return what the task that trained `run` shows.
+
+    `rows`: its metrics so far. `link`: its run in MLflow, or where that is.
+    """
     arms = [arm for arm in plan.arms if run.identity in arm.runs]
+    stage, tokens_at = run.stage, run.stage.clock.tokens_at
     lines = [
-        f"# {run.identity.step.upper()} {', '.join(arm.run_name for arm in arms)}",
+        f"# {stage.phase.name.upper()} {', '.join(arm.run_name for arm in arms)}",
         "",
-        f"**{'failed' if failure else 'trained' if rows and rows[-1]['step'] >= run.end_step else 'not finished'}**"
+        f"**{'failed' if failure else 'trained' if rows and rows[-1]['step'] >= stage.end_step else 'not finished'}**"
         + (f": {failure}" if failure else ""),
         "",
         "| | |",
         "|---|---|",
         f"| study | {plan.recipe.name} |",
         f"| output | `{run.identity.path}` |",
-        f"| blend | {run.phases[-1].blend} |",
-        f"| seed | {run.seed} |",
-        f"| steps | {run.start_step:,} to {run.end_step:,} |",
-        f"| tokens | {run.clock.tokens_at(run.start_step):,} to {run.clock.tokens_at(run.end_step):,} |",
+        f"| blend | {stage.blend} |",
+        f"| seed | {stage.seed} |",
+        f"| steps | {stage.start_step:,} to {stage.end_step:,} |",
+        f"| tokens | {tokens_at(stage.start_step):,} to {tokens_at(stage.end_step):,} |",
     ]
     for arm in arms:
         if arm.switch_tokens is not None:

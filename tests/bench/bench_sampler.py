@@ -11,11 +11,12 @@ import time
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from components.blend.sampler import Sampler, SamplerPhase
+from components.blend.sampler import Sampler
 from components.blend.samples import open_samples
 from components.blend.streams import write_stream
 from components.blend.token_file import TokenWriter, read_token_file
@@ -36,10 +37,10 @@ def sampler(num_tokens: int) -> Sampler:
     weights = {f"source-{n:02}": Fraction(int(one), int(parts.sum())) for n, one in enumerate(parts)}
     sizes = {name: max(1, int(num_samples * weight / 2)) for name, weight in weights.items()}
     phases = [
-        SamplerPhase(weights=weights, first_sample=first, samples_per_epoch=sizes)
+        SimpleNamespace(weights=weights, first_sample=first, order=0)
         for first in (0, num_samples * 4 // 5)
     ]  # fmt: skip
-    return Sampler(phases, seed=0)
+    return Sampler(phases, [sizes] * len(phases), seed=0)
 
 
 def addresses(num_tokens: int) -> dict[str, Any]:

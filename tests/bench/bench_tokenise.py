@@ -21,7 +21,7 @@ from components.blend.readers import Piece, TextOptions
 from components.blend.shards import Shard
 from components.blend.tokenise import BATCH_BYTES, ShardWork, write_shard
 from components.blend.tokenizer import END_OF_DOCUMENT, byte_level_bpe
-from components.recipe.identity import identity_of
+from components.recipe.kind import identity_of
 from components.store.store import Store
 
 VOCAB_SIZE = 32_000

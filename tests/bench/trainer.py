@@ -22,7 +22,9 @@ import torch
 from components.blend.streams import write_stream
 from components.blend.token_file import TokenWriter
 from components.recipe.clock import Clock
+from components.recipe.optimizer import Optimizer
 from components.recipe.schedule_config import Constant
+from components.recipe.step_settings import StepSettings
 from components.recipe.training import Training
 from components.train.checkpoint import CheckpointWriter
 from components.train.data import Batches
@@ -54,14 +56,17 @@ def write_job(folder: Path, steps: int, **shape: int) -> TrainJob:
     total = steps * BATCH * LENGTH
     schedule = Constant(kind="constant", max_learning_rate=1e-3).pieces(None, total)
     phase = JobPhase(
-        weights={"text": 1}, first_sample=0, order=0, sequence_length=LENGTH, packing="concatenate",
-        num_samples=steps * BATCH,
+        weights={"text": 1}, first_sample=0, order=0, num_samples=steps * BATCH,
+        settings=StepSettings(
+            sequence_length=LENGTH, batch_size=BATCH, packing="concatenate", document_mask=False, data_order="keyed",
+            optimizer=Optimizer(), bad_batch="stop", spike_sigmas=None,
+        ),
     )  # fmt: skip
     return TrainJob(
         folder=str(folder / "run"), start="scratch", architecture=architecture, tokenizer=str(folder / "tokenizer"),
         store=str(folder), phases=[phase], sources={"text": JobSource(stream=str(folder / "stream"))}, seed=0,
         pieces=list(schedule.pieces), stretches=list(Clock.of(BATCH, LENGTH).stretches),
-        vocab_size=architecture["vocab_size"], end_of_document=0, data_order="keyed", document_mask=False,
+        vocab_size=architecture["vocab_size"], end_of_document=0,
         start_step=0, end_step=steps, keep_steps=[], export_steps=[], flops_per_token=6.0 * 5.26e6,
     )  # fmt: skip
 
@@ -185,7 +190,7 @@ def saving() -> dict[str, Any]:
         folder = Path(name)
         job = write_job(folder, 1, num_layers=12, hidden_size=512, ffn_size=1408, num_heads=8, vocab_size=8192)
         model = build_model(job, Ranks(0, 1, Training()))
-        optimizer = build_optimizer(model)
+        optimizer = build_optimizer(model, Optimizer())
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()

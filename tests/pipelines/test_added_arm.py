@@ -9,7 +9,7 @@ import yaml
 
 from components.plan.run import check_study
 from components.recipe.load import load_study
-from components.recipe.plan import Plan, TrainingRun
+from components.recipe.plan import Plan, Trained
 from components.store.plan_file import save_plan
 from components.store.store import Store, read_json
 from components.train.checkpoint import steps_in
@@ -31,7 +31,7 @@ def with_arm(finished: Finished, folder: Path, progress: float) -> Plan:
     return check_study(load_study(file), str(file), finished.root)[0]
 
 
-def train_missing(plan: Plan, store: Store) -> list[TrainingRun]:
+def train_missing(plan: Plan, store: Store) -> list[Trained]:
     missing = [run for run in plan.runs if not run_is_done(plan, store, run)]
     for run in missing:
         train_run(plan, store, run)
@@ -44,8 +44,8 @@ def test_a_later_switch_trains_its_own_part_only(copied: Callable[[], Finished],
     before, curves = weights(finished.root), losses(finished.root)
     plan = with_arm(finished, tmp_path, 0.9)
     gb, qb = train_missing(plan, finished.store)
-    assert (gb.identity.step, qb.identity.step) == ("gb", "qb")
-    assert qb.start_step == 36
+    assert [plan.label(run.identity) for run in (gb, qb)] == ["gb", "qb"]
+    assert qb.stage.start_step == 36
     assert gb.keep_steps == (29, 36, 40)
     after = weights(finished.root)
     assert {name: after[name] for name in before if name != gb.identity.path} == {
@@ -53,7 +53,7 @@ def test_a_later_switch_trains_its_own_part_only(copied: Callable[[], Finished],
     }
     assert after[gb.identity.path].items() >= before[gb.identity.path].items()
     assert {name: rows for name, rows in losses(finished.root).items() if name != qb.identity.path} == curves
-    log = next((finished.root / "logs" / "gb" / gb.identity.digest).rglob("stdout.log"), None)
+    log = next((finished.root / "logs" / "phase" / gb.identity.digest).rglob("stdout.log"), None)
     assert log is not None
     assert all(run_is_done(plan, finished.store, run) for run in plan.runs)
     assert arm_is_done(plan, finished.store, plan.arm("other"))
@@ -77,7 +77,7 @@ def test_a_pruned_study_stays_done_and_gives_a_new_arm_the_same_bits(
     more = with_arm(finished, tmp_path, 0.5)
     run, own = train_missing(more, store)
     assert run.identity == gb.identity
-    assert steps_in(store.path(gb.identity))[0] == own.start_step == 20
+    assert steps_in(store.path(gb.identity))[0] == own.stage.start_step == 20
     assert weights(finished.root)[gb.identity.path].items() >= before[gb.identity.path].items()
     assert all(run_is_done(more, store, run) for run in more.runs)
 

@@ -34,8 +34,10 @@ def test_the_study_ends_with_the_bits_of_one_machine(kube: Kube, finished: Finis
         "PYTHONWARNINGS": "ignore",
     }  # fmt: skip
 
+    qb = finished.plan.arm("switched").runs[-1]
+
     def trains(name: str, start: int) -> bool:
-        return name.startswith("qb-") and any(root.glob("qb/*/metrics.jsonl"))
+        return name == f"phase-{qb.digest}" and (root / qb.path / "metrics.jsonl").exists()
 
     command = ["pipelines.local", SPEC, tmp_path / "arguments.json", tmp_path / "kfp"]
     with Kubelet(kube.client, namespace, tmp_path / "pods", {}, trains) as kubelet:
@@ -47,11 +49,11 @@ def test_the_study_ends_with_the_bits_of_one_machine(kube: Kube, finished: Finis
     assert ended.returncode == 0, said[-6000:]
     assert weights(root) == weights(finished.root)
     assert losses(root) == losses(finished.root)
-    assert sorted(name.split("-")[0] for name in kubelet.ran) == ["base", "evaluate", "gb", "gb", "qb", "qb"]
+    assert sorted(name.split("-")[0] for name in kubelet.ran) == ["base", "evaluate", *["phase"] * 4]
     assert len(kubelet.evicted) == 1
-    qb = next(job for name, job in kubelet.jobs.items() if name.startswith("qb-"))
-    assert qb["metadata"]["labels"]["switchpoint/kfp-run"] == "7a2f1c3e"
-    notes = qb["spec"]["tasks"][0]["template"]["metadata"]["annotations"]
+    job = kubelet.jobs[f"phase-{qb.digest}"]
+    assert job["metadata"]["labels"]["switchpoint/kfp-run"] == "7a2f1c3e"
+    notes = job["spec"]["tasks"][0]["template"]["metadata"]["annotations"]
     assert notes["switchpoint/arms"] == "switched"
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     assert "train.loss" in client.get_run(notes["switchpoint/mlflow-run"]).data.metrics

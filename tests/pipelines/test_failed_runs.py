@@ -42,13 +42,13 @@ def spoil_tokens(study: Finished, source: str) -> Callable[[], None]:
 
 def test_a_base_that_fails_ends_the_run_and_the_command_writes_the_report(copied: Callable[[], Finished]) -> None:
     study = copied()
-    for folder in ("base", "gb", "qb", "evaluation", "report"):
+    for folder in ("base", "phase", "evaluation", "report"):
         shutil.rmtree(study.root / folder)
     restore = spoil_tokens(study, "prose")
     ended = switchpoint("run", study.recipe, "--store", study.root, "--json")
     assert ended.returncode == 1, ended.stderr
     outcome = json.loads(ended.stdout)
-    assert [failure["step"] for failure in outcome["failures"]] == ["base"]
+    assert [failure["label"] for failure in outcome["failures"]] == ["base"]
     assert all("base failed: " in row["failure"] and "its .idx says" in row["failure"] for row in outcome["rows"])
     assert "its .idx says" in Path(outcome["report"]).read_text()
     assert "train-gb" not in Path(outcome["log"]).read_text()
@@ -87,7 +87,7 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
     """SIGKILL to one iteration's task process, as the kernel's out-of-memory killer sends it."""
     root = tmp_path / "store"
     shutil.copytree(finished.root, root)
-    for folder in ("gb", "qb", "evaluation", "report"):
+    for folder in ("phase", "evaluation", "report"):
         shutil.rmtree(root / folder)
     killed, sibling = (finished.plan.arm(name).gb_run.digest for name in ("mixed", "prose"))
     command = [sys.executable, "-m", "pipelines.cli", "run", str(finished.recipe), "--store", str(root), "--json"]
@@ -97,7 +97,7 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
         while not (owners := [
             pid for pid, line in _command_lines().items()
             if "kfp.dsl.executor_main" in line and "train_gb" in line and killed in line and str(root) in line
-        ]) or not (root / "gb" / killed).exists():  # fmt: skip
+        ]) or not (root / "phase" / killed).exists():  # fmt: skip
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -108,8 +108,8 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
         process.kill()
     assert process.returncode == 1, stderr
     outcome = json.loads(stdout)
-    assert weights(root)[f"gb/{sibling}"] == weights(finished.root)[f"gb/{sibling}"]
-    assert f"gb/{killed}" not in weights(root)
+    assert weights(root)[f"phase/{sibling}"] == weights(finished.root)[f"phase/{sibling}"]
+    assert f"phase/{killed}" not in weights(root)
     assert Path(outcome["report"]).exists()
     assert "without a reason: the process or pod that followed it was ended from outside" in stderr
     ended = switchpoint("run", finished.recipe, "--store", root)
@@ -121,7 +121,7 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
 def untrained(copied: Callable[[], Finished]) -> tuple[Finished, str]:
     """A study whose arms are to be trained again, and its plan's reference."""
     study = copied()
-    for folder in ("gb", "qb", "evaluation", "report"):
+    for folder in ("phase", "evaluation", "report"):
         shutil.rmtree(study.root / folder)
     # The plan in the copied store names the store that it was copied from.
     reference = Path(plan_reference(load_study(study.recipe), study.store))

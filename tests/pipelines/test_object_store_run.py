@@ -75,7 +75,7 @@ def remote(finished: Finished, s3_endpoint: str, tmp_path_factory: pytest.TempPa
             )  # fmt: skip
 
         first = start()
-        _wait(lambda: bool(system.glob("studies/one/gb/*/checkpoints/*/state.json")), first, folder / "log")
+        _wait(lambda: bool(system.glob("studies/one/phase/*/checkpoints/*/state.json")), first, folder / "log")
         first.send_signal(signal.SIGKILL)
         first.wait()
         time.sleep(5)  # its tasks and their jobs end with it
@@ -108,7 +108,7 @@ def test_nothing_was_trained_twice(remote: Remote) -> None:
     done = {path.rpartition("/")[0] for path in remote.before if path.endswith(("/record.json", "/state.json"))}
     whole = [folder for folder in done if "/base/" in folder or "/checkpoints/" in folder or "/shard/" in folder]
     assert any("/base/" in folder for folder in whole)
-    assert any("/gb/" in folder for folder in whole)
+    assert any("/phase/" in folder for folder in whole)
     after = {path: info["ETag"] for path, info in remote.store.system.find(remote.where, detail=True).items()}
     for path, checksum in remote.before.items():
         if any(path.startswith(f"{folder}/") for folder in whole):

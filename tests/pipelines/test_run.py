@@ -116,15 +116,15 @@ def test_a_changed_field_repeats_only_what_depends_on_it_and_says_why(
     changed = study.recipe.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(recipe, sort_keys=False))
     planned = switchpoint("plan", changed, "--store", study.root, "--json")
-    missing = {entry["output"].split("/")[0]: entry["why"] for entry in json.loads(planned.stdout)["missing"]}
+    missing = [(entry["output"].split("/")[0], entry["why"]) for entry in json.loads(planned.stdout)["missing"]]
     # The GB run is trained already, but was not kept at the new switch.
-    assert set(missing) == {"gb", "qb", "evaluation", "report"}
-    assert any(reason.startswith("start_step: ") for reason in missing["qb"])
+    assert [kind for kind, _ in missing] == ["phase", "phase", "evaluation", "report"]
+    assert any(reason.startswith("start_step: ") for reason in missing[1][1])
     old = weights(study.root)
     ended = switchpoint("run", changed, "--store", study.root)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     new = weights(study.root)
-    assert len(records(study.root, "qb")) == 2
+    assert len(records(study.root, "phase")) == 4
     for output, digests in old.items():
         kept = new[output] if isinstance(digests, str) else {step: new[output][step] for step in digests}
         assert kept == digests
@@ -135,9 +135,10 @@ def test_where_one_arm_fails_the_others_finish_and_the_report_says_why(copied: C
     """The token file of `answers` is cut: the mixed GB run fails, and so does the arm that switches to it."""
     study = copied()
     plan, store = study.plan, study.store
-    shutil.rmtree(store.path(plan.arm("mixed").gb_run))
-    for step in ("qb", "evaluation", "report"):
-        shutil.rmtree(study.root / step)
+    for identity in (plan.arm("mixed").gb_run, plan.arm("switched").runs[-1]):
+        shutil.rmtree(store.path(identity))
+    for kind in ("evaluation", "report"):
+        shutil.rmtree(study.root / kind)
     record = store.record(plan.tokens["answers"])
     assert record is not None
     tokens = store.root / record["outputs"]["shards"][0] / "all.bin"
@@ -154,7 +155,7 @@ def test_where_one_arm_fails_the_others_finish_and_the_report_says_why(copied: C
     for arm in ("mixed", "switched"):
         assert not rows[arm]["scores"]
         assert "its .idx says" in rows[arm]["failure"]
-    assert sorted(failure["step"] for failure in outcome["failures"]) == ["gb", "qb"]
+    assert sorted(failure["label"] for failure in outcome["failures"]) == ["gb", "qb"]
     assert Path(outcome["failures"][0]["log"]).exists()
     page = Path(outcome["report"]).read_text()
     assert "its .idx says" in page
@@ -164,31 +165,35 @@ def test_where_one_arm_fails_the_others_finish_and_the_report_says_why(copied: C
     }  # fmt: skip
 
     tokens.write_bytes(whole)
-    mended = switchpoint("run", study.recipe, "--store", study.root)
-    assert mended.returncode == 0, mended.stdout + mended.stderr
+    completed = switchpoint("run", study.recipe, "--store", study.root)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert all(run.info.status == "FINISHED" for _, run in mlflow_runs(study.root).values())
 
 
 CUTS = {
     "shard": ("locks/shard-*", signal.SIGKILL),
     "base": ("base/*/metrics.jsonl", signal.SIGINT),
-    "gb": ("gb/*/metrics.jsonl", signal.SIGKILL),
-    "qb": ("qb/*/metrics.jsonl", signal.SIGKILL),
+    "gb": ("{gb}/metrics.jsonl", signal.SIGKILL),
+    "qb": ("{qb}/metrics.jsonl", signal.SIGKILL),
     "evaluation": ("jobs/evaluate-*/job.json", signal.SIGKILL),
     "report": (".mlflow.db", signal.SIGKILL),
 }
-"""Where the run is cut off: the step, what shows that it has begun, and the signal (SIGINT is Ctrl-C)."""
+"""Where the run is cut off: the output, what shows that it has begun, and the signal (SIGINT is Ctrl-C)."""
 
 
 @pytest.mark.slow
 def test_cut_off_at_any_moment_it_resumes_and_ends_with_the_same_bits(finished: Finished, tmp_path: Path) -> None:
     """Ctrl-C or kill -9 of the whole group inside every step, each in a new run, then to the end."""
     root = tmp_path / "store"
-    for step, (shows, sent) in CUTS.items():
-        code = _run_until(finished.recipe, root, shows, sent)
+    arm = finished.plan.arm("switched")
+    trained = {"gb": arm.gb_run.path, "qb": arm.runs[-1].path}
+    for name, (shows, sent) in CUTS.items():
+        code = _run_until(finished.recipe, root, shows.format(**trained), sent)
         assert code == (130 if sent == signal.SIGINT else -signal.SIGKILL)
         _wait_for_the_orphans(root)
-        assert step == "shard" or not records(root, step), "it was to be cut off before its end"
+        made = [record["digest"] for record in records(root, trained.get(name, name).split("/")[0])]
+        output = trained.get(name, "/").split("/")[1]
+        assert name == "shard" or not (made if not output else output in made), "it was to be cut off before its end"
     ended = switchpoint("run", finished.recipe, "--store", root)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert weights(root) == weights(finished.root)

@@ -19,8 +19,8 @@ def test_what_has_no_one_form_is_refused() -> None:
 
 
 def test_an_input_decides_its_user_and_fields_name_it() -> None:
-    text = Identity(step="text", format=1, config={"content": "abc"})
-    tokens = Identity(step="tokens", format=1, config={"part": "code"}, inputs={"text": text})
-    other = Identity(step="tokens", format=2, config={"part": "code"}, inputs={"text": text})
+    text = Identity(kind="text", format=1, config={"content": "abc"})
+    tokens = Identity(kind="tokens", format=1, config={"part": "code"}, inputs={"text": text})
+    other = Identity(kind="tokens", format=2, config={"part": "code"}, inputs={"text": text})
     assert tokens.digest != other.digest
     assert tokens.fields() == {"format": 1, "part": "code", "text.format": 1, "text.content": "abc"}

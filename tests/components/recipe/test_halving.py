@@ -57,7 +57,7 @@ def test_a_stopped_arm_has_the_history_of_the_whole_one(study: dict[str, Any]) -
     assert part.arm("mixed").stopped == "it was last"
     # `switched` is still in its GB run, which is that of `prose`: no QB run.
     assert [run.identity for run in part.runs] == [run.identity for run in whole.gb_runs]
-    assert part.run(part.arm("prose").gb_run.digest).end_step == 20
+    assert part.run(part.arm("prose").gb_run.digest).stage.end_step == 20
     assert part.arm("switched").switch_step is None
     assert part.arm("switched").model.digest == part.arm("prose").model.digest
     for arm in part.arms:
@@ -68,7 +68,7 @@ def test_a_stopped_arm_has_the_history_of_the_whole_one(study: dict[str, Any]) -
     # Inside the QB phase: 29 steps of GB and 7 of QB.
     late = planned(study, {"switched": Stop(step=36)})
     assert [run.identity for run in late.runs] == [run.identity for run in whole.runs]
-    assert late.qb_runs[0].end_step == 36
+    assert late.later_runs[0].stage.end_step == 36
     assert planned(study, {"mixed": Stop(step=99)}).arm("mixed").horizon_steps == 40
 
 

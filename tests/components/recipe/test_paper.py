@@ -84,9 +84,8 @@ def test_the_15b_model() -> None:
 
 
 def test_the_base_as_the_paper_pretrained_it() -> None:
-    base = paper("recipe").base_plan
-    assert base.clock is not None
-    assert base.schedule is not None
+    base = paper("recipe").pretraining
+    assert base is not None
     assert [base.clock.batch_size(step) for step in (0, base.end_step - 1)] == [384, 1152]
     assert base.schedule.learning_rate(16e9) == 4.5e-4
     assert base.schedule.learning_rate(base.schedule.horizon_tokens) == pytest.approx(4.5e-5)

@@ -32,7 +32,7 @@ def test_the_arm_that_never_switches_is_the_others_history(study: dict[str, Any]
     switch = by_name["switched"].switch_step
     assert switch is not None
     shared = plan.run(by_name["prose"].gb_run.digest)
-    assert (shared.end_step, shared.keep_steps, shared.export_steps) == (40, (switch, 40), (40,))
+    assert (shared.stage.end_step, shared.keep_steps, shared.export_steps) == (40, (switch, 40), (40,))
     assert plan.tokens_alone == 3 * 5_120
     assert plan.tokens_shared == 2 * 5_120 + (40 - switch) * 128
 
@@ -134,11 +134,11 @@ def test_two_horizons_of_wsd_share_their_stable_part(study: dict[str, Any]) -> N
     study["arms"] = {"short": {"horizon_tokens": 5_120}, "long": {"horizon_tokens": 10_240}}
     plan = planned(study)
     short, long = plan.arms
-    assert [run.step for run in short.runs] == ["gb", "gb", "gb"]  # warm-up, stable, decay
+    assert short.num_gb_runs == len(short.runs) == 3  # warm-up, stable, decay
     assert short.runs[:2] == long.runs[:2]
     assert short.runs[2] != long.runs[2]
     stable = plan.run(short.runs[1].digest)
-    assert (stable.start_step, stable.end_step, stable.keep_steps) == (5, 70, (30, 70))
+    assert (stable.stage.start_step, stable.stage.end_step, stable.keep_steps) == (5, 70, (30, 70))
     assert plan.tokens_alone == 15_360
     assert plan.tokens_shared == 10_240 + 1_280
     assert [run.identity for run in plan.chain(plan.run(long.runs[2].digest))] == list(long.runs)
@@ -175,7 +175,7 @@ def test_any_number_of_phases_each_with_its_geometry(study: dict[str, Any]) -> N
     assert [phase.tokens for phase in arm.phases] == [2_560, 1_536, 1_024]
     assert [sum(phase.samples.values()) for phase in arm.phases] == [80, 48, 16]
     assert arm.horizon_tokens == 5_120
-    assert [run.step for run in arm.runs] == ["gb", "qb", "qb"]
+    assert (len(arm.runs), arm.num_gb_runs) == (3, 1)
 
 
 def test_an_arm_changes_a_phase_by_its_name(study: dict[str, Any]) -> None:
@@ -289,5 +289,5 @@ def test_sharing_never_changes_an_arm(study: dict[str, Any], data: st.DataObject
         assert alone.tokens_shared == alone.tokens_alone == together.arm(arm_id).horizon_tokens
     assert max(arm.horizon_tokens for arm in together.arms) <= together.tokens_shared <= together.tokens_alone
     for run in together.runs:
-        assert run.start_step < run.end_step == run.keep_steps[-1]
-        assert run.parent is None or run.start_step in together.run(run.parent.digest).keep_steps
+        assert run.stage.start_step < run.stage.end_step == run.keep_steps[-1]
+        assert run.parent is None or run.stage.start_step in together.run(run.parent.digest).keep_steps

@@ -107,7 +107,7 @@ def test_what_was_trained_is_counted_and_not_only_planned(made: Made) -> None:
     """The base is no part of the study's tokens."""
     steps = made.plan.tokens_shared // 128
     assert f"have {steps:,} of the {steps:,} planned steps" in made.markdown
-    run = made.plan.qb_runs[0]
+    run = made.plan.later_runs[0]
     file = made.store.path(run.identity) / "metrics.jsonl"
     whole = file.read_text()
     file.write_text("".join(whole.splitlines(keepends=True)[:-4]))

@@ -23,7 +23,7 @@ Machine = Callable[[str], Store]
 
 
 def identity(**config: object) -> Identity:
-    return Identity(step="blend", format=1, config=config)
+    return Identity(kind="blend", format=1, config=config)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from components.store.store import Store
 
 
 def identity(**config: object) -> Identity:
-    return Identity(step="gb", format=1, config=config)
+    return Identity(kind="phase", format=1, config=config)
 
 
 def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="full disk"):
         fail_half_way()
     assert not store.is_done(one)
-    assert list((tmp_path / "gb").iterdir()) == []
+    assert list((tmp_path / "phase").iterdir()) == []
     with store.output(one) as folder:
         store.write_record(one, folder, {"tokens": 5})
     assert store.is_done(one)
@@ -54,7 +54,7 @@ def test_a_changed_field_is_named_against_the_nearest_output(tmp_path: Path) -> 
             store.write_record(one, folder, {})
     assert store.why(identity(seed=1, horizon=100)) == ["seed: 0 -> 1"]
     assert store.why(identity(seed=0, horizon=100)) == []
-    assert store.why(Identity(step="qb", format=1, config={})) == []
+    assert store.why(Identity(kind="base", format=1, config={})) == []
 
 
 def test_a_failure_is_kept_until_the_step_is_tried_again(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
     store = open_store(folder / "store")
     probes = plan.probes.digest if plan.probes else ""
     for number, run in enumerate(plan.runs):
-        tokens = [run.clock.tokens_at(step) for step in range(run.end_step + 1)]
-        _train(store, run.identity, tokens, run.start_step, list(run.phases[-1].weights), 100 + number, probes)
+        tokens = [run.stage.clock.tokens_at(step) for step in range(run.stage.end_step + 1)]
+        _train(store, run.identity, tokens, run.stage.start_step, list(run.stage.phase.weights), 100 + number, probes)
         place = store.path(run.identity)
         for step in run.keep_steps:
             checkpoint_path(place, step).mkdir(parents=True)
@@ -37,9 +37,8 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
             (model_path(place, step) / "config.json").write_text("{}")
             (model_path(place, step) / "model.safetensors").write_bytes(bytes([number]) * 1000)
         store.write_record(run.identity, place, {"keep_steps": list(run.keep_steps), "weights_sha256": {}})
-    base = plan.base_plan
-    assert base.clock is not None
-    assert base.phase is not None
+    base = plan.pretraining
+    assert base is not None
     tokens = [base.clock.tokens_at(step) for step in range(base.end_step + 1)]
     _train(store, plan.base, tokens, 0, list(base.phase.weights), 0, "")
     for number, evaluation in enumerate([plan.base_evaluation, *(arm.evaluation for arm in plan.arms)]):

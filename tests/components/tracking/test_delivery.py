@@ -16,7 +16,7 @@ from components.tracking.delivery import Delivery
 from tests.components.tracking.server import Server, wait_until
 from tests.components.train.conftest import prepared  # noqa: F401 (a fixture)
 
-RUN = Identity(step="gb", format=1, config={"a": "run"})
+RUN = Identity(kind="phase", format=1, config={"a": "run"})
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_metrics_are_kept_while_mlflow_is_away_and_delivered_when_it_is_back(
         told.append(capfd.readouterr().err)
         return words in "".join(told)
 
-    with Delivery(store, "study", RUN, lambda: rows):
+    with Delivery(store, "study", RUN, lambda: rows, label="gb", is_gb_run=True):
         wait_until(lambda: has_told("MLflow does not answer"))
         server.start()
         wait_until(lambda: has_told("MLflow is back"))

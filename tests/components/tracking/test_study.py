@@ -64,9 +64,10 @@ class Made:
     def __init__(self, folder: Path) -> None:
         self.plan, self.store = make_study(folder, three_sources(folder))
         gb = self.plan.gb_runs[0].identity
-        for identity in (gb, self.plan.qb_runs[0].identity):  # delivered while they train
+        for identity in (gb, self.plan.later_runs[0].identity):  # delivered while they train
             rows = list(read_metrics(self.store.path(identity)))[:5]
-            Delivery(self.store, "tiny", identity, lambda rows=rows: rows)._deliver()
+            label, is_gb_run = self.plan.label(identity), identity == gb
+            Delivery(self.store, "tiny", identity, lambda rows=rows: rows, label=label, is_gb_run=is_gb_run)._deliver()
         self.logged = deliver(self.plan, self.store)
 
     @property
@@ -138,7 +139,7 @@ def test_the_whole_curve_and_the_series(made: Made) -> None:
     assert len(client.get_metric_history(run_id, "score.bits_per_byte")) == 1
     gb = plan.gb_runs[0]
     history = client.get_metric_history(made.logged.gb_run_ids[gb.identity.digest], "train.loss")
-    assert len(history) == gb.end_step  # what was delivered while it trained is there once
+    assert len(history) == gb.stage.end_step  # what was delivered while it trained is there once
 
 
 def test_params_are_flat_numbers_and_every_arm_has_the_same(made: Made) -> None:

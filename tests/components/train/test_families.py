@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from components.recipe.cost import model_size
 from components.recipe.errors import BadInput
 from components.recipe.model import KINDS, Architecture
+from components.recipe.optimizer import Optimizer
 from components.recipe.presets import PRESETS
 from components.recipe.schedule_config import Cosine
 from components.store.plan_file import Planned
@@ -93,7 +94,7 @@ def test_weights_move_at_the_smallest_rate(prepared: Planned, tmp_path: Path) ->
     model.save_pretrained(tmp_path / "stored")
 
     def changed_share(moved: Any) -> float:
-        optimizer = build_optimizer(moved)
+        optimizer = build_optimizer(moved, Optimizer())
         before = [one.detach().clone() for one in moved.parameters()]
         for one in moved.parameters():
             one.grad = torch.randn(one.shape, generator=torch.Generator().manual_seed(2)).to(one.dtype)

@@ -12,7 +12,9 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.recipe.clock import Clock
+from components.recipe.plan import Train
 from components.recipe.schedule_config import Cosine
+from components.recipe.step_settings import StepSettings
 from components.store.plan_file import Planned
 from components.store.store import read_json
 from components.train import loop
@@ -39,13 +41,18 @@ def job(prepared: Planned, folder: Path, **changes: Any) -> TrainJob:
     folder.mkdir(parents=True, exist_ok=True)
     switched, mixed = plan.arm("switched").phases, plan.arm("mixed").phases[0]
     phases = (replace(switched[0], first_sample=0), replace(mixed, first_sample=SWITCH * 4))
-    schedule = Cosine(max_learning_rate=1e-2).pieces(None, END * 128)
+    stage = Train(
+        start="scratch", start_step=0, end_step=END, seed=0, phases=phases, clock=Clock.of(4, 32),
+        schedule=Cosine(max_learning_rate=1e-2).pieces(None, END * 128),
+    )  # fmt: skip
     fields: dict[str, Any] = {
-        "start": "scratch",
         "architecture": shape.model_dump() | {"head_width": shape.head_width} | tokenizer,
-        "seed": 0, "start_step": 0, "end_step": END, "keep_steps": [END], "export_steps": [END],
-        **_common(plan, store, folder, phases, schedule, Clock.of(4, 32)),
+        "keep_steps": [END], "export_steps": [END], **_common(plan, store, folder, stage),
     }  # fmt: skip
+    settings = {name: changes.pop(name) for name in StepSettings.model_fields.keys() & changes}
+    fields["phases"] = [
+        phase.model_copy(update={"settings": phase.settings.model_copy(update=settings)}) for phase in fields["phases"]
+    ]
     return TrainJob(**(fields | changes))
 
 

@@ -1,0 +1,27 @@
+"""What decides a training step, beside its model, its data and its learning rate."""
+
+from typing import Literal
+
+from components.recipe.clock import BatchRamp
+from components.recipe.fields import BatchSize, Config, SequenceLength
+from components.recipe.optimizer import Optimizer
+from components.recipe.phase import DataOrder, Packing
+
+
+class StepSettings(Config):
+    """The settings of a phase's training steps. Every field is in the digest of what the phase trains (law 6), tells
+    phases of an arm apart, and reaches the trainer: a field that is added here needs no other place.
+    """
+
+    sequence_length: SequenceLength
+    batch_size: BatchSize | BatchRamp
+    """Samples per step, over all processes."""
+    packing: Packing
+    document_mask: bool
+    data_order: DataOrder
+    optimizer: Optimizer
+    dtype: Literal["float32"] = "float32"
+    """Of weights, gradients and the optimizer's state."""
+    bad_batch: Literal["stop", "skip"]
+    spike_sigmas: float | None
+    """None where a bad batch stops the run: what is called bad then decides no weight."""
