@@ -100,9 +100,8 @@ def _tasks(tasks: dict[str, dict[str, int]], arms: list[dict[str, Any]]) -> list
 
 def _arms_at(task: str, arms: list[dict[str, Any]]) -> list[str]:
     """Return the names of the arms that are in the phases that the task trains."""
-    step = {"train-gb": "gb/", "train-qb": "qb/"}.get(task)
     going = [one for one in arms if one["state"] in ("training", "waiting")]
-    return [one["arm"] for one in going if step and one["run"].startswith(step)]
+    return [one["arm"] for one in going if one["task"] == task]
 
 
 def _kfp_run(what: str, submission: Submission, plan: Plan, store: Store, console: Console) -> dict[str, Any]:

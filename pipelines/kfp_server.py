@@ -29,7 +29,7 @@ FIND_SECONDS = 60.0
 """A run that the server did not answer for in time may be there, or come, within."""
 TASKS = (
     "plan", "prepare-text", "train-tokenizer", "tokenise", "build-blend", "prepare-evaluation", "train-base",
-    "train-gb", "join", "train-qb", "evaluate", "report", "check-outcome",
+    "train-gb", "join", "train-qb", "join-arms", "derive", "evaluate", "report", "check-outcome",
 )  # fmt: skip
 """The pipeline's, as KFP names them, in the order of the DAG."""
 NOT_BEGUN = ("None", "RUNTIME_STATE_UNSPECIFIED")

@@ -79,6 +79,7 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
         f"{', '.join(f'{step:,}' for step in run['keep_steps'])}"
         for run in data["gb_runs"]
     ]
+    lines += [f"merge {one['name']}: {one['of']}" for one in data["merges"]]
     alone, shared = data["tokens_alone"], data["tokens_shared"]
     saved = f", {1 - shared / alone:.0%} less than the {amount(alone)} of every arm by itself" if shared < alone else ""
     lines.append(f"to train: {amount(shared)} tokens{saved}")

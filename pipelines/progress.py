@@ -137,6 +137,8 @@ def labels(plan: Plan) -> dict[str, str]:
         for step, evaluation in arm.checkpoint_evaluations.items():
             found[evaluation.digest] = f"evaluation of {arm.run_name} at step {step}"
         found[arm.evaluation.digest] = f"evaluation of {arm.run_name}"
+    for one in plan.derived:
+        found |= {one.model.digest: f"merge {one.run_name}", one.evaluation.digest: f"evaluation of {one.run_name}"}
     return found | {plan.base_evaluation.digest: "evaluation of the base"}
 
 

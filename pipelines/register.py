@@ -25,10 +25,10 @@ def print_registered(rung: Rung, store: Store, name: str, arm: str | None, conso
 
 def _row_name(plan: Plan, store: Store, arm: str | None) -> str:
     """Of an arm with several seeds, the best one's row."""
-    known = [one.run_name for one in plan.arms]
-    if arm in known:
+    known = [*(one.run_name for one in plan.arms), *(one.run_name for one in plan.derived)]
+    if arm is not None and arm in known:
         return arm
-    rows = [row for row in results.rows(plan, store) if row.arm and arm in (None, row.arm.arm_id)]
+    rows = [row for row in results.rows(plan, store) if row.made and arm in (None, row.arm_id)]
     if not rows:
         raise BadInput("no such arm", field="--arm", given=arm, allowed=", ".join(known))
     best = results.best_row(plan, rows)

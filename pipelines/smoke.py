@@ -13,7 +13,7 @@ from components.recipe.source import split_key
 STEPS = 5
 """Of each phase."""
 LEFT_OUT = (
-    "grid", "halving", "published", "seeds", "seed", "budget", "evaluation", "arms", *SHORT_FORM,
+    "grid", "halving", "merges", "published", "seeds", "seed", "budget", "evaluation", "arms", *SHORT_FORM,
 )  # fmt: skip
 LONGEST, PARTS = 10**20, 10**18
 """What a recipe takes as a denominator; into how many parts weights are rounded that would have a longer one."""

@@ -1,7 +1,8 @@
 """The DAG: one pipeline for every study, on one machine and on a cluster.
 
 plan -> prepare_text -> train_tokenizer -> tokenise (loop) -> build_blend -> prepare_evaluation -> train_base
--> train_gb (loop over GB runs) -> join -> train_qb (loop over arms) -> evaluate -> report -> check_outcome
+-> train_gb (loop over GB runs) -> join -> train_qb (loop over arms) -> join_arms -> derive (loop over what is made of
+arms) -> evaluate -> report -> check_outcome
 
 Five rules keep the compiled file running as it reads, here and on a cluster (docs/decisions.md, "The DAG"):
 1. A loop runs over an output named `Output`, which is never empty: nothing to do is one item that says so.
@@ -17,6 +18,7 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from components.blend.component import build_blend, prepare_text, tokenise, train_tokenizer
+from components.derive.component import derive, join_arms
 from components.evaluate.component import evaluate, prepare_evaluation
 from components.plan.component import plan
 from components.recipe.load import load_study
@@ -57,6 +59,9 @@ def study_pipeline(
     joined = _short(join(plan=base.outputs["plan"])).after(trained_gb)
     with dsl.ParallelFor(joined.outputs["Output"], name="arms") as arm_group:
         trained_qb = with_site(train_qb(item=arm_group), mlflow=True)
-    evaluated = with_site(evaluate(plan=joined.outputs["plan"])).after(trained_qb)
+    arms_joined = _short(join_arms(plan=joined.outputs["plan"])).after(trained_qb)
+    with dsl.ParallelFor(arms_joined.outputs["Output"], name="derived") as derived_group:
+        derived = _short(derive(item=derived_group))
+    evaluated = with_site(evaluate(plan=arms_joined.outputs["plan"])).after(derived)
     reported = _short(report(plan=evaluated.output), mlflow=True)
     _short(check_outcome(plan=reported.outputs["Output"]))

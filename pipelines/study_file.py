@@ -45,7 +45,9 @@ def _only(study: dict[str, Any], file: str, run_name: str) -> dict[str, Any]:
     arm_id, arm, seed = known[run_name]
     changed = arm.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"seed"})
     left = {
-        name: value for name, value in study.items() if name not in ("grid", "halving", "published", "seeds", "seed")
+        name: value
+        for name, value in study.items()
+        if name not in ("grid", "halving", "merges", "published", "seeds", "seed")
     }
     return left | {"arms": [{arm_id: changed}]} | ({} if seed is None else {"seed": seed})
 

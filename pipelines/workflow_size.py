@@ -38,8 +38,9 @@ def workflow_bytes(plan: Plan, parameters: dict[str, Any]) -> int:
     """Return about how many bytes the Workflow object of a whole run of the study has at its end."""
     gb_runs = [run.identity.digest for run in plan.gb_runs]
     arms = [arm.run_name for arm in plan.arms if plan.own_runs(arm)]
-    items = len(divided(gb_runs)) + len(divided(arms)) + MAX_GROUPS
-    return bytes_of(items=items, names=[*gb_runs, *arms], parameter_bytes=len(json.dumps(parameters)))
+    derived = [one.run_name for one in plan.derived]
+    items = len(divided(gb_runs)) + len(divided(arms)) + len(divided(derived)) + MAX_GROUPS
+    return bytes_of(items=items, names=[*gb_runs, *arms, *derived], parameter_bytes=len(json.dumps(parameters)))
 
 
 def check_workflow_size(plan: Plan, parameters: dict[str, Any], recipe_file: str) -> None:

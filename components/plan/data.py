@@ -47,9 +47,18 @@ def plan_data(
         "arms": [_arm(arm, price, sizes, packed) for arm in plan.arms],
         "total": price.runs(list(plan.runs)),
         "left_to_do": price.runs(open_runs),
-        "checkpoint_bytes": _sum([price.base_bytes(), *map(price.checkpoint_bytes, plan.runs)]),
+        "merges": [
+            {"name": one.run_name, "digest": one.model.digest, "seed": one.seed, "of": one.described}
+            for one in plan.derived
+        ],
+        "checkpoint_bytes": _sum(
+            [price.base_bytes(), *map(price.checkpoint_bytes, plan.runs), price.derived_bytes(len(plan.derived))]
+        ),
         "checkpoint_bytes_left": _sum(
-            [0 if plan.base.digest in done else price.base_bytes(), *map(price.checkpoint_bytes, open_runs)]
+            [
+                0 if plan.base.digest in done else price.base_bytes(), *map(price.checkpoint_bytes, open_runs),
+                price.derived_bytes(sum(one.model.digest not in done for one in plan.derived)),
+            ]
         ),
         "memory": price.memory(),
         "epochs": epochs,

@@ -95,6 +95,12 @@ class Price:
         kept = len(run.keep_steps) * checkpoint_bytes(self.shape.model, self.shape.vocab_size)
         return kept + len(run.export_steps) * model_bytes(self.shape.model, self.shape.vocab_size)
 
+    def derived_bytes(self, number: int) -> int | None:
+        """Return the size of so many models that are made of others."""
+        if not self.shape:
+            return 0 if not number else None
+        return number * model_bytes(self.shape.model, self.shape.vocab_size)
+
     def base_bytes(self) -> int | None:
         """Of the base's checkpoint and model, where the study pretrains it; 0 for one that is there."""
         if self.base() is None:

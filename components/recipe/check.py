@@ -235,6 +235,7 @@ def _check_arms(recipe: Recipe) -> Iterator[Problem]:
                 tuple(field.split(".")),
                 BadInput("`seed:` in an arm and `seeds:` in the study both say which seeds there are", given=arm_id),
             )
+    yield from _check_merges(recipe)
     names = list(arms_of(recipe))
     if len(names) * len(recipe.seeds or [0]) > MAX_ARMS:
         number = len(names) * len(recipe.seeds or [0])
@@ -245,6 +246,15 @@ def _check_arms(recipe: Recipe) -> Iterator[Problem]:
         clash = sorted(set(names) & set(arms_of(recipe)))
         if clash:
             yield ("arms", clash[0]), BadInput("the name is that of another arm with its seed")
+
+
+def _check_merges(recipe: Recipe) -> Iterator[Problem]:
+    """The names of merges, which are rows beside the base and the arms."""
+    taken = {"base", *arms_of(recipe)}
+    taken |= {f"{arm_id}-seed-{seed}" for arm_id in arms_of(recipe) for seed in recipe.seeds or []}
+    for name in recipe.merges:
+        if taken & {name, *(f"{name}-seed-{seed}" for seed in recipe.seeds or [])}:
+            yield ("merges", name), BadInput("the name is that of another row", allowed="a name that no arm has")
 
 
 def _check_evaluation(recipe: Recipe) -> Iterator[Problem]:

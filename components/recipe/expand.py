@@ -14,6 +14,7 @@ from components.recipe.blend import Resolver
 from components.recipe.caps import declared_epochs, moved_excess
 from components.recipe.clock import Clock
 from components.recipe.deciding import deciding
+from components.recipe.derived import derived_from
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput, raise_all
 from components.recipe.evaluation import Evaluation, data_origin, evaluation_origin, suite_name, suite_origin
@@ -115,8 +116,10 @@ class _Expansion:
             for run in planned.runs:
                 runs[run.identity.digest] = joined(runs.get(run.identity.digest, run), run)
         raise_all(problems)
+        derived, runs = derived_from(self.recipe, arms, runs, self._evaluation)
         base_evaluation = self._evaluation(self.base.identity)
-        evaluations = {f"arm {arm.run_name}": arm.evaluation for arm in arms}
+        evaluations = {f"merge {one.run_name}": one.evaluation for one in derived}
+        evaluations |= {f"arm {arm.run_name}": arm.evaluation for arm in arms}
         for one in arms:
             for step, evaluation in one.checkpoint_evaluations.items():
                 evaluations[f"arm {one.run_name} at step {step}"] = evaluation
@@ -126,7 +129,7 @@ class _Expansion:
             duplicates=self.duplicates, contamination=self.contamination, scorers=self.scorers,
             tokens=self.tokens, base_output=self.base,
             base_evaluation=base_evaluation, probes=probes,
-            runs=tuple(runs.values()), arms=tuple(arms),
+            runs=tuple(runs.values()), arms=tuple(arms), derived=derived,
             report=identity_of(
                 "report",
                 {
@@ -135,6 +138,7 @@ class _Expansion:
                     "published": self.recipe.published and self.recipe.published.model_dump(),
                     "hardware": self.recipe.hardware and self.recipe.hardware.model_dump(),
                     "arms": [[arm.run_name, *(phase.blend for phase in arm.phases)] for arm in arms],
+                    "merges": [[one.run_name, one.described] for one in derived],
                     "evaluation_steps": [list(arm.evaluation_steps) for arm in arms],
                     "stopped": {arm.run_name: arm.stopped for arm in arms if arm.stopped},
                 },

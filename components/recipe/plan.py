@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Generic, Literal, TypeVar
 
 from components.recipe.blend import Weights
@@ -88,7 +89,17 @@ class Train:
         return self.clock.tokens_at(self.end_step) - self.clock.tokens_at(self.start_step)
 
 
-Stage = TypeVar("Stage", Import, Train, Import | Train, covariant=True)
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """A stage that averages models, whose outputs are the parents."""
+
+    models: tuple[Identity, ...]
+    weights: tuple[Fraction, ...]
+    """One for each model, summing to 1."""
+
+
+AnyStage = Import | Train | Merge
+Stage = TypeVar("Stage", bound=AnyStage, covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +176,32 @@ class ArmPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Derived:
+    """A model that is made of arms' models when they are trained, with a row of its own in the report."""
+
+    name: str
+    """As the recipe names it."""
+    run_name: str
+    """With its seed, where it is made for every seed: the name of its row."""
+    seed: int | None
+    """Of the arms that it is made of, where that is one."""
+    output: Output[Merge]
+    described: str
+    """What it is made of, for people."""
+    evaluation: Identity
+
+    @property
+    def arm_id(self) -> str:
+        """The name that its rows of several seeds share, as those of an arm do."""
+        return self.name
+
+    @property
+    def model(self) -> Identity:
+        """The model that is evaluated."""
+        return self.output.identity
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     recipe: Recipe
     texts: Mapping[str, Identity]
@@ -183,6 +220,7 @@ class Plan:
     runs: tuple[Trained, ...]
     """Every continued training run, after the one that it continues."""
     arms: tuple[ArmPlan, ...]
+    derived: tuple[Derived, ...]
     report: Identity
 
     @property
@@ -247,6 +285,11 @@ class Plan:
     def arm(self, run_name: str) -> ArmPlan:
         return next(arm for arm in self.arms if arm.run_name == run_name)
 
+    def made(self, run_name: str) -> ArmPlan | Derived:
+        """Return the arm, or what is derived from arms, of this row; raise StopIteration where there is none."""
+        made: list[ArmPlan | Derived] = [*self.arms, *self.derived]
+        return next(one for one in made if one.run_name == run_name)
+
     def own_runs(self, arm: ArmPlan) -> list[Trained]:
         """Return the arm's runs after GB, in order; none where it ends inside a GB run."""
         return [self.run(identity.digest) for identity in arm.runs[arm.num_gb_runs :]]
@@ -278,10 +321,13 @@ class Plan:
         return [name for name in self.recipe.sources if name in drawn or name in self.sources_with_text()]
 
     def evaluations(self) -> dict[str, tuple[Identity, Identity]]:
-        """Every (model, evaluation) of the study by the evaluation's digest: the base's, then the arms'."""
+        """Return every (model, evaluation) by the evaluation's digest: the base's, the arms', then what is derived
+        from them.
+        """
         found = [(self.base, self.base_evaluation)]
         for arm in self.arms:
             found += [(one.inputs["model"], one) for one in (*arm.checkpoint_evaluations.values(), arm.evaluation)]
+        found += [(one.output.identity, one.evaluation) for one in self.derived]
         return {evaluation.digest: (model, evaluation) for model, evaluation in found}
 
     def identities(self) -> list[Identity]:
@@ -292,5 +338,6 @@ class Plan:
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
         listed += [*filter(None, [self.probes]), self.base]
         listed += [run.identity for run in (*self.gb_runs, *self.later_runs)]
+        listed += [one.output.identity for one in self.derived]
         listed += [*(evaluation for _, evaluation in self.evaluations().values()), self.report]
         return list({identity.digest: identity for identity in listed}.values())

@@ -13,6 +13,7 @@ from components.recipe.evaluation import Evaluation
 from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLength, Tokens, one_of
 from components.recipe.halving import Halving
 from components.recipe.hardware import Budget, Hardware
+from components.recipe.merge import MergeConfig
 from components.recipe.model import Model
 from components.recipe.optimizer import Optimizer
 from components.recipe.phase import PAPER_SWITCH, SHORT_FORM, Arm, DataOrder, Packing, PhaseConfig, Switch
@@ -86,6 +87,8 @@ class Recipe(Config):
     arms: dict[Name, Arm] = Field(default_factory=dict)
     grid: dict[Name, dict[Name, Any]] = Field(default_factory=dict)
     """By field of an arm, named values: one more arm for every combination, called by the values' names."""
+    merges: dict[Name, MergeConfig] = Field(default_factory=dict)
+    """Averages of arms' models, made when the arms are trained and evaluated like arms."""
     published: Published | None = None
     """What a paper found for these arms: a column beside ours in the report."""
     training: Training = Training()
@@ -116,6 +119,8 @@ class Recipe(Config):
             raise ValueError(f"`phases:` and `{short[0]}:` both say which phases there are: give one of them")
         if self.phases is None and (self.gb is None or self.qb is None):
             raise ValueError("give `gb:` and `qb:` (names of blends), or `phases:`")
+        if self.merges and self.halving is not None:
+            raise ValueError("`merges:` average arms at their ends, and `halving:` stops arms before: give one of them")
         if self.seed is not None and self.seeds is not None:
             raise ValueError("give `seed:` or `seeds:`, not both")
         if self.seeds is not None and len(set(self.seeds)) != len(self.seeds):

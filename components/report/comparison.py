@@ -57,11 +57,11 @@ def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comp
     value, num_shared_seeds = means_over_seeds(by_seed)[best], len(shared_seeds(by_seed))
     seeds = sorted({seed for values in by_seed.values() for seed in values})
     kept = {
-        (row.arm_id, row.arm.seed if row.arm else None): examples(store, row, plan)
+        (row.arm_id, None if row.is_base else row.seed or 0): examples(store, row, plan)
         for row in found
         if metric in row.scores and not row.stopped
     }
-    for base in (row for row in found if row.arm is None and metric in row.scores):
+    for base in (row for row in found if row.is_base and metric in row.scores):
         by_seed[BASE] = dict.fromkeys(seeds, base.scores[metric]["value"])  # the same beside every seed
     chosen = [
         [kept[arm_id, seed] for seed in (seeds_of if arm_id != BASE else [None])]

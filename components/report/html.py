@@ -91,7 +91,7 @@ def _scores(plan: Plan, content: Content) -> str:
     head = "".join(f"<th{_side(number, 2)}>{html.escape(cell)}</th>" for number, cell in enumerate(header))
     body = []
     for (arm_id, rows), cells in list(zip(arms.items(), content.table.lines, strict=True))[:MAX_LINES]:
-        kind = ' class="base"' if rows[0].arm is None else ""
+        kind = ' class="base"' if rows[0].is_base else ""
         shown = [_titled(header[number], cell, _kind(number)) for number, cell in enumerate(cells[:first])]
         if any(row.scores for row in rows) and not rows[0].stopped:
             shown += [

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.recipe.plan import ArmPlan, Plan
+from components.recipe.plan import Plan
 from components.report.results import Row
-from components.store.store import Store
+from components.store.store import MODEL_FOLDER, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Again:
 
     name: str
     command: str
-    """Of the row alone; of the base, and of an arm that was stopped, the study's own."""
+    """Of the row alone; of the base, of a merge and of an arm that was stopped, the study's own."""
     stopped: str
     """Why the arm was stopped: alone, it would go on."""
     runs: tuple[str, ...]
@@ -40,11 +40,14 @@ def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, optio
         if row.arm is not None:
             runs = list(row.arm.runs)
             model = str(Path(runs[-1].path) / "models" / f"step-{row.arm.horizon_steps:08d}")
+        elif row.derived is not None:
+            runs = [*(one.inputs["run"] for one in row.derived.output.stage.models), row.derived.model]
+            model = f"{row.derived.model.path}/{MODEL_FOLDER}"
         alone = _alone(recipe_file, options, row)
         found.append(
             Again(
                 name=row.name, command=alone or command(recipe_file, options, store), stopped=row.stopped,
-                runs=tuple(run.path for run in runs), weights_sha256=_weights(plan, store, row.arm), model=model,
+                runs=tuple(run.path for run in runs), weights_sha256=_weights(plan, store, row), model=model,
             )
         )  # fmt: skip
     return found
@@ -67,7 +70,7 @@ def reproduce_table(rows: Sequence[Again]) -> list[list[str]]:
     return lines
 
 
-def _weights(plan: Plan, store: Store, arm: ArmPlan | None) -> str:
-    record = store.record(plan.base if arm is None else arm.runs[-1])
+def _weights(plan: Plan, store: Store, row: Row) -> str:
+    record = store.record(row.arm.runs[-1] if row.arm else row.derived.model if row.derived else plan.base)
     found = (record or {"outputs": {}})["outputs"].get("weights_sha256", "")
-    return found if isinstance(found, str) else found.get(str(arm.horizon_steps if arm else ""), "")
+    return found if isinstance(found, str) else found.get(str(row.arm.horizon_steps if row.arm else ""), "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.recipe.digest import Identity
-from components.recipe.plan import ArmPlan, Plan
+from components.recipe.plan import ArmPlan, Derived, Plan
 from components.store.store import Store, read_json
 from components.train.metrics import rows_of, series_of
 
@@ -22,10 +22,11 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The base, or an arm with one seed: its scores, or why it has none."""
+    """The base, an arm with one seed, or what is derived from arms: its scores, or why it has none."""
 
     name: str
     arm: ArmPlan | None
+    derived: Derived | None = None
     scores: Scores
     failure: str
     log: str
@@ -36,7 +37,30 @@ class Row:
 
     @property
     def arm_id(self) -> str:
-        return self.arm.arm_id if self.arm else BASE
+        """The name that the rows of several seeds share."""
+        return self.made.arm_id if self.made else BASE
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the base, which all others start from."""
+        return self.made is None
+
+    @property
+    def made(self) -> ArmPlan | Derived | None:
+        """What the study made; None for the base."""
+        return self.arm or self.derived
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of its data; None for what has none of its own."""
+        return self.made.seed if self.made else None
+
+    @property
+    def blends(self) -> str:
+        """What it was trained on, in words."""
+        if self.arm is not None:
+            return " → ".join(phase.blend for phase in self.arm.phases)
+        return f"merge of {self.derived.described}" if self.derived else "none: the base"
 
     @property
     def stopped(self) -> str:
@@ -45,11 +69,14 @@ class Row:
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:
-    """The base first, then the arms in the recipe's order."""
+    """Return the base first, then the arms in the recipe's order, then what is derived from them."""
     found = [_row(plan, store, BASE, None, plan.base_evaluation, _before_base(plan))]
     found += [
         _row(plan, store, arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]) for arm in plan.arms
     ]
+    for one in plan.derived:
+        before = [*_before_base(plan), *(model.inputs["run"] for model in one.output.stage.models), one.output.identity]
+        found.append(_row(plan, store, one.run_name, None, one.evaluation, before, one))
     return found
 
 
@@ -59,16 +86,26 @@ def _before_base(plan: Plan) -> list[Identity]:
     return [*plan.texts.values(), plan.tokenizer, *data, *filter(None, [plan.probes]), plan.base]
 
 
-def _row(plan: Plan, store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity]) -> Row:
+def _row(
+    plan: Plan, store: Store, name: str, arm: ArmPlan | None, evaluation: Identity, before: list[Identity],
+    derived: Derived | None = None,
+) -> Row:  # fmt: skip
     chosen = arm.checkpoint_evaluations if arm else {}
     checkpoints = {step: scores for step, one in chosen.items() if (scores := _scores(store, one)) is not None}
     scores = _scores(store, evaluation)
     if scores is None:
         reason, log = _failure(plan, store, [*before, evaluation])
-        return Row(name=name, arm=arm, scores={}, failure=reason, log=log, checkpoints=checkpoints)
+        return Row(name=name, arm=arm, derived=derived, scores={}, failure=reason, log=log, checkpoints=checkpoints)
     missing = {step: _failure(plan, store, [*before, one]) for step, one in chosen.items() if step not in checkpoints}
     return Row(
-        name=name, arm=arm, scores=scores, failure="", log="", checkpoints=checkpoints, checkpoint_failures=missing
+        name=name,
+        arm=arm,
+        derived=derived,
+        scores=scores,
+        failure="",
+        log="",
+        checkpoints=checkpoints,
+        checkpoint_failures=missing,
     )
 
 
@@ -122,7 +159,7 @@ def _stretches(plan: Plan, arm: ArmPlan) -> list[tuple[Identity, int]]:
 
 def examples(store: Store, row: Row, plan: Plan) -> dict[str, list[Any]]:
     """What the row's scores are made from, by score: a number, or (bits, bytes), of every example."""
-    evaluation = row.arm.evaluation if row.arm else plan.base_evaluation
+    evaluation = row.made.evaluation if row.made else plan.base_evaluation
     return dict(read_json(store.path(evaluation) / "examples.json") or {})
 
 
@@ -158,8 +195,8 @@ def scores_by_seed(found: Iterable[Row], metric: str) -> dict[str, dict[int, flo
     """Of every arm that has the score with some seed and was not stopped: its values by seed."""
     arms: dict[str, dict[int, float]] = {}
     for row in found:
-        if row.arm is not None and not row.stopped and metric in row.scores:
-            arms.setdefault(row.arm_id, {})[row.arm.seed] = row.scores[metric]["value"]
+        if not row.is_base and not row.stopped and metric in row.scores:
+            arms.setdefault(row.arm_id, {})[row.seed or 0] = row.scores[metric]["value"]
     return arms
 
 

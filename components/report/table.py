@@ -39,7 +39,7 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
         if published:
             value = published.base if arm_id == BASE else published.arms.get(arm_id)
             printed = ["" if value is None else f"{value:g}"]
-        lines.append([arm_id, _blends(rows[0]), *printed, *cells])
+        lines.append([arm_id, rows[0].blends, *printed, *cells])
     failures = [(row.name, row.failure, row.log) for row in found if row.failure and row.failure != NOT_RUN]
     waiting = [row.name for row in found if row.failure == NOT_RUN]
     if waiting:
@@ -80,7 +80,7 @@ def checkpoint_table(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
     for arm_id, rows in by_arm(found).items():
         for step in sorted({step for row in rows for step in row.checkpoints}):
             arm = rows[0].arm
-            assert arm is not None  # the base has no checkpoints
+            assert arm is not None  # only arms have checkpoints
             there = [replace(row, scores=row.checkpoints[step]) for row in rows if step in row.checkpoints]
             at = [f"{arm.clock.tokens_at(step):,}", _of_seeds(len(there), len(rows))]
             lines.append([arm_id, " ".join(filter(None, at)), *(cell(there, name) for name in names)])
@@ -111,12 +111,6 @@ def title(name: str) -> str:
     """A score's name as people read it."""
     name = name.replace("bits_per_byte.category.", "bits/byte of ").replace("bits_per_byte.", "bits/byte ")
     return name.replace("bits_per_byte", "bits/byte").replace("_", " ").replace(".", " ")
-
-
-def _blends(row: Row) -> str:
-    if row.arm is None:
-        return "none: the base"
-    return " → ".join(phase.blend for phase in row.arm.phases)
 
 
 def cell(rows: Sequence[Row], name: str) -> str:

@@ -21,6 +21,8 @@ from components.store.place import read_json as read_json
 from components.store.place import write_json as write_json
 
 RECORD = "record.json"
+MODEL_FOLDER = "model"
+"""In an output that is one model: its Hugging Face folder."""
 READ_IN_PLACE = (".bin", ".idx")
 IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
 """What went into the image that this runs in (images/digest.sh)."""

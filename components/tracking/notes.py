@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.recipe.plan import ArmPlan, Plan, Trained
+from components.recipe.plan import ArmPlan, Derived, Plan, Trained
 
 NOTE_TAG = "mlflow.note.content"
 STUDY_FILE = "study.yaml"
@@ -47,6 +47,11 @@ def arm_note(arm: ArmPlan, study: Link, gb: Link | None) -> str:
 
 def base_note(study: Link) -> str:
     return f"What every arm of {study} goes on from.\n"
+
+
+def derived_note(derived: Derived, study: Link) -> str:
+    """Return what the run of a merged model says of itself."""
+    return f"A merge of {derived.described}: the weighted average of their weights. A row of {study}.\n"
 
 
 def gb_note(run: Trained, arms: list[Link], study: Link) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.recipe.arm import arms_of
 from components.recipe.blend import Weights
-from components.recipe.plan import ArmPlan, Plan, Trained
+from components.recipe.plan import ArmPlan, Derived, Plan, Trained
 from components.recipe.source import SourceKey, split_key
 from components.tracking.curve import metric_name
 
@@ -15,14 +15,14 @@ QA = "qa"
 """The category of sources whose weights are added up as a blend's `qa_share`."""
 
 
-def flat_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
+def flat_recipe(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]:
     """The params of the base, or of an arm: every arm of the study has the same names.
 
     A source that a phase does not draw has weight 0 there; a phase that an arm does not have (its QB blend is its GB
     blend) has the blend of the one before it, which is what the arm goes on with.
     """
     flat = deciding_params(plan, arm)
-    if arm is None:
+    if not isinstance(arm, ArmPlan):
         return flat
     phases: dict[str, dict[SourceKey, None]] = {}
     for one in plan.arms:
@@ -38,7 +38,7 @@ def flat_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     return flat
 
 
-def deciding_params(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
+def deciding_params(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]:
     """What does not depend on the study's other arms: a run is found by it.
 
     An arm that never switches does so at its end: progress 1, all its tokens and steps, the rate that it ends with.
@@ -50,6 +50,8 @@ def deciding_params(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     }  # fmt: skip
     if arm is None:
         return flat
+    if isinstance(arm, Derived):
+        return flat | {"arm": arm.arm_id, "seed": arm.seed, "made_of": arm.described}
     schedule = arm.schedule
     highest = schedule.max_learning_rate
     step, tokens, rate = arm.switch_step, arm.switch_tokens, arm.switch_learning_rate
@@ -126,7 +128,7 @@ def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
     return recipe
 
 
-OF_SEVERAL_ARMS = ("arms", "grid", "seeds", "halving", "published")
+OF_SEVERAL_ARMS = ("arms", "grid", "seeds", "halving", "merges", "published")
 """Fields that make no sense with one arm."""
 
 

@@ -26,7 +26,7 @@ def register_best(plan: Plan, store: Store, name: str, arm_name: str) -> str:
 def _register(client: Any, plan: Plan, store: Store, name: str, arm_name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    arm = plan.arm(arm_name)
+    arm = plan.made(arm_name)
     run = find(client, experiment(client, plan.recipe.name, store), row_key(plan, arm_name, arm))
     if run is None or not client.list_artifacts(run.run_id, MODEL):
         raise BadInput(

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 import yaml
 
 from components.recipe.digest import Identity, digest_of
-from components.recipe.plan import ArmPlan, Plan
+from components.recipe.kind import KINDS
+from components.recipe.plan import ArmPlan, Derived, Phase, Plan
 from components.report.results import Row, curve, series
 from components.store.store import Store
 from components.tracking.client import (
@@ -33,7 +34,7 @@ from components.tracking.client import (
 from components.tracking.curve import checkpoint_points, score_points, series_points
 from components.tracking.datasets import as_inputs, datasets_of
 from components.tracking.histories import log_gb_run, nest_phases
-from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base_note, study_note
+from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base_note, derived_note, study_note
 from components.tracking.params import as_text, deciding_params, flat_recipe, resolved_recipe, runnable_study
 from components.tracking.tracked import TrackedRun
 from components.train.metrics import rows_of
@@ -90,11 +91,13 @@ def log_report(store: Store, logged: Logged, folder: Path) -> None:
         raise MLflowAway(reason_of(error)) from error
 
 
-def row_key(plan: Plan, name: str, arm: ArmPlan | None) -> str:
+def row_key(plan: Plan, name: str, arm: ArmPlan | Derived | None) -> str:
     """By which the run of a row is found. MLflow's params never change: a renamed blend, say, is another run."""
     evaluation = plan.base_evaluation if arm is None else arm.evaluation
     shown = {"evaluation": evaluation.digest, "params": as_text(deciding_params(plan, arm))}
-    if arm is not None and plan.probes is not None:  # points that are there stay: another text is another series
+    if (
+        isinstance(arm, ArmPlan) and plan.probes is not None
+    ):  # points that are there stay: another text is another series
         shown["probes"] = plan.probes.digest
     return f"{name}/{digest_of(shown)}"
 
@@ -160,41 +163,45 @@ class _StudyLog:
         return study
 
     def _find_row(self, row: Row, study: TrackedRun) -> TrackedRun:
-        first = self.plan.base if row.arm is None else row.arm.runs[0]
-        tags = {KIND_TAG: "base" if row.arm is None else "arm", PARENT_TAG: study.run_id}
-        key, began_ms = row_key(self.plan, row.name, row.arm), _began_ms(self.store, first)
+        first = row.arm.runs[0] if row.arm else row.derived.model if row.derived else self.plan.base
+        kind = "base" if row.is_base else KINDS[first.kind].label if row.derived else "arm"
+        tags = {KIND_TAG: kind, PARENT_TAG: study.run_id}
+        key, began_ms = row_key(self.plan, row.name, row.made), _began_ms(self.store, first)
         return find_or_create(self.client, self.store, self.experiment_id, key, row.name, began_ms, tags)
 
     def _row(self, run: TrackedRun, row: Row, study: Link, gb: TrackedRun | None) -> int:
         """Returns when it ended."""
         plan, store, arm = self.plan, self.store, row.arm
-        evaluation = plan.base_evaluation if arm is None else arm.evaluation
-        steps = list(rows_of(store, plan.base)) if arm is None else curve(plan, store, arm)
+        evaluation = row.made.evaluation if row.made else plan.base_evaluation
+        steps = curve(plan, store, arm) if arm else list(rows_of(store, plan.base)) if row.is_base else []
         ended_ms = int(steps[-1]["time"] * 1000) if steps else 0
         tags = {
             "switchpoint.evaluation": evaluation.digest,
             "switchpoint.failure": row.failure or "none",
             "switchpoint.stopped": row.stopped or "none",
         }
-        run.params(as_text(flat_recipe(plan, arm)))
+        run.params(as_text(flat_recipe(plan, row.made)))
         run.text(json.dumps(resolved_recipe(plan, arm), indent=1), "recipe.json")
         # The score that ranks before the others, and scores before the curve: MLflow's compare page takes the first.
         ranked_by = plan.recipe.evaluation.ranked_by
         run.finals(score_points(dict(sorted(row.scores.items(), key=lambda one: one[0] != ranked_by)), ended_ms))
         run.curve(steps)
-        if arm is None:
+        phases: list[Phase] = []
+        if row.is_base:
             run.tag(tags | {NOTE_TAG: base_note(study)})
             phases = list(plan.pretraining.phases) if plan.pretraining else []
-        else:
+        elif row.derived is not None:
+            run.tag(tags | {NOTE_TAG: derived_note(row.derived, study)})
+        elif arm is not None:
             tags |= {"switchpoint.gb_run": arm.gb_run.digest, "switchpoint.gb_run_id": gb.run_id if gb else "none"}
             gb_link = self._link(gb) if gb else None
             run.tag(tags | {NOTE_TAG: arm_note(arm, study, gb_link)})
             run.text(yaml.safe_dump(runnable_study(plan, arm), sort_keys=False), STUDY_FILE)
             run.series(series_points(series(plan, store, arm)))
             run.series(checkpoint_points(row.checkpoints, steps))
-            if model_is_there(store, arm.model):
-                run.files(model_folder(plan, store, arm.model), MODEL)
             phases = list(arm.phases)
+        if row.made is not None and model_is_there(store, row.made.model):
+            run.files(model_folder(plan, store, row.made.model), MODEL)
         run.inputs(as_inputs(datasets_of(plan, phases)))
         run.end("FAILED" if row.failure else "FINISHED", ended_ms)
         return ended_ms

@@ -188,7 +188,7 @@ def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
     """The Hugging Face folder of a base or of an arm's model: by its path in the store, or the user's absolute one."""
     if model.kind == "model":
         return model_path(Path(model.inputs["run"].path), model.config["step"]).as_posix()
-    if plan.recipe.model.folder:
+    if plan.recipe.model.folder and model.digest == plan.base.digest:
         return str(Path(plan.recipe.model.folder).absolute())
     return f"{model.path}/{(store.record(model) or {})['outputs']['model']}"
 

@@ -89,6 +89,10 @@ FOLDER = {"model": {"folder": "base"}, "tokenizer": {"folder": "base"}, "start":
 PUBLISHED = {"model": {"architecture": SHAPE, "published": PRETRAIN}}
 
 
+TWO_ARMS = {"arms.two": {"qb": "coded"}}
+SOUP = TWO_ARMS | {"merges.soup": {"of": ["one", "two"]}}
+
+
 def schedule(**fields: Any) -> dict[str, Any]:
     return {"schedule": fields, "switch": {"progress": 0.5}}
 
@@ -117,6 +121,16 @@ DECIDING: dict[str, Change] = {
     "Recipe.seeds": ({}, "seeds", [0, 1]),
     "Recipe.arms": ({}, "arms.two", {"qb": "coded"}),
     "Recipe.grid": ({}, "grid", {"qb": {"c": "coded"}}),
+    "Recipe.merges": (TWO_ARMS, "merges", {"soup": {"of": ["one", "two"]}}),
+    "MergeConfig.of": (SOUP, "merges.soup.of", ["two", "one"]),
+    "MergeConfig.weights": (SOUP, "merges.soup.weights", [0.25, 0.75]),
+    "ArmCheckpoint.arm": (
+        SOUP, "merges.soup.of", [{"arm": "one", "at": 0.5}, {"arm": "two", "at": 1}]
+    ),
+    "ArmCheckpoint.at": (
+        SOUP | {"merges.soup.of": [{"arm": "one", "at": 0.5}, "two"]}, "merges.soup.of",
+        [{"arm": "one", "at": 0.75}, "two"],
+    ),
     "Recipe.training": ({}, "training", {"bad_batch": "skip"}),
     "Recipe.evaluation": ({}, "evaluation", {"questions": 10}),
     "Recipe.evaluation_sets": ({}, "evaluation_sets", {"mmlu": "mmlu"}),

@@ -1,0 +1,1 @@
+"""What follows QB: outputs that are made of arms' models, whatever their stage. Runs in the launcher's process."""

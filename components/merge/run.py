@@ -1,0 +1,15 @@
+"""A merge as an output of the store."""
+
+from components.merge.average import average_models, digest_of_folder
+from components.recipe.plan import Merge, Output, Plan
+from components.store.store import MODEL_FOLDER, Store
+from components.train.run import model_folder
+
+
+def merge_models(plan: Plan, store: Store, output: Output[Merge]) -> None:
+    """Average the models of the output's stage. Raises NotMergeable where they are not of one shape."""
+    folders = [model_folder(plan, store, model) for model in output.stage.models]
+    with store.output(output.identity) as folder:
+        average_models(folders, output.stage.weights, folder / MODEL_FOLDER)
+        facts = {"model": MODEL_FOLDER, "weights_sha256": digest_of_folder(folder / MODEL_FOLDER)}
+        store.write_record(output.identity, folder, facts)

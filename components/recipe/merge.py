@@ -1,0 +1,40 @@
+"""Merges: models that are weighted averages of others (model soups, arXiv 2203.05482)."""
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.recipe.fields import Config, Fraction01, Name, Weight
+
+
+class ArmCheckpoint(Config):
+    """An arm's model before its end."""
+
+    arm: Name
+    at: Literal["switch"] | Fraction01
+    """At its switch, or at the first step at or after a fraction of its horizon."""
+
+
+class MergeConfig(Config):
+    """A weighted average of arms' models, evaluated like an arm."""
+
+    of: Annotated[list[Name | ArmCheckpoint], Field(min_length=2, max_length=1000)]
+    """Arms, whose models at their ends are merged, or checkpoints of arms. In a study with several seeds a name such as
+    ARM-seed-N is one seed's; the name of an arm makes a merge for every seed.
+    """
+    weights: Annotated[list[Weight], Field(min_length=2)] | None = None
+    """A weight for each, summing to exactly 1. Not given: all the same."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "MergeConfig":
+        if self.weights is not None and len(self.weights) != len(self.of):
+            raise ValueError(f"{len(self.of)} models are merged with {len(self.weights)} weights: give one for each")
+        if self.weights is not None and sum(self.weights) != 1:
+            raise ValueError(f"the weights sum to {float(sum(self.weights)):g}; they must sum to exactly 1")
+        return self
+
+    @property
+    def exact_weights(self) -> tuple[Fraction, ...]:
+        """The weight of each model."""
+        return tuple(self.weights or [Fraction(1, len(self.of))] * len(self.of))
