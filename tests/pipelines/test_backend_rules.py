@@ -27,7 +27,7 @@ def test_no_task_waits_for_others_whether_they_failed_or_not() -> None:
 def test_every_loop_runs_over_an_output_of_that_name() -> None:
     """KFP's local runner finds a loop's items only in an output named `Output`."""
     loops = [task for task in spec()["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
-    assert len(loops) == 3
+    assert len(loops) == 4
     for task in loops:
         ((_, given),) = task["inputs"]["parameters"].items()
         assert given["taskOutputParameter"]["outputParameterKey"] == "Output"

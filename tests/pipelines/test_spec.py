@@ -72,6 +72,8 @@ def test_the_executed_tasks_and_their_values(finished: Finished) -> None:
         ("join", {"plan": plan_file}),
         # Of the three arms only one switches; the others are done when their GB runs are.
         ("train_qb", {"item": {"plan": plan_file, "arms": ["switched"]}, **launched}),
+        ("join_arms", {"plan": plan_file}),
+        ("derive", {"item": {"plan": plan_file, "derived": []}}),
         ("evaluate", {"plan": plan_file, **launched}),
         ("report", {"plan": plan_file}),
         ("check_outcome", {"plan": plan_file}),
