@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from components.recipe.plan import ArmPlan, Plan, Trained
+from components.recipe.plan import ArmPlan, Plan
+from components.recipe.stage import Trained
 from components.store.store import Store
 from components.train.metrics import rows_of
 from components.train.run import run_is_done

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from components.recipe.digest import Identity
 from components.recipe.kind import KINDS
-from components.recipe.plan import Plan, Trained
+from components.recipe.plan import Plan
+from components.recipe.stage import Trained
 from components.store.store import Store
 from components.train.metrics import METRICS
 from components.train.progress import progress_line

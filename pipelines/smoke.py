@@ -7,8 +7,9 @@ from typing import Any
 
 from components.recipe.blend import Weights
 from components.recipe.phase import SHORT_FORM
-from components.recipe.plan import ArmPlan, Phase, Plan
+from components.recipe.plan import ArmPlan, Plan
 from components.recipe.source import split_key
+from components.recipe.stage import Phase
 
 STEPS = 5
 """Of each phase."""

@@ -6,8 +6,9 @@ from components.blend.shards import Corpora
 from components.blend.streams import num_packed, pack_stream
 from components.launch.task import sole_task
 from components.recipe.epochs import check_sources
-from components.recipe.plan import Phase, Plan
+from components.recipe.plan import Plan
 from components.recipe.source import SourceKey, split_key
+from components.recipe.stage import Phase
 from components.store.store import Store
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from components.launch.side_by_side import run_side_by_side
 from components.launch.task import failure_as_data
 from components.merge.run import merge_models
-from components.recipe.plan import Derived, Merge, Plan
+from components.recipe.plan import Derived, Plan
+from components.recipe.stage import Merge
 from components.store.plan_file import load_plan
 from components.store.store import Store
 from components.train.run import model_is_there

@@ -1,7 +1,8 @@
 """A merge as an output of the store."""
 
 from components.merge.average import average_models, digest_of_folder
-from components.recipe.plan import Merge, Output, Plan
+from components.recipe.plan import Plan
+from components.recipe.stage import Merge, Output
 from components.store.store import MODEL_FOLDER, Store
 from components.train.run import model_folder
 

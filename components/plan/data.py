@@ -6,8 +6,9 @@ from typing import Any
 from components.plan.price import Price, over_budget
 from components.recipe.digest import Identity
 from components.recipe.epochs import MANY_EPOCHS, PackedSamples, check_sources, known_tokens, phase_epochs
-from components.recipe.plan import ArmPlan, Phase, Plan
+from components.recipe.plan import ArmPlan, Plan
 from components.recipe.source import SourceKey, split_key
+from components.recipe.stage import Phase
 from components.store.store import Store
 
 IsDone = Callable[[Identity], bool]

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from components.recipe.cost import checkpoint_bytes, gpu_hours, memory_bytes_per_gpu, model_bytes, train_flops
 from components.recipe.hardware import GPUS
 from components.recipe.model import KINDS, Architecture
-from components.recipe.plan import ArmPlan, Plan, Trained
+from components.recipe.plan import ArmPlan, Plan
 from components.recipe.recipe import Recipe
+from components.recipe.stage import Trained
 
 
 @dataclass(frozen=True)

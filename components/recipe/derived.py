@@ -8,9 +8,10 @@ from components.recipe.errors import BadInput
 from components.recipe.history import requesting
 from components.recipe.kind import identity_of
 from components.recipe.merge import ArmCheckpoint, MergeConfig
-from components.recipe.plan import ArmPlan, Derived, Merge, Output, Trained
+from components.recipe.plan import ArmPlan, Derived
 from components.recipe.problems import did_you_mean
 from components.recipe.recipe import Recipe
+from components.recipe.stage import Merge, Output, Trained
 
 Runs = Mapping[str, Trained]
 """Training runs by digest."""

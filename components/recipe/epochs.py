@@ -6,8 +6,9 @@ from types import MappingProxyType
 
 from components.recipe.caps import declared_tokens, samples_per_epoch
 from components.recipe.errors import BadInput
-from components.recipe.plan import Phase, Plan
+from components.recipe.plan import Plan
 from components.recipe.source import SourceKey, split_key
+from components.recipe.stage import Phase
 
 MANY_EPOCHS = 4
 """Beyond so many, repeating a source is worth less and less: the plan warns."""

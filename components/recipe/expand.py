@@ -13,30 +13,26 @@ from components.recipe.arm import ArmInput, arm_inputs
 from components.recipe.blend import Resolver
 from components.recipe.caps import declared_epochs, moved_excess
 from components.recipe.clock import Clock
+from components.recipe.data_outputs import DataOutputs
 from components.recipe.deciding import deciding
 from components.recipe.derived import derived_from
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput, raise_all
-from components.recipe.evaluation import Evaluation, data_origin, evaluation_origin, suite_name, suite_origin
+from components.recipe.evaluation import Evaluation, data_origin, suite_name, suite_origin
 from components.recipe.halving import Stop
 from components.recipe.history import history, joined, requesting, stopped_at, timeline
 from components.recipe.kind import identity_of
 from components.recipe.model import Pretrain
-from components.recipe.plan import ArmPlan, Import, Output, Phase, Plan, Train, Trained
+from components.recipe.plan import ArmPlan, Plan
 from components.recipe.recipe import Recipe
 from components.recipe.schedule import Schedule
 from components.recipe.schedule_config import Cosine
 from components.recipe.source import (
-    Mine,
     Source,
     SourceKey,
-    is_made,
-    origin_of,
-    part_of,
-    reference_origin,
-    source_key,
     split_key,
 )
+from components.recipe.stage import Import, Output, Phase, Train, Trained
 from components.recipe.step_settings import StepSettings
 from components.recipe.suites import definition, harness_settings
 
@@ -66,40 +62,7 @@ class _Expansion:
     def __init__(self, recipe: Recipe, input_digests: Mapping[str, str], stops: Mapping[str, Stop]) -> None:
         self.recipe, self.digests, self.stops = recipe, input_digests, stops
         self.resolver = Resolver(recipe.blends, recipe.sources, frozenset(recipe.left_out))
-        self.with_text = recipe.sources_with_text()
-        self.texts: dict[str, Identity] = {}
-        for source in self.with_text.values():  # mined ones last
-            self.texts[origin_of(source)] = self._text(source)
-        # A mined source adds no text: neither the tokenizer nor the evaluation depends on it.
-        own = {name: source for name, source in self.with_text.items() if not source.mine}
-        self.from_sources = {f"source {name}": self.texts[origin_of(source)] for name, source in own.items()}
-        self.parts = {name: part_of(source) for name, source in own.items()}
-        self.categories = {name: source.category for name, source in own.items() if source.category}
-        self.tokenizer = self._tokenizer()
-        self.contamination = self._contamination()
-        self.duplicates = {
-            name: identity_of("duplicates", {"kind": source.deduplicate}, {"text": self.texts[origin_of(source)]})
-            for name, source in self.with_text.items()
-            if source.deduplicate
-        }
-        self.scorers = {
-            name: identity_of(
-                "scorer",
-                {
-                    "reference": input_digests[reference_origin(source)],
-                    "best": {tier: config.best for tier, config in source.tiers.items() if config.best is not None},
-                },
-                {"tokenizer": self.tokenizer, "text": self.texts[origin_of(source)]},
-            )
-            for name, source in self.with_text.items()
-            if source.reference
-        }  # fmt: skip
-        self.tokens = {
-            source_key(name, tier): tokens
-            for name, source in recipe.sources.items()
-            for tokens in [self._tokens(name, source)]
-            for tier in (None, *source.tiers)
-        }
+        self.data = DataOutputs(recipe, input_digests)
         self.base = self._base()
 
     def plan(self) -> Plan:
@@ -125,9 +88,9 @@ class _Expansion:
                 evaluations[f"arm {one.run_name} at step {step}"] = evaluation
         probes = self._probes()
         return Plan(
-            recipe=self.recipe, texts=self.texts, tokenizer=self.tokenizer,
-            duplicates=self.duplicates, contamination=self.contamination, scorers=self.scorers,
-            tokens=self.tokens, base_output=self.base,
+            recipe=self.recipe, texts=self.data.texts, tokenizer=self.data.tokenizer,
+            duplicates=self.data.duplicates, contamination=self.data.contamination, scorers=self.data.scorers,
+            tokens=self.data.tokens, base_output=self.base,
             base_evaluation=base_evaluation, probes=probes,
             runs=tuple(runs.values()), arms=tuple(arms), derived=derived,
             report=identity_of(
@@ -146,73 +109,6 @@ class _Expansion:
             ),
         )  # fmt: skip
 
-    def _tokenizer(self) -> Identity:
-        config = self.recipe.tokenizer
-        if config.folder:
-            return identity_of("tokenizer", {"content": self.digests[config.folder]})
-        return identity_of("tokenizer", {"vocab_size": config.vocab_size, "parts": self.parts}, self.from_sources)
-
-    def _text(self, source: Source) -> Identity:
-        """What the documents of a source's origin are, and which of them are held out."""
-        if source.mine:
-            return self._mined(source.mine)
-        content, fraction = self.digests[origin_of(source)], self.recipe.heldout_fraction
-        if is_made(origin_of(source)):
-            return identity_of("text", {"content": content, "heldout_fraction": fraction})
-        return identity_of(
-            "text",
-            {
-                "content": content, "heldout_fraction": fraction, "text_field": source.text_field,
-                "on_error": source.on_error,
-            },
-        )  # fmt: skip
-
-    def _mined(self, config: Mine) -> Identity:
-        def texts(kind: str, names: list[str]) -> dict[str, Identity]:
-            with_text = [name for name in names if name in self.with_text]
-            return {f"{kind} {name}": self.texts[origin_of(self.with_text[name])] for name in with_text}
-
-        parts = {
-            name: part_of(self.with_text[name]) for name in (*config.sources, *config.like) if name in self.with_text
-        }
-        embedder = self.digests.get(config.embedder, config.embedder)
-        fields = {"nearest": config.nearest, "embedder": embedder, "parts": parts, "order": config.sources}
-        return identity_of("mined", fields, texts("from", config.sources) | texts("like", config.like))
-
-    def _tokens(self, name: str, source: Source) -> Identity:
-        """Of a source and its tiers: they are parts of the same token files."""
-        tiers = {tier: config.documents for tier, config in source.tiers.items()}
-        if name not in self.with_text:
-            sizes = {tier: config.tokens for tier, config in source.tiers.items()}
-            return identity_of("tokens", {"declared": name, "tiers": sizes, "tokens": source.tokens})
-        config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
-        config |= {"filters": source.filters} if source.filters else {}
-        inputs = {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer}
-        inputs |= {"scorer": self.scorers[name]} if name in self.scorers else {}
-        inputs |= {"duplicates": self.duplicates[name]} if name in self.duplicates else {}
-        if self.contamination is not None and source.is_decontaminated:
-            inputs["contamination"] = self.contamination
-        return identity_of("tokens", config, inputs)
-
-    def _contamination(self) -> Identity | None:
-        sets = self.recipe.evaluation_sets
-        if not sets or not any(source.is_decontaminated for source in self.with_text.values()):
-            return None
-        return identity_of(
-            "contamination", {name: self.digests[evaluation_origin(sets[name])] for name in sorted(sets)}
-        )
-
-    def _left_out(self) -> dict[str, Any]:
-        """What decides, beside the text, which of its documents are held out."""
-        found: dict[str, Any] = {}
-        for name, source in self.with_text.items():
-            rules: dict[str, Any] = {"filters": source.filters, "deduplicate": source.deduplicate}
-            if self.contamination is not None and source.is_decontaminated:
-                rules["contamination"] = self.contamination.digest
-            kept = {rule: value for rule, value in rules.items() if value}
-            found |= {name: kept} if kept and not source.mine else {}
-        return found
-
     def _probes(self) -> Identity | None:
         """What is read at every step is decided here; at which steps, is not."""
         continual = self.recipe.evaluation.continual
@@ -220,20 +116,22 @@ class _Expansion:
             return None
         config = {
             "bytes_per_source": continual.bytes_per_source, "questions": continual.questions,
-            "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
+            "sequence_length": self.recipe.sequence_length, "parts": self.data.parts, "left_out": self.data.left_out(),
         }  # fmt: skip
         config |= {"suites": self._suites()} if self.recipe.evaluation.beyond_local else {}
-        return identity_of("probes", config, {"tokenizer": self.tokenizer} | self.from_sources)
+        return identity_of("probes", config, {"tokenizer": self.data.tokenizer} | self.data.from_sources)
 
     def _evaluation(self, model: Identity) -> Identity:
         evaluation = self.recipe.evaluation
         config = {
             "questions": evaluation.questions, "bytes_per_source": evaluation.bytes_per_source,
-            "sequence_length": self.recipe.sequence_length, "parts": self.parts, "left_out": self._left_out(),
+            "sequence_length": self.recipe.sequence_length, "parts": self.data.parts, "left_out": self.data.left_out(),
         }  # fmt: skip
-        config |= {"categories": self.categories} if self.categories else {}
+        config |= {"categories": self.data.categories} if self.data.categories else {}
         config |= {"suites": self._suites()} if evaluation.beyond_local else {}
-        return identity_of("evaluation", config, {"model": model, "tokenizer": self.tokenizer} | self.from_sources)
+        return identity_of(
+            "evaluation", config, {"model": model, "tokenizer": self.data.tokenizer} | self.data.from_sources
+        )
 
     def _suites(self) -> dict[str, Any]:
         """What decides the scores of the suites with data of their own; the hub's data sets are taken as unchanging."""
@@ -269,7 +167,7 @@ class _Expansion:
             "pretrain": deciding(pretrain, "blend", "batch_size"),
             **deciding(settings),
         }
-        identity = identity_of("base", config, {"blend": phase.blend_identity, "tokenizer": self.tokenizer})
+        identity = identity_of("base", config, {"blend": phase.blend_identity, "tokenizer": self.data.tokenizer})
         return Output(identity=identity, stage=stage, keep_steps=(end_step,), export_steps=(end_step,))
 
     def _phase(
@@ -291,7 +189,7 @@ class _Expansion:
                 weights, samples, num_samples, key, length, self.recipe.sources, drawn.epochs, field
             )
             drawn.add(samples, length, self.recipe.sources)
-        identity = identity_of("blend", {"weights": weights}, {source: self.tokens[source] for source in weights})
+        identity = identity_of("blend", {"weights": weights}, {source: self.data.tokens[source] for source in weights})
         return Phase(
             name=name, blend=blend, start=start, start_step=start_step, end_step=end_step, first_sample=first,
             start_tokens=start_tokens, end_tokens=end_tokens, settings=settings, order=order,

@@ -14,9 +14,9 @@ from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.recipe.kind import identity_of
 from components.recipe.phase import Switch
-from components.recipe.plan import Output, Phase, Train, Trained
 from components.recipe.schedule import Piece, Schedule
 from components.recipe.schedule_config import ScheduleConfig
+from components.recipe.stage import Output, Phase, Train, Trained
 from components.recipe.step_settings import StepSettings
 from components.recipe.switch import switch_step
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from components.plan.price import Price
-from components.recipe.plan import ArmPlan, Plan, Trained
+from components.recipe.plan import ArmPlan, Plan
+from components.recipe.stage import Trained
 from components.store.store import Store
 from components.train.metrics import rows_of
 from components.train.progress import duration

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.recipe.digest import Identity
-from components.recipe.plan import Phase, Plan
+from components.recipe.plan import Plan
+from components.recipe.stage import Phase
 
 CONTEXT = "mlflow.data.context"
 """MLflow's own tag for what a dataset is used for."""

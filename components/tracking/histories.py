@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from components.recipe.plan import Plan, Trained
+from components.recipe.plan import Plan
+from components.recipe.stage import Trained
 from components.store.store import Store
 from components.tracking.client import GB_RUN, KIND_TAG, PARENT_TAG, PHASE, find, find_or_create, training_key
 from components.tracking.curve import series_points

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from components.recipe.plan import ArmPlan, Derived, Plan, Trained
+from components.recipe.plan import ArmPlan, Derived, Plan
+from components.recipe.stage import Trained
 
 NOTE_TAG = "mlflow.note.content"
 STUDY_FILE = "study.yaml"

@@ -7,8 +7,9 @@ from typing import Any
 
 from components.recipe.arm import arms_of
 from components.recipe.blend import Weights
-from components.recipe.plan import ArmPlan, Derived, Plan, Trained
+from components.recipe.plan import ArmPlan, Derived, Plan
 from components.recipe.source import SourceKey, split_key
+from components.recipe.stage import Trained
 from components.tracking.curve import metric_name
 
 QA = "qa"

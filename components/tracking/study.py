@@ -14,7 +14,8 @@ import yaml
 
 from components.recipe.digest import Identity, digest_of
 from components.recipe.kind import KINDS
-from components.recipe.plan import ArmPlan, Derived, Phase, Plan
+from components.recipe.plan import ArmPlan, Derived, Plan
+from components.recipe.stage import Phase
 from components.report.results import Row, curve, series
 from components.store.store import Store
 from components.tracking.client import (

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from components.launch.side_by_side import run_side_by_side
 from components.launch.task import FailedBefore, failure_as_data, task
-from components.recipe.plan import Plan, Trained
+from components.recipe.plan import Plan
+from components.recipe.stage import Trained
 from components.store.plan_file import Planned, load_plan
 from components.store.store import Store
 from components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run

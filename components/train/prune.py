@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from components.launch.task import task_lock_file
-from components.recipe.plan import Plan, Trained
+from components.recipe.plan import Plan
+from components.recipe.stage import Trained
 from components.store.lock import Locked, locked
 from components.store.place import files_in, names_in
 from components.store.plan_file import load_plan

@@ -11,7 +11,8 @@ from components.plan.price import model_shape
 from components.recipe.cost import train_flops
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, Import, Plan, Train, Trained
+from components.recipe.plan import ArmPlan, Plan
+from components.recipe.stage import Import, Train, Trained
 from components.store.place import Where
 from components.store.store import Store
 from components.tracking.delivery import Delivery

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.recipe.plan import Plan, Trained
+from components.recipe.plan import Plan
+from components.recipe.stage import Trained
 
 WIDTH, HEIGHT = 72, 12
 BARS = " ▁▂▃▄▅▆▇█"

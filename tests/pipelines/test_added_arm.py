@@ -9,7 +9,8 @@ import yaml
 
 from components.plan.run import check_study
 from components.recipe.load import load_study
-from components.recipe.plan import Plan, Trained
+from components.recipe.plan import Plan
+from components.recipe.stage import Trained
 from components.store.plan_file import save_plan
 from components.store.store import Store, read_json
 from components.train.checkpoint import steps_in

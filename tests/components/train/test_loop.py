@@ -12,8 +12,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.recipe.clock import Clock
-from components.recipe.plan import Train
 from components.recipe.schedule_config import Cosine
+from components.recipe.stage import Train
 from components.recipe.step_settings import StepSettings
 from components.store.plan_file import Planned
 from components.store.store import read_json
