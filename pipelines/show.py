@@ -29,8 +29,8 @@ WIDEST = 100_000
 
 
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
-    if KINDS[identity.kind].is_trained and identity.digest != plan.base.digest:
-        return run_is_done(plan, store, plan.run(identity.digest))
+    if KINDS[identity.kind].is_trained and (output := plan.trained(identity)) is not None:
+        return run_is_done(plan, store, output)
     if identity.digest == plan.report.digest:
         return report_is_there(plan, store)
     return store.is_done(identity)

@@ -80,7 +80,10 @@ class _Expansion:
                 runs[run.identity.digest] = joined(runs.get(run.identity.digest, run), run)
         raise_all(problems)
         derived, runs = derived_from(self.recipe, arms, runs, self._evaluation)
-        base_evaluation = self._evaluation(self.base.identity)
+        base, stage = self.base.identity, self.base.stage
+        if isinstance(stage, Train):
+            base = identity_of("model", {"step": stage.end_step}, {"run": base})
+        base_evaluation = self._evaluation(base)
         evaluations = {f"merge {one.run_name}": one.evaluation for one in derived}
         evaluations |= {f"arm {arm.run_name}": arm.evaluation for arm in arms}
         for one in arms:

@@ -116,6 +116,11 @@ class Plan:
         return self.base_output.identity
 
     @property
+    def base_model(self) -> Identity:
+        """The base as a model: what its pretraining exports at its end, or the user's folder."""
+        return self.base_evaluation.inputs["model"]
+
+    @property
     def pretraining(self) -> Train | None:
         """How the base is, or was, pretrained; None for a folder."""
         stage = self.base_output.stage
@@ -158,6 +163,11 @@ class Plan:
     def run(self, digest: str) -> Trained:
         """Return the run of this digest; raise StopIteration where there is none."""
         return next(run for run in self.runs if run.identity.digest == digest)
+
+    def trained(self, identity: Identity) -> Trained | None:
+        """Return the output that a trainer makes under this identity; None where none does."""
+        bases: list[Trained] = [self.base_output] if isinstance(self.base_output.stage, Train) else []
+        return next((run for run in [*bases, *self.runs] if run.identity.digest == identity.digest), None)
 
     def label(self, identity: Identity) -> str:
         """Return what people call an output: a training run by its phase, the rest by its kind."""
@@ -211,7 +221,7 @@ class Plan:
         """Return every (model, evaluation) by the evaluation's digest: the base's, the arms', then what is derived
         from them.
         """
-        found = [(self.base, self.base_evaluation)]
+        found = [(self.base_model, self.base_evaluation)]
         for arm in self.arms:
             found += [(one.inputs["model"], one) for one in (*arm.checkpoint_evaluations.values(), arm.evaluation)]
         found += [(one.output.identity, one.evaluation) for one in self.derived]

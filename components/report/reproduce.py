@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.report.results import Row
 from components.store.store import MODEL_FOLDER, Store
@@ -36,10 +36,10 @@ def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, optio
     """Of every row."""
     found = []
     for row in rows:
-        runs, model = [plan.base], ""
+        runs, model = [plan.base], "" if plan.pretraining is None else _model_at(plan.base, plan.pretraining.end_step)
         if row.arm is not None:
             runs = list(row.arm.runs)
-            model = str(Path(runs[-1].path) / "models" / f"step-{row.arm.horizon_steps:08d}")
+            model = _model_at(runs[-1], row.arm.horizon_steps)
         elif row.derived is not None:
             runs = [*(one.inputs["run"] for one in row.derived.output.stage.models), row.derived.model]
             model = f"{row.derived.model.path}/{MODEL_FOLDER}"
@@ -70,7 +70,13 @@ def reproduce_table(rows: Sequence[Again]) -> list[list[str]]:
     return lines
 
 
+def _model_at(run: Identity, step: int) -> str:
+    return f"{run.path}/models/step-{step:08d}"
+
+
 def _weights(plan: Plan, store: Store, row: Row) -> str:
-    record = store.record(row.arm.runs[-1] if row.arm else row.derived.model if row.derived else plan.base)
+    """Return the digest of the row's weights; empty where they are not made, or the user's own."""
+    model = row.made.model if row.made else plan.base_model
+    record = store.record(model.inputs.get("run", model))
     found = (record or {"outputs": {}})["outputs"].get("weights_sha256", "")
-    return found if isinstance(found, str) else found.get(str(row.arm.horizon_steps if row.arm else ""), "")
+    return found if isinstance(found, str) else found.get(str(model.config["step"]), "")

@@ -12,9 +12,9 @@ from components.recipe.cost import train_flops
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, Plan
-from components.recipe.stage import Import, Train, Trained
+from components.recipe.stage import Train, Trained
 from components.store.place import Where
-from components.store.store import Store
+from components.store.store import MODEL_FOLDER, Store
 from components.tracking.delivery import Delivery
 from components.tracking.link import training_link
 from components.train.checkpoint import checkpoint_place, has_model, is_kept, model_path, read_state
@@ -27,63 +27,39 @@ from components.train.supervise import TrainingFailed, patiently, train_to_end
 
 
 def train_base(plan: Plan, store: Store) -> None:
-    """Pretrains the base, or records where the user's lies, unless the store has it."""
-    recipe, pretrain, stage = plan.recipe, plan.recipe.model.pretrain, plan.base_output.stage
+    """Pretrain the base, or record where the user's lies, unless the store has it."""
+    output = plan.base_output
+    if isinstance(output.stage, Train):
+        train_run(plan, store, output)
+        return
     if store.is_done(plan.base):
         return
+    _check_model_folder(plan)
     folder = store.path(plan.base)
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(stage, Import):
-        _check_model_folder(plan)
-        store.write_record(plan.base, folder, {"model_folder": str(recipe.model.folder)})
-        return
-    assert pretrain is not None  # `check_runnable` refuses a published base
-    assert recipe.model.architecture is not None
-    end_step = stage.end_step
-    tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
-    shape = recipe.model.architecture
-    architecture = shape.model_dump() | {"head_width": shape.head_width} | tokenizer
-    job = TrainJob(
-        architecture=architecture, keep_steps=[end_step], export_steps=[end_step],
-        **_common(plan, store, store.place(plan.base), stage),
-    )  # fmt: skip
-    try:
-        _run(plan, store, plan.base, job, pretrain.num_processes)
-    except Superseded:
-        return train_base(plan, store)
-    checkpoint, model = f"checkpoints/step-{end_step:08d}", f"models/step-{end_step:08d}"
-    outputs = {"checkpoint": checkpoint, "model": model, **_facts(store.place(plan.base), end_step)}
-    store.write_record(plan.base, folder, outputs, _environment(job, pretrain.num_processes))
+    store.write_record(plan.base, folder, {"model_folder": str(plan.recipe.model.folder)})
 
 
 def train_run(plan: Plan, store: Store, run: Trained) -> None:
-    """Trains the run as far as its arms need it, going on from where it, or the one before it, stands."""
+    """Train the output as far as the study requests it, from where it, or its parent, stands."""
     if run_is_done(plan, store, run):
         return
     stage = run.stage
     folder, place = store.path(run.identity), store.place(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_model_folder(plan)
-    base_model = model_in_store(plan, store, plan.base)
-    begin: dict[str, Any] = {}
-    if run.parent is not None:
-        begin["start_checkpoint"] = checkpoint_place(store.place(run.parent), stage.start_step)
-    elif stage.start == "fresh":
-        begin["start_model"] = base_model
-    else:
-        begin["start_checkpoint"] = _base_checkpoint(plan, store)
     before = _outputs_before(store, run)
     # What longer studies keep behind this one's end is theirs to train: the schedule may be another there.
     known = [step for step in before["keep_steps"] if step <= stage.end_step]
     pruned = set(before.get("pruned_steps", [])) - needed_steps(plan, store, run)
     job = TrainJob(
-        model_config_folder=base_model, keep_steps=sorted({*run.keep_steps, *known} - pruned),
-        export_steps=list(run.export_steps),
-        probes=f"{plan.probes.path}/{PROBES}" if plan.probes else "",
+        keep_steps=sorted({*run.keep_steps, *known} - pruned), export_steps=list(run.export_steps),
+        probes=f"{plan.probes.path}/{PROBES}" if plan.probes and run.evaluation_steps else "",
         evaluation_steps=list(run.evaluation_steps),
-        **begin, **_common(plan, store, place, stage),
+        **_start(plan, store, run), **_common(plan, store, place, stage),
     )  # fmt: skip
-    num_processes = plan.recipe.training.num_processes
+    pretrain = plan.recipe.model.pretrain
+    starts_there = stage.start == "scratch" and pretrain is not None
+    num_processes = pretrain.num_processes if starts_there and pretrain else plan.recipe.training.num_processes
     try:
         _run(plan, store, run.identity, job, num_processes)
     except Superseded:  # another study has kept other steps of it in the meantime
@@ -95,6 +71,27 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
         "weights_sha256": before["weights_sha256"] | weights,
     }  # fmt: skip
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
+
+
+def _start(plan: Plan, store: Store, run: Trained) -> dict[str, Any]:
+    """Return what the job starts from: nothing but an architecture, its parent's checkpoint, or the base."""
+    if run.stage.start == "scratch":
+        shape = plan.recipe.model.architecture
+        assert shape is not None  # a base without one is imported
+        tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
+        return {"architecture": shape.model_dump() | {"head_width": shape.head_width} | tokenizer}
+    _check_model_folder(plan)
+    base_model = model_in_store(plan, store, plan.base_model)
+    if run.parent is not None:
+        return {
+            "model_config_folder": base_model,
+            "start_checkpoint": checkpoint_place(store.place(run.parent), run.stage.start_step),
+        }
+    if run.stage.start == "fresh":
+        return {"model_config_folder": base_model, "start_model": base_model}
+    assert plan.pretraining is not None  # a recipe that starts otherwise from a folder is refused
+    checkpoint = checkpoint_place(store.place(plan.base), plan.pretraining.end_step)
+    return {"model_config_folder": base_model, "start_checkpoint": checkpoint}
 
 
 def _outputs_before(store: Store, run: Trained) -> dict[str, Any]:
@@ -179,28 +176,24 @@ def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
 
 
 def model_is_there(store: Store, model: Identity) -> bool:
-    """Of a base, or of an arm, which ends in some run."""
+    """Return whether a model is there: one that a run exports at some step, or an output of its own."""
     if model.kind == "model":
         return has_model(store.place(model.inputs["run"]), model.config["step"])
     return store.is_done(model)
 
 
 def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
-    """The Hugging Face folder of a base or of an arm's model: by its path in the store, or the user's absolute one."""
+    """Return a model's Hugging Face folder: by its path in the store, or the user's absolute one."""
     if model.kind == "model":
         return model_path(Path(model.inputs["run"].path), model.config["step"]).as_posix()
-    if plan.recipe.model.folder and model.digest == plan.base.digest:
-        return str(Path(plan.recipe.model.folder).absolute())
-    return f"{model.path}/{(store.record(model) or {})['outputs']['model']}"
+    if model.digest == plan.base.digest:
+        return str(Path(str(plan.recipe.model.folder)).absolute())
+    return f"{model.path}/{MODEL_FOLDER}"
 
 
 def model_folder(plan: Plan, store: Store, model: Identity) -> Path:
     """The same folder, on this machine."""
     return store.folder(model_in_store(plan, store, model))
-
-
-def _base_checkpoint(plan: Plan, store: Store) -> str:
-    return f"{store.place(plan.base)}/{(store.record(plan.base) or {})['outputs']['checkpoint']}"
 
 
 def _check_model_folder(plan: Plan) -> None:
