@@ -14,7 +14,6 @@ from components.blend.corpus import (
     check_unchanged,
     document_hash,
     heldout_bound,
-    is_remote,
     list_files,
     version_of,
 )
@@ -22,6 +21,7 @@ from components.blend.readers import CorpusDocument, Piece, TextOptions, read_pi
 from components.blend.remote_tokens import open_tokens
 from components.recipe.errors import BadInput
 from components.recipe.source import Source
+from components.store.remote import is_remote
 from components.store.store import read_json
 
 SAMPLE_BYTES = 16 * 2**20

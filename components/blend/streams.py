@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.corpus import is_remote
 from components.blend.packing import PACKED, ensure_packed, pack_path
 from components.blend.remote_tokens import read_any_index
+from components.store.remote import is_remote
 from components.store.store import Store
 
 

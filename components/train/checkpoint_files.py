@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint._fsspec_filesystem import FileSystem
 
 from components.store import remote
+from components.store.connection import file_system
 from components.store.place import Where
 from components.store.remote import is_remote
+from components.store.remote_file import RemoteFile
 
-BLOCK_BYTES, NUM_BLOCKS = 8 * 2**20, 16
-"""Of a file that is read in an object store: tensors are small beside a block, or read once from end to end."""
+NUM_BLOCKS = 16
+"""Blocks in memory of a file that is read from an object store: DCP reads its tensors in an order of its own."""
 
 
 class _HashedStream(io.RawIOBase):
@@ -56,50 +57,12 @@ class _HashedStream(io.RawIOBase):
         return {"bytes": self._written, "sha256": self._digest.hexdigest()}
 
 
-class _RemoteFile(io.RawIOBase):
-    """A file of an object store, read block by block; each block is asked for again where that may help."""
-
-    def __init__(self, url: str) -> None:
-        version = remote.version_of(url)
-        if version is None:
-            raise FileNotFoundError(url)
-        self._size, self._at = version.num_bytes, 0
-
-        def block(number: int) -> bytes:
-            start = number * BLOCK_BYTES
-            return remote.read_part(url, start, min(start + BLOCK_BYTES, self._size))
-
-        self._block = lru_cache(maxsize=NUM_BLOCKS)(block)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        number, offset = divmod(self._at, BLOCK_BYTES)
-        if self._at >= self._size:
-            return 0
-        part = self._block(number)[offset : offset + len(buffer)]
-        buffer[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-
 class _Files(FileSystem):
     """torch's view of a file system, with digests of what is written."""
 
     def __init__(self, place: Where) -> None:
         super().__init__()
-        self.fs = remote.system_of(str(place))[0] if is_remote(str(place)) else fsspec.filesystem("file")
+        self.fs = file_system(str(place))[0] if is_remote(str(place)) else fsspec.filesystem("file")
         self.written: dict[str, dict[str, Any]] = {}
         """Bytes and SHA-256 by the file's name."""
 
@@ -107,7 +70,7 @@ class _Files(FileSystem):
     def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
         name = os.path.basename(path)  # noqa: PTH119
         if mode == "rb" and is_remote(str(path)):
-            with _RemoteFile(str(path)) as file, io.BufferedReader(file) as buffered:
+            with RemoteFile(str(path), num_ahead=2, num_kept=NUM_BLOCKS) as file, io.BufferedReader(file) as buffered:
                 yield buffered
             return
         hashed = None

@@ -1,4 +1,4 @@
-"""A real object store for tests: SeaweedFS, on this machine alone."""
+"""A real object store for tests, SeaweedFS on this machine alone, and a faulty network before it."""
 
 import json
 import os
@@ -7,12 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tenacity
+
+from components.store import connection, retries
+from tests.faulty_proxy import FaultyProxy, faulty
 
 KEY, SECRET = "test", "test-secret"
 
@@ -93,3 +98,29 @@ def object_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pyt
     bucket = f"bucket-{abs(hash(request.node.name)) % 10**8}"
     system.mkdir(bucket)
     return ObjectStore(f"s3://{bucket}", system)
+
+
+ONE_TRY: dict[str, Any] = {
+    "config_kwargs": {"connect_timeout": 2, "read_timeout": 1, "retries": {"mode": "standard", "total_max_attempts": 1}}
+}
+"""For fsspec: botocore retries nothing, so that only the client's own retries are seen."""
+Network = Callable[[Callable[[str], str]], FaultyProxy]
+
+
+@pytest.fixture
+def network(object_store: ObjectStore, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """Once called with a choice of faults: this process reaches the object store through a network that has them."""
+    import fsspec
+
+    with ExitStack() as stack:
+
+        def use(choose: Callable[[str], str]) -> FaultyProxy:
+            proxy = stack.enter_context(faulty(s3_endpoint, choose))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            monkeypatch.setitem(fsspec.config.conf, "s3", ONE_TRY)
+            monkeypatch.setattr(retries, "WAIT", tenacity.wait_none())
+            connection.reset()
+            return proxy
+
+        yield use
+    connection.reset()
