@@ -1,6 +1,6 @@
-"""The files of a checkpoint, here or in an object store, by torch.distributed.checkpoint and fsspec.
+"""The files of a checkpoint, on this machine or in an object store, for torch.distributed.checkpoint (DCP).
 
-Their SHA-256 is taken while they are written (DCP never seeks then), so that nothing is read back.
+Their SHA-256 is computed while they are written, so that nothing is read back: DCP never seeks then.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ NUM_BLOCKS = 16
 
 
 class _HashedStream(io.RawIOBase):
-    """Passes on what is written, and knows its digest."""
+    """A stream that passes on what is written and computes its digest."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._digest, self._written = stream, hashlib.sha256(), 0
@@ -48,7 +48,7 @@ class _HashedStream(io.RawIOBase):
             self._stream.flush()
 
     def fileno(self) -> int:
-        """Asked for by who flushes the file to the disk: so that it has all of it."""
+        """Flush the stream and return the file's number: DCP asks for it before it flushes the file to the disk."""
         self._stream.flush()
         return int(self._stream.fileno())
 
@@ -58,13 +58,13 @@ class _HashedStream(io.RawIOBase):
 
 
 class _Files(FileSystem):
-    """torch's view of a file system, with digests of what is written."""
+    """DCP's view of a file system, with digests of what is written."""
 
     def __init__(self, place: Where) -> None:
         super().__init__()
         self.fs = file_system(str(place))[0] if is_remote(str(place)) else fsspec.filesystem("file")
         self.written: dict[str, dict[str, Any]] = {}
-        """Bytes and SHA-256 by the file's name."""
+        """Bytes and SHA-256, by the file's name."""
 
     @contextmanager
     def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
@@ -79,7 +79,7 @@ class _Files(FileSystem):
                 hashed = _HashedStream(stream)
                 yield hashed
         except FileNotFoundError:
-            # A store says so at the end of an upload that it had ended before, when its answer was lost.
+            # S3 answers so to the end of an upload that had ended before, when its first answer was lost.
             there = remote.version_of(str(path)) if is_remote(str(path)) else None
             if hashed is None or there is None or there.num_bytes != hashed.tell():
                 raise
@@ -95,17 +95,17 @@ class _Files(FileSystem):
 
 
 class DigestWriter(dcp.FileSystemWriter):
-    """Writes a checkpoint's files. `written`: what this process wrote, bytes and SHA-256 by name."""
+    """A writer of a checkpoint's files. `written` holds bytes and SHA-256 of what this process wrote, by name."""
 
     def __init__(self, place: Where) -> None:
-        # An object is durable when it is there; on a disk each file is flushed before the next step.
+        # An object that exists is durable. On a disk each file is flushed before the next step.
         super().__init__("", sync_files=not is_remote(str(place)))
         files: Any = _Files(place)
         self.fs, self.path, self.written = files, str(place), files.written
 
 
 def reader(place: Where) -> dcp.FileSystemReader:
-    """What DCP loads a checkpoint with."""
+    """Return what DCP reads a checkpoint with."""
     if not is_remote(str(place)):
         return dcp.FileSystemReader(Path(place))
     found = dcp.FileSystemReader("")
