@@ -52,12 +52,16 @@ class Store:
         """Return where an output is: a path, or a URL of the object store."""
         return f"{self.url or self.root}/{identity.path}"
 
+    def local_folder(self, identity: Identity) -> Path:
+        """Return an output's folder on this machine, whatever is in it."""
+        return self.root / identity.path
+
     def path(self, identity: Identity) -> Path:
         """Return an output's folder on this machine; fetch a finished output, unless it is only needed in parts."""
         if self.url and identity.step not in IN_PARTS and identity.path not in self._known and self.is_done(identity):
             self.folder(identity.path)
             self._known[identity.path] = True
-        return self.root / identity.path
+        return self.local_folder(identity)
 
     def folder(self, path: str, suffixes: tuple[str, ...] = ()) -> Path:
         """Fetch the files of a folder, those with `suffixes` or all but token files; return the folder on this machine.
@@ -108,7 +112,7 @@ class Store:
 
         Return the output's folder on this machine. A file that the object store does not have is removed there.
         """
-        folder = self.root / identity.path
+        folder = self.local_folder(identity)
         for name in names if self.url else ():
             url = f"{self.url}/{identity.path}/{name}"
             there = remote.version_of(url)
