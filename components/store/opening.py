@@ -26,11 +26,11 @@ def default_store() -> str:
     return os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
-def store_at(where: Where) -> Store:
+def store_at(location: Where) -> Store:
     """Return the store as it is, without making anything. Raise BadInput for an address that cannot be used."""
-    text = str(where)
+    text = str(location)
     if not is_remote(text):
-        return Store(Path(where).resolve())
+        return Store(Path(location).resolve())
     return _remote_store(text.rstrip("/"), os.environ.get(CACHE_VARIABLE, ""))
 
 
@@ -46,10 +46,10 @@ def _remote_store(url: str, cache_folder: str) -> Store:
     return Store(copies.absolute() / hashlib.sha256(url.encode()).hexdigest()[:16], url)
 
 
-def open_store(where: Where) -> Store:
+def open_store(location: Where) -> Store:
     """Return the store, made where it is missing. Raise BadInput where it cannot be written."""
-    check_writable(where)
-    store = store_at(where)
+    check_writable(location)
+    store = store_at(location)
     try:
         store.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,12 +63,12 @@ def open_store(where: Where) -> Store:
     return store
 
 
-def check_writable(where: Where) -> None:
+def check_writable(location: Where) -> None:
     """Raise BadInput where a store could not be written, or an object store not be read. Nothing is written."""
-    if is_remote(str(where)):
-        _check_readable(store_at(where))
+    if is_remote(str(location)):
+        _check_readable(store_at(location))
         return
-    root = Path(where)
+    root = Path(location)
     existing = root
     while not os.path.lexists(existing):
         existing = existing.parent
