@@ -34,6 +34,7 @@ class RemoteFile(io.RawIOBase):
         self._url, self._num_ahead, self._num_kept, self._at = url, num_ahead, num_kept, 0
         self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._lock = Lock()
+        self._handle: Any = None  # until it is open: an object that is missing is closed, too
         self._handle, self.info = retried(url, self._open)
         """`info`: what the store says of the object, as fsspec's `info`."""
         self.num_bytes = int(self.info["size"])
@@ -73,7 +74,8 @@ class RemoteFile(io.RawIOBase):
             for block in self._blocks.values():
                 block.cancel()
             self._blocks.clear()
-            self._handle.close()
+            if self._handle is not None:
+                self._handle.close()
         super().close()
 
     def _block(self, number: int) -> bytes:
