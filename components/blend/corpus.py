@@ -1,25 +1,23 @@
-"""A corpus: the files of a source's folder, on this machine or in an object store, and which documents are held out."""
+"""A corpus: the files of a source's folder, on this machine or in an object store, and its held-out documents."""
 
 import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-
 from components.blend.folder_text import text_files
 from components.recipe.errors import BadInput
-from components.store.login import use_own_login
+from components.store import remote
+from components.store.remote import is_remote
+from components.store.remote_file import RemoteFile
 
-CHECKSUMS = ("ETag", "etag", "md5Hash", "checksum")
-TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
-"""What object stores say of a file, by their different names."""
+CHECKSUM = "sum "
+"""Begins the version of a file whose object store has a checksum of it."""
 HASH_RANGE = 2**64
 ALL_HELDOUT = HASH_RANGE
-"""Of a corpus that is held out as a whole."""
+"""The bound of a corpus that is held out as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class CorpusFile:
     num_bytes: int
     digest: str
     version: tuple[Any, ...]
-    """By which a change is seen: the size, and the time of the last change or the object store's checksum."""
+    """What changes when the file does: the size, and the time of the last change or the object store's checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +35,13 @@ class Corpus:
     folder: str
     """A path, or a URL that fsspec reads."""
     files: tuple[CorpusFile, ...]
-    """In order of their names: the order of the tokens."""
+    """In the order of their names, which is the order of the tokens."""
     heldout_below: int
-    """Documents whose hash lies below are held out: equal ones fall on one side, in whatever source they stand."""
+    """Documents whose hash is below it are held out. Equal documents are on one side, whatever source holds them."""
 
     @property
     def digest(self) -> str:
-        """Of everything that the corpus holds."""
+        """A digest of everything that the corpus holds."""
         found = hashlib.sha256()
         for file in self.files:
             found.update(f"{file.name}\0{file.num_bytes}\0{file.digest}\0".encode())
@@ -58,55 +56,68 @@ class Corpus:
         return cls(folder=data["folder"], files=files, heldout_below=int(data["heldout_below"]))
 
 
-def is_remote(folder: str) -> bool:
-    return "://" in folder
-
-
 def open_file(folder: str, name: str) -> IO[bytes]:
-    """The file's bytes, read as they are asked for."""
+    """Open a file of a folder to read it from the start, from any byte, in bounded memory.
+
+    In an object store a connection that breaks is resumed at the byte where it broke. Raise OSError where the file
+    cannot be read.
+    """
     if is_remote(folder):
-        system, root = remote(folder)
-        # Buffered once more: fsspec's own files know no bounded `readline`.
-        return io.BufferedReader(system.open(f"{root}/{name}", "rb", block_size=8 * 2**20), buffer_size=1 << 20)
+        return io.BufferedReader(RemoteFile(_url(folder, name)), buffer_size=1 << 20)
     return (Path(folder) / name).open("rb")
 
 
-@lru_cache(maxsize=64)
-def remote(folder: str) -> tuple[Any, str]:
-    """The file system behind a URL, and the path in it."""
-    use_own_login()
-    system, root = fsspec.core.url_to_fs(folder)
-    return system, root.rstrip("/")
+def _url(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}"
 
 
 def check_unchanged(folder: str, file: CorpusFile) -> None:
-    """Raises BadInput where the file is not the one that was planned."""
-    if version_of(folder, file.name) != file.version:
+    """Raise BadInput where the file is missing or not the one that was planned.
+
+    Raise StoreUnavailable where the object store does not answer: that is no fault of the text.
+    """
+    try:
+        version = _version(folder, file.name)
+    except (FileNotFoundError, PermissionError) as error:
+        raise _unreadable(folder, file.name, error) from None
+    if version != file.version:
         raise BadInput("the text has changed since it was planned: run again", file=f"{folder}/{file.name}")
 
 
 def version_of(folder: str, name: str) -> tuple[Any, ...]:
-    """By which a change of a file is seen. Raises BadInput where it cannot be read."""
+    """Return what changes when the file does. Raise BadInput where it cannot be read."""
     try:
-        if is_remote(folder):
-            system, root = remote(folder)
-            return _remote_version(system.info(f"{root}/{name}"))
+        return _version(folder, name)
+    except OSError as error:
+        raise _unreadable(folder, name, error) from None
+
+
+def _version(folder: str, name: str) -> tuple[Any, ...]:
+    if not is_remote(folder):
         stat = (Path(folder) / name).stat()
         return stat.st_size, stat.st_mtime_ns
-    except OSError as error:
-        raise BadInput(f"the file cannot be read: {error.strerror or error}", file=f"{folder}/{name}") from None
+    version = remote.version_of(_url(folder, name))
+    if version is None:
+        raise FileNotFoundError("the object store has no such object")
+    return _told(version)
 
 
-def _remote_version(info: dict[str, Any]) -> tuple[Any, ...]:
-    for keys, kind in ((CHECKSUMS, "sum"), (TIMES, "time")):
-        for key in keys:
-            if info.get(key):
-                return int(info["size"]), f"{kind} {info[key]}".replace('"', "")
-    return int(info["size"]), ""
+def _told(version: remote.Version) -> tuple[Any, ...]:
+    """Return a version as records and digests have it: the size, and the checksum or else the time."""
+    if version.checksum:
+        return version.num_bytes, f"{CHECKSUM}{version.checksum}".replace('"', "")
+    return version.num_bytes, f"time {version.changed}".replace('"', "") if version.changed else ""
+
+
+def _unreadable(folder: str, name: str, error: OSError) -> BadInput:
+    return BadInput(f"the file cannot be read: {error.strerror or error}", file=f"{folder}/{name}")
 
 
 def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]]:
-    """(name, bytes, what changes when the content does) of each file, by name. Raises BadInput."""
+    """Return (name, bytes, what changes when the content does) of each file, by name.
+
+    Raise BadInput for a folder that cannot be read or holds no file.
+    """
     if not is_remote(folder):
         listed = [(name, *_local_version(path, field)) for name, path in text_files(Path(folder), field)]
         for name, *_ in listed:
@@ -114,21 +125,19 @@ def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]
                 raise BadInput("a file's name is not UTF-8", file=folder, field=field, given=ascii(name))
         return listed
     try:
-        system, root = remote(folder)
-        found = system.find(root, detail=True)
-    except BadInput:
-        raise
-    except (ImportError, ValueError) as error:
-        raise BadInput(f"the address cannot be used: {error}", file=folder, field=field) from None
+        listed = [
+            (name, version.num_bytes, _told(version))
+            for name, version in remote.list_files(folder).items()
+            if not any(part.startswith(".") for part in name.split("/"))
+        ]
+        if not listed:
+            remote.check_bucket(folder)
+    except BadInput as error:
+        raise error.at(error.file or folder, error.field or field) from None
     except Exception as error:  # each store has errors of its own
         raise BadInput(
             f"the folder cannot be read: {type(error).__name__}: {error}", file=folder, field=field
         ) from None
-    listed = []
-    for path, info in sorted(found.items()):
-        name = path[len(root) :].removeprefix("/")
-        if name and not any(part.startswith(".") for part in name.split("/")):
-            listed.append((name, int(info["size"]), _remote_version(info)))
     if not listed:
         raise BadInput("the folder holds no file", file=folder, field=field, allowed="text, JSON lines or Parquet")
     return listed
@@ -144,14 +153,14 @@ def _local_version(path: Path, field: str) -> tuple[int, tuple[Any, ...]]:
 
 
 class FileDigests:
-    """The digests of input files, each taken once: kept with the size and time by which a change is seen."""
+    """The digests of input files, each computed once and kept with the file's version."""
 
     def __init__(self, known: dict[str, list[Any]] | None = None) -> None:
         self.known = known or {}
 
     def of(self, folder: str, name: str, version: tuple[Any, ...]) -> str:
-        """A local file is read through; an object store's own checksum is taken as it is, where it has one."""
-        if str(version[-1]).startswith("sum "):
+        """Return the digest of a file: of its content, or of the checksum that its object store has."""
+        if str(version[-1]).startswith(CHECKSUM):
             return hashlib.sha256(repr(version).encode()).hexdigest()[:32]
         place = f"{folder}/{name}"
         kept = self.known.get(place)
@@ -163,13 +172,15 @@ class FileDigests:
 
 
 def document_hash(text: str) -> int:
-    """Of a document's text, below HASH_RANGE."""
+    """Return the hash of a document's text, a number below HASH_RANGE."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def heldout_bound(documents: Iterable[tuple[int, int]], fraction: float) -> int | None:
-    """The bound below which (hash, bytes) of `documents` are held out: some `fraction` of the bytes, at least one
-    document and not all. None where there are not two that differ.
+    """Return the bound below which the hashes of held-out documents lie, from (hash, bytes) of all `documents`.
+
+    About `fraction` of the bytes are held out: at least one document, and not all. Return None where no two documents
+    differ.
     """
     sizes: dict[int, int] = {}
     for key, size in documents:

@@ -1,4 +1,4 @@
-"""Folders of text and token files as a recipe gives them: listed, hashed once, the first documents read."""
+"""A recipe's folders of text and token files: listed, hashed once, and their first documents read."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,6 @@ from components.blend.corpus import (
     check_unchanged,
     document_hash,
     heldout_bound,
-    is_remote,
     list_files,
     version_of,
 )
@@ -22,10 +21,11 @@ from components.blend.readers import CorpusDocument, Piece, TextOptions, read_pi
 from components.blend.remote_tokens import open_tokens
 from components.recipe.errors import BadInput
 from components.recipe.source import Source
+from components.store.remote import is_remote
 from components.store.store import read_json
 
 SAMPLE_BYTES = 16 * 2**20
-"""Of each folder are read before anything is written: to check them, and to say where the hold-out lies."""
+"""How much of each folder is read before anything is written: to check it, and to find the bound of the hold-out."""
 TOKENIZER_BYTES = 64 * 2**20
 CHUNK_TOKENS = 1 << 24
 
@@ -38,16 +38,16 @@ class CorpusInput:
     field: str
     corpus: Corpus
     names: dict[int, str]
-    """Of the documents that were read, by their hash."""
+    """The names of the documents that were read, by their hash."""
 
     def is_heldout(self, key: int) -> bool:
         return key < self.corpus.heldout_below
 
 
 def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests: FileDigests) -> CorpusInput:
-    """The files of a source's folder, or of its held-out text. Raises BadInput.
+    """Return the files and first documents of a source's folder, or of its held-out text. Raise BadInput.
 
-    A corpus that is read as a whole is split so that neither side is empty; of a larger one the fraction is held out.
+    A corpus that is read as a whole is split so that neither side is empty. Of a larger one the fraction is held out.
     """
     field = f"sources.{name}.{'heldout' if source.token_file else 'folder'}"
     folder = str(source.heldout if source.token_file else source.folder)
@@ -77,8 +77,9 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
 
 
 def read_aside(folder: str, source: Source, field: str, file_digests: FileDigests, whole_row: bool = False) -> Corpus:
-    """The files of a folder that is not trained on: a reference corpus, an evaluation set. Raises BadInput where it
-    holds no document.
+    """Return the files of a folder that is not trained on: a reference corpus or an evaluation set.
+
+    Raise BadInput where it holds no document.
     """
     corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=0)
     if next(corpus_documents(corpus, source, field, whole_row, planning=True), None) is None:
@@ -94,7 +95,7 @@ def _files(folder: str, field: str, file_digests: FileDigests) -> tuple[CorpusFi
 
 
 def check_sides(inputs: Sequence[CorpusInput]) -> None:
-    """Raises BadInput where a document that was read is held out of one source and trained on in another."""
+    """Raise BadInput where a document that was read is held out of one source and trained on in another."""
     owners: dict[int, CorpusInput] = {}
     for one in inputs:
         for key, name in one.names.items():
@@ -108,7 +109,7 @@ def check_sides(inputs: Sequence[CorpusInput]) -> None:
 
 
 def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
-    """The first training documents, at most TOKENIZER_BYTES: what a tokenizer is trained on."""
+    """Yield the first training documents, at most TOKENIZER_BYTES, on which a tokenizer is trained."""
     taken = 0
     for document in corpus_documents(corpus, source, f"sources.{name}.folder"):
         if document_hash(document.text) >= corpus.heldout_below:
@@ -121,9 +122,9 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
 def corpus_documents(
     corpus: Corpus, source: Source, field: str, whole_row: bool = False, planning: bool = False
 ) -> Iterator[CorpusDocument]:
-    """The documents of all files; what cannot be read is left out where the recipe says so.
+    """Yield the documents of all files; skip those that cannot be read, where the recipe says so.
 
-    Raises BadInput where a file is not the one that was planned, except while it is being planned.
+    Raise BadInput where a file is not the one that was planned, except while it is being planned.
     """
 
     def refuse(problem: BadInput) -> None:
@@ -138,7 +139,7 @@ def corpus_documents(
 
 
 def token_file_digest(name: str, source: Source, file_digests: FileDigests) -> str:
-    """Of a token file and its index, each read once. Raises BadInput where they do not fit together."""
+    """Return the digest of a token file and its index. Raise BadInput where they do not fit together."""
     prefix = str(source.token_file)
     folder, _, stem = prefix.rpartition("/")
     try:
@@ -152,8 +153,10 @@ def token_file_digest(name: str, source: Source, file_digests: FileDigests) -> s
 
 
 def check_ids(name: str, source: Source, num_ids: int, file_digests: FileDigests) -> None:
-    """Every token must be one of the tokenizer's: looked through once, like a digest; of an object store's file the
-    first ones, the others as they are trained on. Raises BadInput.
+    """Raise BadInput for a token that is not one of the tokenizer's.
+
+    A file is checked once, and the result kept like a digest. Of a file in an object store the first tokens are checked
+    here, the others when they are trained on.
     """
     prefix = str(source.token_file)
     folder, _, stem = prefix.rpartition("/")
@@ -180,7 +183,7 @@ def check_ids(name: str, source: Source, num_ids: int, file_digests: FileDigests
 
 
 def check_record(name: str, source: Source, tokenizer_digest: str) -> None:
-    """Where a record of ours lies beside a token file, it must name the recipe's tokenizer. Raises BadInput."""
+    """Raise BadInput where a record of ours beside a token file names another tokenizer than the recipe's."""
     if is_remote(str(source.token_file)):
         return
     record = read_json(Path(str(source.token_file)).parent / "record.json") or {}

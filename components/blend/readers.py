@@ -1,4 +1,4 @@
-"""Documents out of files: JSON lines, Parquet and text, plain or compressed; bounded memory whatever the input."""
+"""Documents read from files: JSON lines, Parquet and text, plain or compressed, in bounded memory."""
 
 import gzip
 import io
@@ -12,18 +12,19 @@ from typing import IO, Any
 import orjson
 import zstandard
 
-from components.blend.corpus import Corpus, document_hash, is_remote, open_file
+from components.blend.corpus import Corpus, document_hash, open_file
 from components.recipe.errors import BadInput
+from components.store.remote import is_remote
 
 PARQUET_ROWS = 64
 
 Refuse = Callable[[BadInput], None]
-"""Told of every document that cannot be read: raises, or counts it and lets the reading go on."""
+"""Called for every document that cannot be read: raises, or counts the document, which is then skipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A file, or the part of one that begins in [start, end): what one shard reads."""
+    """A file, or the lines of a file that begin in the bytes [start, end): what one shard reads."""
 
     name: str
     digest: str
@@ -36,15 +37,15 @@ class TextOptions:
     text_field: str = "text"
     metadata_fields: tuple[str, ...] = ()
     whole_row: bool = False
-    """All text of a row is its text, in whatever field it stands."""
+    """Whether the text of a row is that of all its fields."""
     max_document_bytes: int = 16 * 2**20
-    """A longer document is refused: memory is bounded."""
+    """A longer document is refused, since memory is bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusDocument:
     name: str
-    """The file, and the byte, line or row where the document begins."""
+    """The file's name, and the byte, line or row where the document begins."""
     text: str
     metadata: tuple[Any, ...] = ()
 
@@ -54,7 +55,7 @@ class CorpusDocument:
 
 
 def kind_of(name: str) -> tuple[str, str]:
-    """(jsonl, parquet or text; gz, zst or nothing) by the file's ending."""
+    """Return (jsonl, parquet or text; gz, zst or nothing), by the ending of the file's name."""
     path = PurePosixPath(name.lower())
     compression = path.suffix[1:] if path.suffix in (".gz", ".zst") else ""
     suffix = PurePosixPath(path.stem).suffix if compression else path.suffix
@@ -68,7 +69,10 @@ def can_be_split(name: str) -> bool:
 
 
 def read_piece(corpus: Corpus, piece: Piece, options: TextOptions, refuse: Refuse) -> Iterator[CorpusDocument]:
-    """The documents of a piece, in order. What cannot be read goes to `refuse`, with file and place."""
+    """Yield the documents of a piece, in order. Call `refuse` for each that cannot be read, with file and place.
+
+    Raise OSError where reading itself fails.
+    """
     kind, compression = kind_of(piece.name)
     try:
         with open_file(corpus.folder, piece.name) as raw:
@@ -98,7 +102,10 @@ def _decompressed(raw: IO[bytes], compression: str) -> IO[bytes]:
 
 
 class _Zstandard(io.RawIOBase):
-    """Frames one after another. The library's own reader takes a truncated file for a whole one."""
+    """The content of Zstandard frames, one after another.
+
+    The library's own reader takes a truncated file for a whole one.
+    """
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw, self._ready = raw, memoryview(b"")
@@ -127,7 +134,7 @@ class _Zstandard(io.RawIOBase):
 def _jsonl(
     file: IO[bytes], corpus: Corpus, piece: Piece, options: TextOptions, refuse: Refuse
 ) -> Iterator[CorpusDocument]:
-    """Lines that begin in [start, end). Blank lines are no documents."""
+    """Yield the documents of the lines that begin in [start, end). Blank lines are no documents."""
     position, number, found = 0, 0, False
     if piece.start:
         file.seek(piece.start - 1)
@@ -180,7 +187,7 @@ def _jsonl(
 
 
 def _cell(cell: Any) -> Any:
-    """A value of a column; what is not UTF-8 is none."""
+    """Return a value of a column; None for text that is not UTF-8."""
     try:
         return cell.as_py()
     except UnicodeDecodeError:
@@ -204,7 +211,7 @@ def _bad_text(bad: Callable[..., None], text: Any, options: TextOptions, known: 
 
 
 def _rest_of_line(file: IO[bytes]) -> int:
-    """Bytes up to and including the next line break."""
+    """Read up to and including the next line break; return the number of bytes."""
     taken = 0
     while part := file.readline(1 << 20):
         taken += len(part)

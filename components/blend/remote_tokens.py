@@ -1,37 +1,33 @@
-"""Token files in an object store: ranged reads of what a sample needs, ahead of time, with a bounded cache."""
+"""Token files in an object store: the ranges that samples need, read ahead of time into a bounded cache."""
 
+import os
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_random_exponential
 
-from components.blend.corpus import is_remote
 from components.blend.token_file import HEAD_BYTES, check_size, index_head, read_index, read_token_file
 from components.recipe.errors import BadInput
-from components.store.remote import file_system
+from components.store import remote
+from components.store.connection import reading_pool
+from components.store.remote import is_remote
 
 CACHE_BYTES = 256 * 2**20
-NUM_THREADS = 16
-ATTEMPTS = 6
 
 
 class RangeCache:
-    """Byte ranges of remote files: each is read once, by one of several threads; the oldest are forgotten."""
+    """Byte ranges of objects: each is read once, by one of several threads; the oldest are dropped."""
 
     def __init__(self, num_bytes: int = CACHE_BYTES) -> None:
         self._room, self._lock = num_bytes, Lock()
         self._ranges: OrderedDict[tuple[str, int, int], Future[bytes]] = OrderedDict()
-        self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="tokens")
 
     def begin(self, url: str, start: int, end: int) -> "Future[bytes]":
-        """The bytes [start, end) of `url`, being read or read already."""
+        """Return the bytes [start, end) of `url`, which are being read or were read before."""
         key = (url, start, end)
         with self._lock:
             found = self._ranges.get(key)
@@ -40,75 +36,53 @@ class RangeCache:
                 return found
             if found is None:
                 self._room -= end - start
-            found = self._ranges[key] = self._pool.submit(read_range, url, start, end)
+            found = self._ranges[key] = reading_pool().submit(remote.read_range, url, start, end)
             while self._room < 0 and len(self._ranges) > 1:
                 (_, old_start, old_end), _ = self._ranges.popitem(last=False)
                 self._room += old_end - old_start
             return found
 
 
-@cache
 def shared_cache() -> RangeCache:
-    """One for all files of the process."""
+    """Return the cache for all files of this process. A forked process has its own: no read survives a fork."""
+    return _cache(os.getpid())
+
+
+@cache
+def _cache(process: int) -> RangeCache:
     return RangeCache()
 
 
-@cache
-def _system(url: str) -> tuple[Any, str]:
-    return file_system(url)
-
-
-def _retried(function: Callable[[], Any]) -> Any:
-    """What a store refuses for a moment is asked for again; what is not there is not."""
-    for attempt in Retrying(
-        stop=stop_after_attempt(ATTEMPTS), wait=wait_random_exponential(0.2, max=20),
-        retry=retry_if_not_exception_type((FileNotFoundError, PermissionError)), reraise=True,
-    ):  # fmt: skip
-        with attempt:
-            return function()
-
-
-def read_range(url: str, start: int, end: int) -> bytes:
-    system, path = _system(url)
-
-    def read() -> bytes:
-        found: bytes = system.cat_file(path, start=start, end=end)
-        if len(found) != end - start:
-            raise OSError(f"{url}: {len(found)} bytes came for [{start}, {end})")
-        return found
-
-    whole: bytes = _retried(read)
-    return whole
-
-
 def size_of(url: str) -> int:
-    """Raises BadInput where there is no such file."""
-    system, path = _system(url)
+    """Return the size of an object in bytes. Raise BadInput where it is missing or may not be read."""
     try:
-        return int(_retried(lambda: system.info(path))["size"])
-    except (OSError, ImportError) as error:
+        version = remote.version_of(url)
+    except PermissionError as error:
         raise BadInput(f"the file cannot be read: {error}", file=url) from None
+    if version is None:
+        raise BadInput("the file cannot be read: the object store has no such object", file=url)
+    return version.num_bytes
 
 
 def read_remote_index(prefix: str) -> "tuple[np.dtype[np.integer], npt.NDArray[np.int32]]":
-    """As `read_index`; the lengths are read into memory. Raises BadInput."""
+    """Return what `read_index` returns, the lengths in memory. Raise BadInput for a file that is not an index."""
     url = f"{prefix}.idx"
     num_bytes = size_of(url)
-    dtype, num_sequences = index_head(read_range(url, 0, min(HEAD_BYTES, num_bytes)), num_bytes, url)
-    raw = read_range(url, HEAD_BYTES, HEAD_BYTES + 4 * num_sequences) if num_sequences else b""
+    dtype, num_sequences = index_head(remote.read_range(url, 0, min(HEAD_BYTES, num_bytes)), num_bytes, url)
+    raw = remote.read_range(url, HEAD_BYTES, HEAD_BYTES + 4 * num_sequences) if num_sequences else b""
     return dtype, np.frombuffer(raw, dtype="<i4")
 
 
 def read_any_index(prefix: str) -> "tuple[np.dtype[np.integer], npt.NDArray[np.int32]]":
-    """As `read_index`, here or in an object store."""
+    """Return what `read_index` returns, for an index on this machine or in an object store."""
     return read_remote_index(prefix) if is_remote(prefix) else read_index(Path(prefix))
 
 
 class RemoteTokens:
-    """The tokens of PREFIX.bin as an array that only takes slices."""
+    """The tokens of PREFIX.bin, as an array that takes slices only."""
 
     def __init__(self, prefix: str) -> None:
-        """Raises BadInput where the two files are not of the format or do not fit together."""
+        """Raise BadInput where the two files are missing, not of the format, or do not fit together."""
         self.url = f"{prefix}.bin"
         self.dtype, lengths = read_remote_index(prefix)
         self._num_tokens = check_size(self.dtype, lengths, size_of(self.url), self.url)
@@ -121,7 +95,7 @@ class RemoteTokens:
         return np.frombuffer(read.result(), dtype=self.dtype) if read else np.empty(0, dtype=self.dtype)
 
     def prefetch(self, part: slice) -> None:
-        """Begins to read what will be asked for."""
+        """Begin to read a part that will be needed."""
         self._begin(part)
 
     def _begin(self, part: slice) -> "Future[bytes] | None":
@@ -135,5 +109,5 @@ Tokens = npt.NDArray[np.integer] | RemoteTokens
 
 
 def open_tokens(prefix: str) -> Tokens:
-    """Of a token file on this machine, or in an object store. Raises BadInput."""
+    """Return the tokens of a file on this machine or in an object store. Raise BadInput for one that is not whole."""
     return RemoteTokens(prefix) if is_remote(prefix) else read_token_file(Path(prefix)).tokens

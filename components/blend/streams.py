@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.corpus import is_remote
 from components.blend.packing import PACKED, ensure_packed, pack_path
 from components.blend.remote_tokens import read_any_index
+from components.store.remote import is_remote
 from components.store.store import Store
 
 
 def write_stream(path: Path, entries: list[tuple[str, int]]) -> None:
-    """PATH.files.npy and PATH.ends.npy: what a reader needs, without reading any index. Paths as they are given."""
+    """Write PATH.files.npy and PATH.ends.npy from (token file, tokens): with them a reader needs no index."""
     ends = np.cumsum([tokens for _, tokens in entries], dtype=np.int64)
     _save(path.with_name(path.name + ".ends.npy"), ends)
     prefixes = np.array([prefix.encode() for prefix, _ in entries], dtype="S")
@@ -22,14 +22,14 @@ def write_stream(path: Path, entries: list[tuple[str, int]]) -> None:
 
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    """Complete or not at all."""
+    """Write an array, complete or not at all."""
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     np.save(beside, array)
     beside.replace(path)
 
 
 def pack_stream(path: Path, store: Store, sequence_length: int) -> None:
-    """Packs the documents of every token file of a stream into samples, unless that was done."""
+    """Pack the documents of every token file of a stream into samples; skip what is packed."""
     if num_packed(path, sequence_length) is not None:
         return
     counts = [
@@ -41,7 +41,7 @@ def pack_stream(path: Path, store: Store, sequence_length: int) -> None:
 
 
 def pack_file(store: Store, prefix: str, folder: Path, sequence_length: int) -> int:
-    """Packs the documents of one token file into `folder`, unless that was done; returns the number of samples."""
+    """Pack the documents of one token file into `folder`, unless they are; return the number of samples."""
     is_new = not (folder / PACKED).exists()
     num_samples = ensure_packed(read_any_index(store.in_place(prefix))[1], folder, sequence_length + 1)
     if is_new:
@@ -51,28 +51,31 @@ def pack_file(store: Store, prefix: str, folder: Path, sequence_length: int) -> 
 
 
 def num_packed(path: Path, sequence_length: int) -> int | None:
-    """Samples of a packed stream; None where it is not packed yet."""
+    """Return the number of samples of a packed stream; None where it is not packed yet."""
     ends = packed_ends(path, sequence_length)
     return int(np.load(ends, mmap_mode="r")[-1]) if ends.exists() else None
 
 
 def packed_ends(path: Path, sequence_length: int) -> Path:
-    """Where the number of samples in each file, added up, is written."""
+    """Return the path of the file with the number of samples up to the end of each token file."""
     return path.with_name(f"{path.name}.packed-{sequence_length}.npy")
 
 
 def file_prefixes(path: Path) -> npt.NDArray[np.bytes_]:
-    """The token files of a stream, without `.bin` and `.idx`, left on the disk."""
+    """Return the token files of a stream, without `.bin` and `.idx`, as an array that is mapped from the disk."""
     return np.load(path.with_name(path.name + ".files.npy"), mmap_mode="r")
 
 
 def any_remote(prefixes: npt.NDArray[np.bytes_], store: Store) -> bool:
-    """Whether they lie in an object store: our own are where the store is, and of the user's there is one."""
+    """Return whether token files are in an object store: our own are where the store is, a user's is the only one."""
     return bool(store.url) or is_remote(prefixes[0].decode())
 
 
 def packed_folder(path: Path, store: Store, prefix: str, sequence_length: int) -> Path:
-    """Beside the token file's index; of a token file that is not ours, beside the stream."""
+    """Fetch what says how a token file is packed, and return the folder.
+
+    The folder is beside the token file's index; for a user's file it is beside the stream.
+    """
     if is_remote(prefix) or Path(prefix).is_absolute():
         return pack_path(path.with_name("packed"), sequence_length + 1)
     return store.folder(pack_path(Path(prefix), sequence_length + 1).as_posix())

@@ -1,4 +1,4 @@
-"""One process at a time on an output: a lock that the kernel frees when its owner dies, however it dies."""
+"""A lock that lets one process at a time work on an output. The kernel frees it however its owner dies."""
 
 import fcntl
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 class Locked(RuntimeError):
-    """Another process holds the lock and did not let go in time."""
+    """Another process holds the lock and did not free it in time."""
 
 
 @contextmanager
 def locked(file: Path, wait_seconds: float) -> Iterator[None]:
-    """Holds the lock on `file`, waiting up to `wait_seconds` for another owner (then raises Locked)."""
+    """Hold the lock on `file`; wait up to `wait_seconds` for another owner, then raise Locked."""
     file.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""The login of the store, by variables of its own: what is named AWS_* in a task's container may be somebody else's.
+"""The store's login, from variables of its own: AWS_* in a task's container may be the login of another program.
 
 Kubeflow Pipelines' launcher runs in the same container, before and after the task's Python, and reads AWS_* for its own
 object store: keys of ours by those names would replace the role that it has from its service account. So on a cluster
@@ -16,17 +16,17 @@ OTHER_LOGINS = (
     "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
     "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
 )  # fmt: skip
-"""What botocore puts beside a key, or takes in its place."""
+"""What botocore reads beside a key, or instead of one."""
 OTHER_PLACES = ("AWS_ENDPOINT_URL_S3", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-"""What botocore takes in place of AWS_ENDPOINT_URL."""
+"""What botocore reads instead of AWS_ENDPOINT_URL."""
 
 
 def use_own_login(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Give the store's own login and address the names that its library reads; without them, change nothing.
+    """Copy the store's own login and address to the names that its library reads; without them, change nothing.
 
-    A login of ours is never combined with an address of somebody else: where only the login is given, the address is
-    AWS's own. An address alone is reached with whatever login AWS_* or the machine has.
-    Raises BadInput for half a login.
+    The store's login is never sent to another program's address: where only the login is given, the address is AWS's
+    own. An address alone is used with the login that AWS_* or the machine has.
+    Raise BadInput for half a login.
     """
     key, secret, endpoint, region = (
         environment.get(name, "") for name in (KEY_VARIABLE, SECRET_KEY_VARIABLE, ENDPOINT_VARIABLE, REGION_VARIABLE)

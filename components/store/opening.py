@@ -1,12 +1,14 @@
-"""Opens a store by its folder or its URL."""
+"""A store, opened by its folder or its URL."""
 
 import hashlib
 import os
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from components.recipe.errors import BadInput
 from components.store import remote
+from components.store.connection import check_address, file_system
 from components.store.place import Where
 from components.store.remote import is_remote
 from components.store.store import Store
@@ -20,30 +22,34 @@ MARK = "switchpoint-store"
 
 
 def default_store() -> str:
-    """Where outputs are kept by a run that names no store: the site's on a cluster, a folder here."""
+    """Return the store of a run that names none: the site's on a cluster, a folder on this machine elsewhere."""
     return os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
-def store_at(where: Where) -> Store:
-    """The store as it is; nothing is made. Raises BadInput for an address that cannot be used."""
-    text = str(where)
+def store_at(location: Where) -> Store:
+    """Return the store as it is, without making anything. Raise BadInput for an address that cannot be used."""
+    text = str(location)
     if not is_remote(text):
-        return Store(Path(where).resolve())
+        return Store(Path(location).resolve())
     return _remote_store(text.rstrip("/"), os.environ.get(CACHE_VARIABLE, ""))
 
 
 @cache
 def _remote_store(url: str, cache_folder: str) -> Store:
-    """One for each URL, so that what is known of it is known in the whole process."""
-    remote.system_of(url)
+    """Return one store for each URL, so that the whole process shares what it knows of it."""
+    check_address(url, "--store")
+    try:
+        file_system(url)
+    except BadInput as error:
+        raise error.at(error.file, error.field or "--store") from None
     copies = Path(cache_folder) if cache_folder else Path("~/.cache/switchpoint").expanduser()
     return Store(copies.absolute() / hashlib.sha256(url.encode()).hexdigest()[:16], url)
 
 
-def open_store(where: Where) -> Store:
-    """The store, made if missing. Raises BadInput where it cannot be written."""
-    check_writable(where)
-    store = store_at(where)
+def open_store(location: Where) -> Store:
+    """Return the store, made where it is missing. Raise BadInput where it cannot be written."""
+    check_writable(location)
+    store = store_at(location)
     try:
         store.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,12 +63,12 @@ def open_store(where: Where) -> Store:
     return store
 
 
-def check_writable(where: Where) -> None:
-    """Raises BadInput where a store could not be written (an object store: not be read); writes nothing."""
-    if is_remote(str(where)):
-        _check_readable(store_at(where))
+def check_writable(location: Where) -> None:
+    """Raise BadInput where a store could not be written, or an object store not be read. Nothing is written."""
+    if is_remote(str(location)):
+        _check_readable(store_at(location))
         return
-    root = Path(where)
+    root = Path(location)
     existing = root
     while not os.path.lexists(existing):
         existing = existing.parent
@@ -74,12 +80,13 @@ def check_writable(where: Where) -> None:
 
 
 def _check_readable(store: Store) -> None:
-    system, path = remote.system_of(store.url)
-    bucket = path.partition("/")[0]
     try:
-        remote.reading(lambda: system.info(bucket))
+        remote.check_bucket(store.url)
     except FileNotFoundError:
-        raise BadInput("there is no such bucket", file=store.url, field="--store", given=bucket) from None
+        raise BadInput(
+            "there is no such bucket", file=store.url, field="--store", given=urlsplit(store.url).netloc,
+            allowed="a bucket that exists: make it, or correct the address",
+        ) from None  # fmt: skip
     except Exception as error:  # each object store has errors of its own
         raise _refused(store.url, "read", error) from None
 

@@ -1,4 +1,4 @@
-"""A folder that lies here or in an object store: what its files are, as one set of functions for both."""
+"""Files of a folder on this machine or in an object store, with the same functions for both."""
 
 import hashlib
 import json
@@ -10,35 +10,35 @@ from typing import Any
 
 from components.store import remote
 from components.store.remote import is_remote
+from components.store.remote_file import RemoteFile
 
 Where = str | Path
 """A path on this machine, or a URL."""
-CHUNK_BYTES = 16 * 2**20
 
 
 def files_in(folder: Where) -> dict[str, int]:
-    """Every file below `folder`, its name from there on, with its bytes."""
+    """Return the size in bytes of every file below `folder`, by the name from there on."""
     if is_remote(str(folder)):
         return {name: version.num_bytes for name, version in remote.list_files(str(folder)).items()}
-    found = {}
+    sizes = {}
     for path in sorted(Path(folder).rglob("*")):
         try:
             if path.is_file():
-                found[path.relative_to(folder).as_posix()] = path.stat().st_size
+                sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
         except FileNotFoundError:  # removed meanwhile
             continue
-    return found
+    return sizes
 
 
 def names_in(folder: Where) -> list[str]:
-    """Of the files right in it; what begins with a dot is on its way, or a lock."""
+    """Return the names of the files directly in `folder`. Locks and unfinished files begin with a dot: not those."""
     if is_remote(str(folder)):
         return [name for name in remote.list_files(str(folder)) if "/" not in name]
     return sorted(path.name for path in Path(folder).glob("[!.]*") if path.is_file())
 
 
 def read_text(file: Where) -> str | None:
-    """None where there is no such file."""
+    """Return the file's text; None where there is no such file."""
     if is_remote(str(file)):
         content = remote.read_bytes(str(file))
         return None if content is None else content.decode()
@@ -49,13 +49,13 @@ def read_text(file: Where) -> str | None:
 
 
 def read_json(file: Where) -> Any:
-    """The file's content, or None where there is no such file."""
+    """Return the content of a JSON file; None where there is no such file."""
     text = read_text(file)
     return None if text is None else json.loads(text)
 
 
 def write_json(file: Where, value: Any) -> None:
-    """Complete or not at all: here written beside, flushed to disk, renamed."""
+    """Write a JSON file, complete or not at all: on a disk it is written beside, flushed and renamed."""
     if is_remote(str(file)):
         remote.write_bytes(str(file), json.dumps(value, indent=1).encode())
         return
@@ -69,11 +69,12 @@ def write_json(file: Where, value: Any) -> None:
 
 
 def exists(file: Where) -> bool:
+    """Return whether a file exists; in an object store, whether there is an object of that name."""
     return remote.version_of(str(file)) is not None if is_remote(str(file)) else Path(file).exists()
 
 
 def remove_files(folder: Where, names: Iterable[str]) -> None:
-    """Files that are not there are no error."""
+    """Remove files. One that does not exist is no error."""
     if is_remote(str(folder)):
         remote.remove(f"{folder}/{name}" for name in names)
         return
@@ -82,18 +83,14 @@ def remove_files(folder: Where, names: Iterable[str]) -> None:
 
 
 def remove_folder(folder: Where) -> None:
+    """Remove a folder with all its files. One that does not exist is no error."""
     if is_remote(str(folder)):
         remove_files(folder, files_in(folder))
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def digest_of_file(file: Where, num_bytes: int) -> str:
-    """SHA-256 of a file of `num_bytes`."""
-    if not is_remote(str(file)):
-        with Path(file).open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    found = hashlib.sha256()
-    for start in range(0, num_bytes, CHUNK_BYTES):
-        found.update(remote.read_part(str(file), start, min(start + CHUNK_BYTES, num_bytes)))
-    return found.hexdigest()
+def digest_of_file(file: Where) -> str:
+    """Return the SHA-256 of a file."""
+    with RemoteFile(str(file)) if is_remote(str(file)) else Path(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

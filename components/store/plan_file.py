@@ -1,4 +1,4 @@
-"""The plan's file in the store: what a task needs to expand the plan anew, handed between tasks by its place."""
+"""The plan's file in the store: what a task needs to expand the plan again. Tasks pass its address on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,20 @@ class Planned:
     store: Store
     recipe_file: str
     options: str
-    """What the command was given beside the recipe's file and the store."""
+    """The options of the command other than the recipe's file and the store."""
     corpora: dict[str, Any]
-    """Each folder's files, as data, by the origin of a source's text."""
+    """The files of each folder, as data, by the origin of a source's text."""
     is_last_rung: bool = True
-    """False where arms only go to a point of successive halving."""
+    """False where arms only run to a point of successive halving."""
     whole: Plan | None = None
-    """Then: the plan with no arm stopped."""
+    """The plan with no arm stopped, where `is_last_rung` is False."""
 
 
 def plan_reference(study: dict[str, Any], store: Store, stops: dict[str, Any] | None = None) -> str:
-    """The place of the plan's file, a path or a URL.
+    """Return the address of the plan's file, a path or a URL.
 
-    One file per study, and for where its arms stop; KFP's turning 4 into 4.0 does not change it.
+    There is one file for each study and each set of steps where its arms stop. It is the same after KFP has turned 4
+    into 4.0.
     """
     return f"{store.where}/plans/{_name(study, stops)}"
 
@@ -49,7 +50,7 @@ def save_plan(
     corpora: dict[str, Any],
     stops: dict[str, Any] | None = None,
 ) -> str:
-    """Returns the reference that `load_plan` takes, on any machine."""
+    """Write the plan's file, and return the reference that `load_plan` takes on any machine."""
     path = store.root / "plans" / _name(study, stops)
     path.parent.mkdir(exist_ok=True)
     write_json(
@@ -69,12 +70,15 @@ def save_plan(
 
 
 def read_stops(stops: dict[str, Any]) -> Stops:
-    """From the pipeline's parameter: {} without halving, else `arms` (run name to step and reason) and `is_last`."""
+    """Return the stops in the pipeline's parameter.
+
+    `stops` is {} without halving; else it has `arms`, a step and a reason by the run's name, and `is_last`.
+    """
     return {run_name: Stop.model_validate(stop) for run_name, stop in stops.get("arms", {}).items()}
 
 
 def load_plan(reference: str) -> Planned:
-    """The plan that `save_plan` wrote. Raises RuntimeError where planning failed."""
+    """Return the plan that `save_plan` wrote. Raise RuntimeError where planning failed."""
     saved = read_json(reference) if reference else None
     if saved is None:
         raise RuntimeError("there is no plan: the task `plan` did not succeed")

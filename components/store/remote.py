@@ -1,38 +1,32 @@
-"""An object store by URL, through fsspec: every request has a time limit, and is repeated where that may help."""
+"""The object-store client: every operation on objects, by URL, through fsspec.
+
+Connections and time limits are made in `connection.py`, retries in `retries.py`. All functions may be called by several
+threads. Where nothing else is said they raise PermissionError for a refused login and StoreUnavailable for a store that
+does not answer.
+"""
 
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import fsspec
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from components.recipe.errors import BadInput
-from components.store.login import use_own_login
+from components.store.connection import file_system
+from components.store.remote_file import BLOCK_BYTES, RemoteFile
+from components.store.retries import retried
 
-ATTEMPTS = 6
-"""Of a whole operation, each of whose requests the store's own library has repeated already."""
-S3_DEFAULTS: dict[str, Any] = {
-    "config_kwargs": {
-        "connect_timeout": 20, "read_timeout": 20, "retries": {"mode": "standard", "max_attempts": 8},
-        "max_pool_connections": 32,
-    },
-    "use_listings_cache": False,
-}  # fmt: skip
-"""For whatever FSSPEC_S3 (fsspec's own variable) does not say. A listing that is kept hides what others wrote."""
-HOPELESS = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "UnknownEndpointError")
-"""Errors of the library that no repetition mends."""
-CHECKSUMS = ("ETag", "etag", "md5Hash")
+CHECKSUMS = ("ETag", "etag", "md5Hash", "checksum")
 TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
+"""What object stores say of an object, by their different names."""
 NUM_THREADS = 8
+"""Objects that are sent, fetched or removed at the same time."""
+BLOCKS_AHEAD = 4
+"""Of an object that is downloaded: as many connections to S3 at once."""
 
-Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
@@ -41,145 +35,75 @@ class Version(NamedTuple):
 
     num_bytes: int
     checksum: str
-    """Changes with the content. Empty where the store tells none."""
+    """Changes with the content. Empty where the store has none."""
+    changed: str
+    """When the object was written, in the store's own words. Empty where the store does not say it."""
     modified: int
-    """When, in seconds; 0 where the store does not tell."""
+    """The same in seconds since 1970; 0 where the store does not say it, or in words of its own."""
 
 
 def is_remote(where: str) -> bool:
     return "://" in where
 
 
-def check_address(url: str, field: str = "--store") -> None:
-    """Raises BadInput for an address with a user or a password: it would stand in plans, records and logs."""
-    if "@" in urlsplit(url).netloc:
-        shown = f"{urlsplit(url).scheme}://***@{urlsplit(url).netloc.rpartition('@')[2]}{urlsplit(url).path}"
-        raise BadInput(
-            "credentials do not belong into an address", field=field, given=shown,
-            allowed="the address alone; credentials in the environment, as the store's library reads them",
-        )  # fmt: skip
-
-
-def system_of(url: str) -> tuple[Any, str]:
-    """The file system behind a URL, and the path in it. Raises BadInput where there is no such thing."""
-    check_address(url)
-    try:
-        return file_system(url)
-    except BadInput:
-        raise
-    except (ImportError, ValueError) as error:
-        raise BadInput(f"the address cannot be used: {error}", field="--store", given=url) from None
-
-
-def file_system(url: str) -> tuple[Any, str]:
-    """The same for any address: with time limits, and without listings that are kept."""
-    parts = urlsplit(url)
-    system = _system(f"{parts.scheme}://{parts.netloc}")
-    return system, str(system._strip_protocol(url)).rstrip("/")
-
-
-@cache
-def _system(root: str) -> Any:
-    """One for all threads: fsspec makes one for each, and a client of S3 takes a tenth of a second to make."""
-    use_own_login()
-    if root.startswith("s3"):
-        from components.store.s3_session import PatientSession
-
-        given = fsspec.config.conf.get("s3", {})
-        limits = S3_DEFAULTS["config_kwargs"] | given.get("config_kwargs", {})
-        patient = {"config_kwargs": limits | {"http_session_cls": PatientSession}}
-        fsspec.config.conf["s3"] = S3_DEFAULTS | given | patient
-    return fsspec.core.url_to_fs(root)[0]
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, (PermissionError, BadInput, ImportError, TypeError, ValueError)):
-        return False
-    return isinstance(error, Exception) and type(error).__name__ not in HOPELESS
-
-
-def _may_pass_reading(error: BaseException) -> bool:
-    return _may_pass(error) and not isinstance(error, FileNotFoundError)
-
-
-def _retried(function: Callable[[], Result], may_pass: Callable[[BaseException], bool]) -> Result:
-    try:
-        for attempt in Retrying(
-            stop=stop_after_attempt(ATTEMPTS), wait=wait_random_exponential(0.2, max=20),
-            retry=retry_if_exception(may_pass), reraise=True,
-        ):  # fmt: skip
-            with attempt:
-                found = function()
-    except Exception as error:
-        if isinstance(error, OSError) or not may_pass(error):
-            raise
-        # The library's own kinds (a time limit, a connection) are for everybody else: the store does not answer.
-        raise OSError(f"{type(error).__name__}: {error}") from error
-    return found
-
-
-def reading(function: Callable[[], Result]) -> Result:
-    """What is not there is not asked for again."""
-    return _retried(function, _may_pass_reading)
-
-
-def writing(function: Callable[[], Result]) -> Result:
-    """Whole and again, also after `not found`: so a store answers to the end of an upload that it has ended before,
-    when its answer was lost.
-    """
-    return _retried(function, _may_pass)
-
-
 def read_bytes(url: str) -> bytes | None:
-    """The object's content; None where there is no such object."""
-    system, path = system_of(url)
-    # Not its size first: what is read as a whole is small.
+    """Return the object's content; None where there is no such object."""
+    system, path = file_system(url)
+    # s3fs would ask for the size first; what is read as a whole is small.
     one = {"max_concurrency": 1} if url.startswith("s3") else {}
     try:
-        return bytes(reading(lambda: system.cat_file(path, **one)))
+        return retried(url, lambda: bytes(system.cat_file(path, **one)))
     except FileNotFoundError:
         return None
 
 
-def read_part(url: str, start: int, end: int) -> bytes:
-    system, path = system_of(url)
+def read_range(url: str, start: int, end: int) -> bytes:
+    """Return the bytes [start, end) of an object, all of them. Raise FileNotFoundError."""
+    system, path = file_system(url)
 
     def read() -> bytes:
         found = bytes(system.cat_file(path, start=start, end=end))
         if len(found) != end - start:
-            raise OSError(f"{url}: {len(found)} bytes came for [{start}, {end})")
+            raise OSError(f"{len(found):,} bytes came for [{start:,}, {end:,})")
         return found
 
-    return reading(read)
+    return retried(url, read)
 
 
 def write_bytes(url: str, content: bytes) -> None:
-    system, path = system_of(url)
-    writing(lambda: system.pipe_file(path, content))
+    system, path = file_system(url)
+    retried(url, lambda: system.pipe_file(path, content), is_write=True)
 
 
 def version_of(url: str) -> Version | None:
-    """None where there is no such object."""
-    system, path = system_of(url)
+    """Return the version of an object; None where there is no such object."""
+    system, path = file_system(url)
     try:
-        info = reading(lambda: system.info(path))
+        info = retried(url, lambda: system.info(path))
     except FileNotFoundError:
         return None
     return None if info["type"] == "directory" else _version(info)
 
 
 def _version(info: dict[str, Any]) -> Version:
-    time = next((info[name] for name in TIMES if info.get(name)), None)
+    time = next((info[name] for name in TIMES if info.get(name)), "")
     checksum = next((str(info[name]) for name in CHECKSUMS if info.get(name)), "")
     modified = int(time.timestamp()) if isinstance(time, datetime) else int(time) if isinstance(time, float) else 0
-    return Version(int(info["size"]), checksum or str(time or ""), modified)
+    return Version(int(info["size"]), checksum, str(time), modified)
+
+
+def check_bucket(url: str) -> None:
+    """Raise FileNotFoundError where the bucket of `url` does not exist."""
+    system, path = file_system(url)
+    bucket = path.partition("/")[0]
+    retried(url, lambda: system.info(bucket))
 
 
 def list_files(url: str) -> dict[str, Version]:
-    """Every object below `url`, by its name from there on."""
-    system, root = system_of(url)
+    """Return the version of every object below `url`, by its name from there on, in order of the names."""
+    system, root = file_system(url)
     try:
-        found = reading(lambda: system.find(root, detail=True))
+        found = retried(url, lambda: system.find(root, detail=True))
     except FileNotFoundError:
         return {}
     names = {path[len(root) + 1 :]: info for path, info in found.items() if path.startswith(f"{root}/")}
@@ -187,7 +111,7 @@ def list_files(url: str) -> dict[str, Version]:
 
 
 def is_same(file: Path, version: Version) -> bool:
-    """Whether `file` was brought from, or to, an object of that version."""
+    """Return whether `file` was downloaded from, or uploaded to, an object of that version."""
     try:
         stat = file.stat()
     except FileNotFoundError:
@@ -196,12 +120,12 @@ def is_same(file: Path, version: Version) -> bool:
 
 
 def remove(urls: Iterable[str]) -> None:
-    """Objects that are not there are no error."""
+    """Remove objects. One that does not exist is no error."""
 
     def remove_one(url: str) -> None:
-        system, path = system_of(url)
+        system, path = file_system(url)
         try:
-            reading(lambda: system.rm_file(path))
+            retried(url, lambda: system.rm_file(path))
         except FileNotFoundError:
             return
 
@@ -209,13 +133,13 @@ def remove(urls: Iterable[str]) -> None:
 
 
 def copy(from_url: str, to_url: str) -> None:
-    """Within a store, without coming here."""
-    (system, path), (_, to) = system_of(from_url), system_of(to_url)
-    reading(lambda: system.cp_file(path, to))
+    """Copy an object within a store, which does it by itself. Raise FileNotFoundError."""
+    (system, path), (_, to) = file_system(from_url), file_system(to_url)
+    retried(from_url, lambda: system.cp_file(path, to))
 
 
 class _Parts(fsspec.Callback):
-    """fsspec's own kind of observer: of every part that was sent."""
+    """fsspec's own kind of observer, told of every part that was sent."""
 
     def __init__(self, sent: Callable[[], None]) -> None:
         super().__init__()
@@ -226,43 +150,42 @@ class _Parts(fsspec.Callback):
 
 
 def upload(file: Path, url: str, sent: Callable[[], None] = lambda: None) -> None:
-    """Complete, or an error: an object is there when all of it is, and its size is looked at. `sent`: a part was."""
-    system, path = system_of(url)
+    """Upload a file as a whole: an object exists once all of it is there, and its size is compared.
+
+    `sent` is called after every part.
+    """
+    system, path = file_system(url)
     size = file.stat().st_size
 
     def put() -> Version:
         system.put_file(str(file), path, callback=_Parts(sent))
         there = _version(system.info(path))
         if there.num_bytes != size:
-            raise OSError(f"{url} has {there.num_bytes:,} bytes, not {size:,}")
+            raise OSError(f"the object has {there.num_bytes:,} bytes, not {size:,}")
         return there
 
-    _take_time(file, writing(put))
+    _take_time(file, retried(url, put, is_write=True))
 
 
 def download(url: str, file: Path) -> None:
-    """Complete, or not there: into a file beside, then renamed. Raises FileNotFoundError."""
-    system, path = system_of(url)
+    """Download an object as a whole, into a file beside that is then renamed. Raise FileNotFoundError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}")
-
-    def get() -> Version:
-        version = _version(system.info(path))
-        beside.unlink(missing_ok=True)
-        system.get_file(path, str(beside))
-        if (here := beside.stat().st_size) != version.num_bytes:
-            raise OSError(f"{url}: {here:,} of {version.num_bytes:,} bytes came")
-        return version
-
     try:
-        _take_time(beside, reading(get))
+        with (
+            RemoteFile(url, num_ahead=BLOCKS_AHEAD, num_kept=BLOCKS_AHEAD + 2) as source,
+            beside.open("wb") as target,
+        ):
+            while block := source.read(BLOCK_BYTES):
+                target.write(block)
+        _take_time(beside, _version(source.info))
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def _take_time(file: Path, version: Version) -> None:
-    """The object's own, by which `is_same` knows it; no clock of this machine comes into it."""
+    """Give the file the object's own time, by which `is_same` knows it: no clock of this machine comes into it."""
     if version.modified:
         os.utime(file, (version.modified, version.modified))
 
@@ -276,7 +199,7 @@ def download_all(files: Iterable[tuple[str, Path]]) -> None:
 
 
 def _all(function: Callable[[Item], None], items: Iterable[Item]) -> None:
-    """Some at a time. Raises the first error."""
+    """Call `function` for all items, some at a time. Raise the first error."""
     listed = list(items)
     if len(listed) < 2:
         for item in listed:

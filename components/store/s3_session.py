@@ -1,6 +1,7 @@
-"""Requests to S3 that end: aiohttp's time limits begin when a request is written, which may wait for ever.
+"""A session with S3 whose requests always end: aiohttp's time limits begin only once a request is written.
 
-Every upload first asks whether it may go on (`Expect: 100-continue`), and a server that hangs never answers that.
+Every upload first asks whether it may send its content (`Expect: 100-continue`), which a server that hangs never
+answers.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ SLOWEST_BYTES_PER_SECOND = 1_000_000
 
 
 class PatientSession(AIOHTTPSession):
-    """Gives a request up after the time limits for connecting and reading, and for what it sends."""
+    """A session that gives a request the time limits for connecting and reading, and time for what it sends."""
 
     async def send(self, request: Any) -> Any:
         num_bytes = int(request.headers.get("Content-Length") or 0)

@@ -1,6 +1,7 @@
-"""The store: every output at the path of its digest, a record beside it that says it is whole (laws 6 and 7).
+"""The store: every output at the path of its digest, with a record beside it that says it is whole (laws 6 and 7).
 
-It is a folder, or lies in an object store. Of that this machine has a copy of what was used here: the truth is there.
+The store is a folder, or a prefix of an object store. Of an object store this machine keeps copies of what it used;
+what counts is in the object store.
 """
 
 import os
@@ -24,41 +25,47 @@ RECORD = "record.json"
 MODEL_FOLDER = "model"
 """In an output that is one model: its Hugging Face folder."""
 READ_IN_PLACE = (".bin", ".idx")
+"""Token files, which are never fetched: samples are read from the object store."""
 IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
-"""What went into the image that this runs in (images/digest.sh)."""
+"""The digest of what went into the image that this runs in (images/digest.sh)."""
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "kfp", "mlflow", "torchx-nightly", "lm-eval")
 
 
 @dataclass(frozen=True)
 class Store:
-    """Outputs under `root`. An output without its record does not exist."""
+    """The outputs under `root`. An output without its record does not exist."""
 
     root: Path
-    """The folder itself, or this machine's copy."""
+    """The store's folder, or this machine's copy of the object store."""
     url: str = ""
-    """Of the object store; empty where the store is a folder."""
+    """The address of the object store; empty where the store is a folder."""
     _known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What this process has seen in the object store, by path: versions of files, and what was brought here."""
+    """What this process has seen in the object store, by path: versions of files, and what was fetched."""
 
     @property
     def where(self) -> str:
-        """What is handed on to other processes, on whatever machine."""
+        """The address of the store for other processes, on whatever machine."""
         return self.url or str(self.root.resolve())
 
     def place(self, identity: Identity) -> str:
-        """Where an output really lies."""
+        """Return where an output is: a path, or a URL of the object store."""
         return f"{self.url or self.root}/{identity.path}"
 
+    def local_folder(self, identity: Identity) -> Path:
+        """Return an output's folder on this machine, whatever is in it."""
+        return self.root / identity.path
+
     def path(self, identity: Identity) -> Path:
-        """An output's folder on this machine. What is done is brought here, unless it is only needed in parts."""
+        """Return an output's folder on this machine; fetch a finished output, unless it is only needed in parts."""
         if self.url and KINDS[identity.kind].is_whole and identity.path not in self._known and self.is_done(identity):
             self.folder(identity.path)
             self._known[identity.path] = True
-        return self.root / identity.path
+        return self.local_folder(identity)
 
     def folder(self, path: str, suffixes: tuple[str, ...] = ()) -> Path:
-        """A folder of the store (or any, by an absolute path), its files brought here: those with `suffixes`, or all
-        but tokens, which are read in place.
+        """Fetch the files of a folder, those with `suffixes` or all but token files; return the folder on this machine.
+
+        `path` is relative to the store; a folder with an absolute path is returned as it is.
         """
         if self.url and not Path(path).is_absolute():
             found = remote.list_files(f"{self.url}/{path}")
@@ -71,31 +78,40 @@ class Store:
         return self.root / path
 
     def file(self, path: str) -> Path:
-        """A file of the store (or any, by an absolute path) that never changes, brought here."""
+        """Fetch a file that never changes, and return its path on this machine.
+
+        `path` is relative to the store; an absolute one is returned as it is.
+        """
         here = self.root / path
         if self.url and not here.exists():
             remote.download(f"{self.url}/{path}", here)
         return here
 
     def in_place(self, path: str) -> str:
-        """Where token files are read, by their path without suffix (or by any absolute one)."""
+        """Return where token files are read: on this machine where they are here, else in the object store.
+
+        `path` has no suffix; it is relative to the store, or absolute, or a URL.
+        """
         if remote.is_remote(path) or not self.url or (self.root / f"{path}.bin").exists():
             return path if remote.is_remote(path) else str(self.root / path)
         return f"{self.url}/{path}"
 
     def exists(self, path: str) -> bool:
-        """Whether the store has the file."""
+        """Return whether the store has the file."""
         return (self.root / path).exists() or (bool(self.url) and place.exists(f"{self.url}/{path}"))
 
     def is_begun(self, identity: Identity) -> bool:
-        """Whether work on an output began: its folder is there, on this machine or in the object store."""
+        """Return whether work on an output began: its folder exists, on this machine or in the object store."""
         return (self.root / identity.path).is_dir() or (
             bool(self.url) and bool(remote.list_files(f"{self.url}/{identity.path}"))
         )
 
     def refresh(self, identity: Identity, *names: str) -> Path:
-        """An output's folder on this machine, with these of its files as they are now: another machine may write."""
-        folder = self.root / identity.path
+        """Fetch the named files of an output as they are now, since another machine may write them.
+
+        Return the output's folder on this machine. A file that the object store does not have is removed there.
+        """
+        folder = self.local_folder(identity)
         for name in names if self.url else ():
             url = f"{self.url}/{identity.path}/{name}"
             there = remote.version_of(url)
@@ -107,23 +123,24 @@ class Store:
         return folder
 
     def save(self, *paths: Path) -> None:
-        """Files, and folders with all their files, that were written below `root` beside what is done."""
+        """Upload files, and all files of folders, that were written below `root` outside of `output`."""
         if self.url:
             files = [file for path in paths for file in ([path] if path.is_file() else _files(path))]
             remote.upload_all((file, f"{self.url}/{file.relative_to(self.root).as_posix()}") for file in files)
 
     def write(self, path: str, value: Any) -> str:
-        """A file that is not an output, as JSON; returns where it is, for other processes."""
+        """Write a JSON file that is no output, and return its address for other processes."""
         if not self.url:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         write_json(f"{self.where}/{path}", value)
         return f"{self.where}/{path}"
 
     def remove(self, path: str) -> None:
-        """A folder that holds no output."""
+        """Remove a folder that holds no output."""
         place.remove_folder(f"{self.where}/{path}")
 
     def record(self, identity: Identity) -> dict[str, Any] | None:
+        """Return an output's record; None where the output does not exist."""
         file = self.root / identity.path / RECORD
         known = f"{identity.path}/{RECORD}"
         if self.url and (KINDS[identity.kind].changes or known not in self._known):
@@ -137,6 +154,7 @@ class Store:
         return read_json(file)
 
     def is_done(self, identity: Identity) -> bool:
+        """Return whether an output exists: it has a record."""
         if self.url:
             return self.record(identity) is not None
         return (self.root / identity.path / RECORD).exists()
@@ -148,7 +166,7 @@ class Store:
         outputs: dict[str, Any],
         environment: dict[str, Any] | None = None,
     ) -> None:
-        """Writes the record into `folder` (the output's own, or the one that will be renamed to it)."""
+        """Write the record into `folder`: the output's own, or the one that will be renamed to it."""
         record = {
             "kind": identity.kind,
             "digest": identity.digest,
@@ -169,18 +187,19 @@ class Store:
             self.save(folder / RECORD)
 
     def rewrite_record(self, identity: Identity, record: dict[str, Any]) -> None:
+        """Replace the record of an output that grows."""
         write_json(self.root / identity.path / RECORD, record)
         self.save(self.root / identity.path / RECORD)
 
     @contextmanager
     def output(self, identity: Identity) -> Iterator[Path]:
-        """A folder that becomes the output's own, in one rename, if the block ends without an error.
+        """Give a folder that becomes the output's own, in one rename, if the block ends without an error.
 
-        One process at a time (`locked`): what another one has begun is thrown away.
+        One process at a time (`locked`): what another process has left unfinished is removed.
         """
         final = self.root / identity.path
         final.parent.mkdir(parents=True, exist_ok=True)
-        for left in final.parent.glob(f".{final.name}.*"):  # by a process that was killed
+        for left in final.parent.glob(f".{final.name}.*"):  # from a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         working = final.with_name(f".{final.name}.{os.getpid()}")
         working.mkdir()
@@ -197,7 +216,7 @@ class Store:
             raise
 
     def _upload(self, working: Path, identity: Identity) -> None:
-        """The record last: what is cut off before it does not exist."""
+        """Upload an output, its record last: an upload that is cut short leaves no output."""
         if self.url:
             to = f"{self.url}/{identity.path}"
             files = {file.relative_to(working).as_posix(): file for file in _files(working)}
@@ -206,9 +225,9 @@ class Store:
             remote.upload(record, f"{to}/{RECORD}")
 
     def why(self, identity: Identity) -> list[str]:
-        """The fields that keep the nearest existing output of this step from being this one.
+        """Return the fields in which this output differs from the nearest one of its step that exists.
 
-        Empty where the output exists or the step was never run.
+        The list is empty where the output exists or the step was never run.
         """
         if self.is_done(identity):
             return []
@@ -234,9 +253,11 @@ class Store:
             self._known[kind] = True
 
     def failure_file(self, identity: Identity) -> Path:
+        """Return where a failure of the step is written on this machine."""
         return self.root / _failure(identity)
 
     def write_failure(self, identity: Identity, reason: str, log: str, bad_input: bool = False) -> None:
+        """Record why the step failed, and upload its log where that is below `root`."""
         file = self.failure_file(identity)
         file.parent.mkdir(parents=True, exist_ok=True)
         written = Path(log)
@@ -256,15 +277,17 @@ class Store:
         self.save(file)
 
     def failure(self, identity: Identity) -> dict[str, Any] | None:
-        """Why the step failed, where it was tried and has neither succeeded nor been tried again since."""
+        """Return why the step failed; None where it was not tried, has succeeded, or is being retried."""
         return read_json(f"{self.url or self.root}/{_failure(identity)}")
 
     def forget_failure(self, identity: Identity) -> None:
+        """Remove the record of a failure, if there is one."""
         self.failure_file(identity).unlink(missing_ok=True)
         if self.url:
             remote.remove([f"{self.url}/{_failure(identity)}"])
 
     def log_folder(self, identity: Identity) -> Path:
+        """Return where the logs of the output's jobs are on this machine."""
         return self.root / "logs" / identity.kind / identity.digest
 
 
@@ -273,7 +296,7 @@ def _failure(identity: Identity) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All below it; what begins with a dot is on its way, or a lock."""
+    """Return all files below `folder`. Locks and unfinished files begin with a dot: not those."""
     return [
         path
         for path in sorted(folder.rglob("*"))

@@ -1,6 +1,6 @@
-"""The files of a checkpoint, here or in an object store, by torch.distributed.checkpoint and fsspec.
+"""The files of a checkpoint, on this machine or in an object store, for torch.distributed.checkpoint (DCP).
 
-Their SHA-256 is taken while they are written (DCP never seeks then), so that nothing is read back.
+Their SHA-256 is computed while they are written, so that nothing is read back: DCP never seeks then.
 """
 
 import hashlib
@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint._fsspec_filesystem import FileSystem
 
 from components.store import remote
+from components.store.connection import file_system
 from components.store.place import Where
 from components.store.remote import is_remote
+from components.store.remote_file import RemoteFile
 
-BLOCK_BYTES, NUM_BLOCKS = 8 * 2**20, 16
-"""Of a file that is read in an object store: tensors are small beside a block, or read once from end to end."""
+NUM_BLOCKS = 16
+"""Blocks in memory of a file that is read from an object store: DCP reads its tensors in an order of its own."""
 
 
 class _HashedStream(io.RawIOBase):
-    """Passes on what is written, and knows its digest."""
+    """A stream that passes on what is written and computes its digest."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._digest, self._written = stream, hashlib.sha256(), 0
@@ -47,7 +48,7 @@ class _HashedStream(io.RawIOBase):
             self._stream.flush()
 
     def fileno(self) -> int:
-        """Asked for by who flushes the file to the disk: so that it has all of it."""
+        """Flush the stream and return the file's number: DCP asks for it before it flushes the file to the disk."""
         self._stream.flush()
         return int(self._stream.fileno())
 
@@ -56,58 +57,20 @@ class _HashedStream(io.RawIOBase):
         return {"bytes": self._written, "sha256": self._digest.hexdigest()}
 
 
-class _RemoteFile(io.RawIOBase):
-    """A file of an object store, read block by block; each block is asked for again where that may help."""
-
-    def __init__(self, url: str) -> None:
-        version = remote.version_of(url)
-        if version is None:
-            raise FileNotFoundError(url)
-        self._size, self._at = version.num_bytes, 0
-
-        def block(number: int) -> bytes:
-            start = number * BLOCK_BYTES
-            return remote.read_part(url, start, min(start + BLOCK_BYTES, self._size))
-
-        self._block = lru_cache(maxsize=NUM_BLOCKS)(block)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        number, offset = divmod(self._at, BLOCK_BYTES)
-        if self._at >= self._size:
-            return 0
-        part = self._block(number)[offset : offset + len(buffer)]
-        buffer[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-
 class _Files(FileSystem):
-    """torch's view of a file system, with digests of what is written."""
+    """DCP's view of a file system, with digests of what is written."""
 
     def __init__(self, place: Where) -> None:
         super().__init__()
-        self.fs = remote.system_of(str(place))[0] if is_remote(str(place)) else fsspec.filesystem("file")
+        self.fs = file_system(str(place))[0] if is_remote(str(place)) else fsspec.filesystem("file")
         self.written: dict[str, dict[str, Any]] = {}
-        """Bytes and SHA-256 by the file's name."""
+        """Bytes and SHA-256, by the file's name."""
 
     @contextmanager
     def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
         name = os.path.basename(path)  # noqa: PTH119
         if mode == "rb" and is_remote(str(path)):
-            with _RemoteFile(str(path)) as file, io.BufferedReader(file) as buffered:
+            with RemoteFile(str(path), num_ahead=2, num_kept=NUM_BLOCKS) as file, io.BufferedReader(file) as buffered:
                 yield buffered
             return
         hashed = None
@@ -116,7 +79,7 @@ class _Files(FileSystem):
                 hashed = _HashedStream(stream)
                 yield hashed
         except FileNotFoundError:
-            # A store says so at the end of an upload that it had ended before, when its answer was lost.
+            # S3 answers so to the end of an upload that had ended before, when its first answer was lost.
             there = remote.version_of(str(path)) if is_remote(str(path)) else None
             if hashed is None or there is None or there.num_bytes != hashed.tell():
                 raise
@@ -132,17 +95,17 @@ class _Files(FileSystem):
 
 
 class DigestWriter(dcp.FileSystemWriter):
-    """Writes a checkpoint's files. `written`: what this process wrote, bytes and SHA-256 by name."""
+    """A writer of a checkpoint's files. `written` holds bytes and SHA-256 of what this process wrote, by name."""
 
     def __init__(self, place: Where) -> None:
-        # An object is durable when it is there; on a disk each file is flushed before the next step.
+        # An object that exists is durable. On a disk each file is flushed before the next step.
         super().__init__("", sync_files=not is_remote(str(place)))
         files: Any = _Files(place)
         self.fs, self.path, self.written = files, str(place), files.written
 
 
 def reader(place: Where) -> dcp.FileSystemReader:
-    """What DCP loads a checkpoint with."""
+    """Return what DCP reads a checkpoint with."""
     if not is_remote(str(place)):
         return dcp.FileSystemReader(Path(place))
     found = dcp.FileSystemReader("")

@@ -1,4 +1,4 @@
-"""The files of a training job: what its processes need is brought to them, what they left to the launcher."""
+"""The files of a training job: its processes fetch what they need, the launcher fetches what they left."""
 
 import fnmatch
 import shutil
@@ -15,9 +15,9 @@ from components.train.metrics import METRICS, SERIES
 
 
 def write_job(job: TrainJob) -> str:
-    """Beside what it makes, named by what it says; returns where, for its processes.
+    """Write the job's file beside its outputs, and return its address for the job's processes.
 
-    A job that runs, of another study, keeps its own file.
+    The file is named by its content: a running job of another study keeps its own file.
     """
     content = job.model_dump(mode="json")
     file = f"{job.folder}/job-{digest_of(content)}.json"
@@ -27,15 +27,16 @@ def write_job(job: TrainJob) -> str:
     return file
 
 
-def read_job(where: str) -> TrainJob:
-    text = read_text(where)
+def read_job(location: str) -> TrainJob:
+    """Return the job that `write_job` wrote. Raise FileNotFoundError."""
+    text = read_text(location)
     if text is None:
-        raise FileNotFoundError(where)
+        raise FileNotFoundError(location)
     return TrainJob.model_validate_json(text)
 
 
 def work_folder(job: TrainJob, rank: int) -> Path:
-    """Where a process writes: the run's own folder, or of a run in an object store a folder of the process's own."""
+    """Return where a process writes: the run's folder, or its own folder where the run is in an object store."""
     if not is_remote(job.folder):
         return Path(job.folder)
     return store_at(job.store).root / "trainers" / _in_store(job) / f"rank-{rank}"
@@ -46,8 +47,9 @@ def _in_store(job: TrainJob) -> str:
 
 
 def brought_here(job: TrainJob, rank: int) -> TrainJob:
-    """The job with the paths of this machine, the store's files among them fetched; so are the rows that an earlier
-    process of the run has left, which go on.
+    """Fetch the files of the store that the job needs; return the job with their paths on this machine.
+
+    The first process also fetches the rows of metrics that an earlier process of the run has left, and appends to them.
     """
     store = store_at(job.store)
     if is_remote(job.folder):
@@ -72,7 +74,7 @@ def brought_here(job: TrainJob, rank: int) -> TrainJob:
 
 
 def bring_ending(job: TrainJob) -> Path:
-    """The launcher's folder of the run, with what its processes said at their end."""
+    """Fetch what the run's processes wrote when they ended; return the launcher's folder of the run."""
     if not is_remote(job.folder):
         return Path(job.folder)
     folder = store_at(job.store).root / _in_store(job)
@@ -83,7 +85,7 @@ def bring_ending(job: TrainJob) -> Path:
 
 
 def _bring(job: TrainJob, folder: Path, names: tuple[str, ...]) -> None:
-    """As they are now: what is not there is not here either."""
+    """Fetch files as they are now, and remove those that the object store does not have."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
         if remote.version_of(f"{job.folder}/{name}") is not None:

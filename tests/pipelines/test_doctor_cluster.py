@@ -14,7 +14,7 @@ import yaml
 from kubernetes import client
 from typer.testing import CliRunner
 
-from components.store import remote
+from components.store import retries
 from pipelines import doctor_cluster
 from pipelines.cli import app
 from pipelines.doctor import Check
@@ -415,7 +415,7 @@ def test_an_object_store_that_does_not_answer(environment: str, monkeypatch: pyt
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     # Its patience is not what is tested here.
-    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    monkeypatch.setattr(retries, "ATTEMPTS", 1)
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"retries": {"max_attempts": 1}}})
     check = found("s3://not-reached/store")["store"]
     assert not check.ok

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from components.recipe.training import Training
-from components.store import opening, remote
+from components.store import connection, opening, remote
 from components.store.plan_file import Planned
 from components.store.store import write_json
 from components.train import checkpoint
@@ -35,7 +35,7 @@ from components.train.supervise import train_to_end
 from tests import object_store as there
 from tests.components.conftest import ObjectStore
 from tests.components.train.test_loop import END, job, losses, weights
-from tests.faulty_proxy import faulty
+from tests.faulty_proxy import faulty, some
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +64,10 @@ def empty_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         monkeypatch.setenv("SWITCHPOINT_CACHE", str(tmp_path / f"cache-{next(number)}"))
         opening._remote_store.cache_clear()
 
-    remote._system.cache_clear()
+    connection.reset()
     forget()
     yield forget
-    remote._system.cache_clear()
+    connection.reset()
     opening._remote_store.cache_clear()
 
 
@@ -213,7 +213,7 @@ def test_killed_and_started_again_on_an_empty_disk(
 ) -> None:
     """With faults; no step that a checkpoint holds is trained again, and no row is missing or there twice."""
     one = remote_job(keep_steps=[10, 20, 30, END])
-    with pytest.MonkeyPatch.context() as patched, faulty(os.environ["AWS_ENDPOINT_URL"], 0.1) as proxy:
+    with pytest.MonkeyPatch.context() as patched, faulty(os.environ["AWS_ENDPOINT_URL"], some(0.1)) as proxy:
         patched.setenv("AWS_ENDPOINT_URL", proxy.url)
         patched.setenv("FSSPEC_S3", json.dumps(there.QUICK))
         first = _start(one, tmp_path / "first")
