@@ -67,7 +67,7 @@ def submit(
 
     study, file = read_study(recipe, scale, sources, budget)
     given = options_given(scale, sources, budget, None)
-    code, outcome = submit_study(study, file, given, store, console_for(as_json), smoke=smoke)
+    code, outcome = submit_study(study, file, given, store, console_for(as_json), smoke=smoke, budget=budget)
     finish(code, outcome, as_json)
 
 

@@ -46,9 +46,12 @@ def parameters_of(study: dict[str, Any], recipe_file: str, options: str, where: 
 
 
 def submit_study(
-    study: dict[str, Any], recipe_file: str, options: str, where: str, console: Console, *, smoke: bool = False
-) -> tuple[int, dict[str, Any]]:
+    study: dict[str, Any], recipe_file: str, options: str, where: str, console: Console, *, smoke: bool = False,
+    budget: str | None = None,
+) -> tuple[int, dict[str, Any]]:  # fmt: skip
     """Print the plan's price and store need, then submit; with `smoke` after a run of a few steps that succeeded.
+
+    `budget`: what the command was given, which the study has already; kept for `retry`.
 
     Raises BadInput, before anything is sent, for a study over its budget, beyond the store's free space or too large
     for a Workflow object, or one that is running.
@@ -84,7 +87,7 @@ def submit_study(
             for line in failed:
                 console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
             return 1, {"state": "smoke failed", "run_id": state.run_id, "url": state.url, "failures": failed}
-    run_id = start_run(server, store, version, study, rung.plan, recipe_file, options, where)
+    run_id = start_run(server, store, version, study, rung.plan, recipe_file, options, where, budget=budget)
     url = page_of(server.given_url, run_id)
     console.print(f"submitted: {url}", highlight=False, soft_wrap=True)
     return 0, {"state": "submitted", "run_id": run_id, "url": url, "plan": planned}
@@ -92,7 +95,7 @@ def submit_study(
 
 def start_run(
     server: KFPServer, store: Store, version: str, study: dict[str, Any], plan: Plan, recipe_file: str, options: str,
-    where: str, *, known_as: dict[str, Any] | None = None,
+    where: str, *, budget: str | None = None, known_as: dict[str, Any] | None = None,
 ) -> str:  # fmt: skip
     """Start the run and save it as the newest submission of the study; return its id.
 
@@ -104,7 +107,8 @@ def start_run(
     before = submission_of(store, of_study, smoke=is_smoke)
     saved = Submission(
         run_id="", name=name, experiment=plan.recipe.name, kfp_url=server.given_url, version=version_name(),
-        plan=plan_reference(study, store), submitted=now(),
+        plan=plan_reference(study, store), submitted=now(), budget=budget,
+        earlier=before.run_ids if before else (),
     )  # fmt: skip
     save_submission(store, of_study, saved, smoke=is_smoke)
     try:
@@ -140,22 +144,14 @@ def check_space(needed_bytes: int | None, where: str) -> None:
 def refuse_if_running(server: KFPServer, store: Store, study: dict[str, Any], recipe_file: str) -> None:
     """Raises BadInput where a run of the study is going: two at once do nothing twice, but wait for each other.
 
-    A run that was cancelled does not count: where its Workflow is gone it stays CANCELING for ever, and where it is
-    not, a new run finds the Jobs that end and makes them anew.
+    So where the server does not tell. The server of today is asked, whatever address the run was submitted to: one
+    server has many. A run that was cancelled does not count: where its Workflow is gone it stays CANCELING for ever,
+    and where it is not, a new run finds the Jobs that end and makes them anew. One that was deleted does not, either.
     """
     for what, before in submissions_of(store, study):
-        if before.kfp_url != server.given_url:
-            continue
         run_id = before.run_id or found_by_name(server, store, study, before, smoke=what == "smoke")
-        if not run_id:
-            continue
-        try:
-            state = server.state(run_id)
-        except NoAnswer:
-            raise
-        except BadInput:  # it was deleted
-            continue
-        if not state.is_over and not state.is_ending:
+        state = server.state(run_id) if run_id else None
+        if state and not state.is_over and not state.is_ending:
             raise BadInput(
                 "this study is running", file=recipe_file, given=state.url, allowed="`switchpoint cancel` first"
             )

@@ -1,12 +1,13 @@
 """What every task of the DAG does around its work: it ends with its parent and records why it failed."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from components.launch.process import die_with_parent
+from components.launch.process import DRIVER_VARIABLE, die_with_parent
 from components.launch.site import scheduler
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
@@ -29,9 +30,14 @@ def task_lock_file(store: Store, identity: Identity) -> Path:
 
 
 def end_with_run() -> None:
-    """On one machine a task dies with the command. In a pod it lives to abort its job, which the kubelet lets it."""
+    """On one machine a task dies with the command; where its job is on a cluster, it gets SIGTERM, and aborts the job.
+
+    In a pod it lives to abort its job, which the kubelet lets it.
+    """
     if scheduler() == "local":
         die_with_parent()
+    elif DRIVER_VARIABLE in os.environ:
+        die_with_parent(signal.SIGTERM)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,15 @@ from components.recipe.load import load_study, parse_recipe
 from components.recipe.source import origin_of
 from components.store.plan_file import save_plan
 from components.store.store import Store
-from pipelines import submit
 from pipelines.cli import app
 from pipelines.commands import checked
 from pipelines.compile import PIPELINE_NAME, SPEC, version_name
 from pipelines.kfp_server import KFPServer
 from pipelines.study_file import read_study
-from tests.kfp_stub import MLFLOW, TOKEN, KFPStub, running_stub
+from tests.kfp_stub import MLFLOW, TOKEN, KFPStub
+from tests.pipelines.conftest import command
 
 Write = Callable[[dict[str, Any]], Path]
-
-
-@pytest.fixture
-def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KFPStub]:
-    with running_stub() as stub:
-        monkeypatch.setenv("SWITCHPOINT_KFP_URL", stub.url)
-        monkeypatch.setenv("SWITCHPOINT_KFP_TOKEN", TOKEN)
-        monkeypatch.setattr(submit, "POLL_SECONDS", 0.1)
-        yield stub
-
-
-def command(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
-    """The exit code, and what `--json` prints."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, json.loads(result.stdout)
 
 
 def test_a_study_is_submitted_once_under_its_own_name(
