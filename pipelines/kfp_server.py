@@ -215,7 +215,7 @@ class KFPServer:
         """
         url = page_of(self.given_url, run_id)
         try:
-            run = self._asked(lambda: self._client.get_run(run_id))
+            run = self._asked(lambda: self._client.get_run(run_id), is_read=True)
         except NotThere:
             return RunState(run_id=run_id, state=DELETED, url=url, mlflow_url="", tasks=())
         details = (run.run_details and run.run_details.task_details) or []
@@ -247,7 +247,8 @@ class KFPServer:
                 raise
         return state
 
-    def _asked(self, ask: Callable[[], Result]) -> Result:
+    def _asked(self, ask: Callable[[], Result], *, is_read: bool = False) -> Result:
+        """`is_read`: nothing changes, so an error of the server is no refusal, but no answer yet."""
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -255,7 +256,8 @@ class KFPServer:
             with _quiet():
                 return ask()
         except ApiException as error:
-            kind = {404: NotThere, 502: NoAnswer, 503: NoAnswer, 504: NoAnswer}.get(error.status, BadInput)
+            is_away = error.status in ((429, 500, 502, 503, 504) if is_read else (502, 503, 504))
+            kind = NoAnswer if is_away else NotThere if error.status == 404 else BadInput
             raise kind(
                 f"Kubeflow Pipelines refuses this: {error.status} {_reason(error)}", field=URL_VARIABLE,
                 given=self._host,

@@ -9,6 +9,7 @@ from components.recipe.deciding import NOT_DECIDING
 from components.recipe.digest import digest_of
 from components.recipe.errors import BadInput
 from components.store.place import remove_files
+from components.store.plan_file import Planned, load_plan
 from components.store.store import Store, read_json
 
 OF_NO_OUTPUT = NOT_DECIDING["Recipe"] - {"name", "catalogue", "halving"}
@@ -38,6 +39,13 @@ class Submission:
     """Whether `switchpoint cancel` ended it: the backend calls such a run FAILED."""
     earlier: Sequence[str] = ()
     """The ids of the runs that this one replaced, oldest first: Jobs of theirs may still run."""
+
+    def planned(self) -> Planned | None:
+        """Return what the run's first task has planned; None where it has not yet, or an older one has not either."""
+        try:
+            return load_plan(self.plan)
+        except RuntimeError:
+            return None
 
     @property
     def run_ids(self) -> list[str]:

@@ -1,21 +1,24 @@
 """`switchpoint submit`: the study as a run of Kubeflow Pipelines, once its price is known and allowed."""
 
+import os
 import secrets
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from components.launch.site import SITE_VARIABLE
 from components.plan.run import check_runnable
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
 from components.report.run import report_is_written
 from components.store.opening import open_store, store_at
-from components.store.plan_file import plan_reference
+from components.store.plan_file import forget_plan_failure, plan_reference
 from components.store.remote import is_remote
 from components.store.store import Store
 from pipelines.amounts import size
@@ -111,6 +114,7 @@ def start_run(
         earlier=before.run_ids if before else (),
     )  # fmt: skip
     save_submission(store, of_study, saved, smoke=is_smoke)
+    forget_plan_failure(saved.plan)
     try:
         run_id = server.submit(plan.recipe.name, name, version, parameters_of(study, recipe_file, options, where))
     except NoAnswer as error:
@@ -167,25 +171,45 @@ def found_by_name(
     return run_id
 
 
+def _ended(server: KFPServer, run_id: str) -> RunState:
+    """Poll a run to its end, or until it was cancelled: it stays CANCELING for ever where its Workflow is gone."""
+    polled = retry(
+        retry=retry_if_exception_type(NoAnswer), stop=stop_after_delay(AWAY_SECONDS), wait=wait_fixed(POLL_SECONDS),
+        before_sleep=_say_once, reraise=True,
+    )(server.state)  # fmt: skip
+    while True:
+        state = polled(run_id)
+        if state.is_over or state.is_ending:
+            return state
+        time.sleep(POLL_SECONDS)
+
+
+def _say_once(attempt: RetryCallState) -> None:
+    if attempt.attempt_number == 1 and attempt.outcome:
+        said = f"{attempt.outcome.exception()}: polled for {AWAY_SECONDS / 60:g} minutes"
+        print(said, file=sys.stderr, flush=True)
+
+
 def _run_smoke(
     server: KFPServer, version: str, study: dict[str, Any], plan: Plan, recipe_file: str, where: str, console: Console
 ) -> tuple[RunState, list[str]]:
     """Run a few steps of the study to their end; return how the run ended, and why it failed."""
-    small = smoke_study(study, plan)
+    small = smoke_study(study, plan, os.environ.get(SITE_VARIABLE, ""), version_name())
     check = current_rung(small, recipe_file, where)
     store = store_at(where)
     # Known as the study's smoke run: `cancel` ends it, and `retry` is about the study's own.
     run_id = start_run(server, store, version, small, check.plan, recipe_file, "", where, known_as=study)
     console.print(f"smoke run: {page_of(server.given_url, run_id)}", highlight=False, soft_wrap=True)
-    polled = retry(
-        retry=retry_if_exception_type(BadInput), stop=stop_after_delay(AWAY_SECONDS), wait=wait_fixed(POLL_SECONDS),
-        reraise=True,
-    )(server.state)  # fmt: skip
-    while not (state := polled(run_id)).is_over:
-        time.sleep(POLL_SECONDS)
+    try:
+        state = _ended(server, run_id)
+    except BadInput as error:
+        raise BadInput(
+            f"{error.problem}; the smoke run may go on", field=error.field, given=error.given,
+            allowed="`switchpoint cancel` ends the smoke run; then the same command again",
+        ) from None  # fmt: skip
     if state.state == "SUCCEEDED":
         return state, []
     plan, store = planned_or_given(small, check.plan, store)
-    failed = why_failed(plan, store, state)
+    failed = why_failed(plan, store, plan_reference(small, store), state)
     write_missing_report(plan, store, recipe_file, "--smoke")
     return state, [*failed, f"its report: {store.place(plan.report)}/report.html"]

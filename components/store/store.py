@@ -27,6 +27,8 @@ IN_PARTS = (*CHANGING, "shard")
 READ_IN_PLACE = (".bin", ".idx")
 IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
 """What went into the image that this runs in (images/digest.sh)."""
+KFP_RUN_VARIABLE = "KFP_RUN_ID"
+"""The run of the pipeline that this is a task of."""
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "kfp", "mlflow", "torchx-nightly", "lm-eval")
 
 
@@ -252,6 +254,7 @@ class Store:
                 "reason": reason,
                 "log": log,
                 "bad_input": bad_input,
+                "run": os.environ.get(KFP_RUN_VARIABLE, ""),
             },
         )
         self.save(file)
