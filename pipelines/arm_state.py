@@ -10,8 +10,8 @@ from components.train.run import run_is_done
 
 
 def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
-    """Return the arm's `phase`, `run` (the path of the output that the phase writes), the `task` of the DAG that trains
-    it, `state`, `step`, `end_step`, `learning_rate` and whether halving `stopped` it.
+    """Return the arm's `phase`, `run` (the path of the output that the phase writes), `state`, `step`, `end_step`,
+    `learning_rate` and whether halving `stopped` it.
     """
     runs = [plan.run(identity.digest) for identity in arm.runs]
     ends = [*(run.stage.start_step for run in runs[1:]), arm.horizon_steps]
@@ -29,7 +29,6 @@ def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:
         break
     return {
         "arm": arm.run_name, "phase": at.stage.phase.name, "run": at.identity.path,
-        "task": "train-gb" if at.identity in arm.runs[: arm.num_gb_runs] else "train-qb",
         "state": (arm.stopped and f"stopped: {arm.stopped}") or state, "step": step, "end_step": arm.horizon_steps,
         "learning_rate": learning_rate, "stopped": bool(arm.stopped),
     }  # fmt: skip

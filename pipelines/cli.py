@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_cluster import cluster_app
-from pipelines.commands import checked, console_for, finish, followed
+from pipelines.commands import check_answers, checked, console_for, finish, followed
 from pipelines.options import DEFAULT_STORE, ArmOption, Budget, Json, Recipe, Scale, Sources, StoreOption
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def run(
 
     study, file = read_study(recipe, scale, sources, budget, arm)
     given = options_given(scale, sources, budget, arm)
+    check_answers(store)
     code, outcome = run_study(study, file, given, store, console_for(as_json))
     finish(code, outcome, as_json)
 
@@ -99,7 +100,7 @@ def report(
         options = options_given(scale, sources, None, None)
         write_missing_report(rung.plan, kept, str(recipe_path(recipe)), options, is_finished=rung.is_last, may_run=True)
     outcome = print_outcome(rung.plan, kept, console_for(as_json), is_finished=rung.is_last)
-    finish(0 if outcome["report"] and not outcome["failures"] else 1, outcome, as_json)
+    finish(0 if outcome["report"] and not outcome["without_scores"] else 1, outcome, as_json)
 
 
 @app.command()

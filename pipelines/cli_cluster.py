@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import console_for, finish, followed
+from pipelines.commands import check_answers, console_for, finish, followed
 from pipelines.options import DEFAULT_STORE, Budget, Json, Recipe, Scale, Sources, StoreOption
 
 cluster_app = typer.Typer()
@@ -67,7 +67,8 @@ def submit(
 
     study, file = read_study(recipe, scale, sources, budget)
     given = options_given(scale, sources, budget, None)
-    code, outcome = submit_study(study, file, given, store, console_for(as_json), smoke=smoke)
+    check_answers(store)
+    code, outcome = submit_study(study, file, given, store, console_for(as_json), smoke=smoke, budget=budget)
     finish(code, outcome, as_json)
 
 
@@ -91,6 +92,7 @@ def cancel(
     """Cancel the study's run on Kubeflow Pipelines; trainers write a checkpoint first."""
     from pipelines.run_control import cancel_run
 
+    check_answers(store)
     finish(0, cancel_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)
 
 
@@ -102,4 +104,5 @@ def retry(
     """Start a new run of the study on Kubeflow Pipelines: what is done is skipped, what failed is tried again."""
     from pipelines.run_control import retry_run
 
+    check_answers(store)
     finish(0, retry_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)

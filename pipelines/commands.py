@@ -1,6 +1,8 @@
 """What every command does before and after its work."""
 
 import json
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +10,46 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+STORE_SECONDS, SAY_SECONDS = 15.0, 3.0
+"""So long somebody at a terminal waits for a store; after so long they are told for what."""
+
+
+def check_answers(where: str) -> None:
+    """Raises BadInput where an object store does not answer soon, or cannot be used.
+
+    Its library tries every request for minutes, which is right for a task and wrong for somebody who waits. It cannot
+    be interrupted, so it goes on in a thread that ends with the command.
+    """
+    from components.store.opening import check_writable
+    from components.store.remote import is_remote
+
+    if not is_remote(where):
+        return
+    found: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            check_writable(where)
+        except BaseException as error:
+            found.append(error)
+
+    looking = threading.Thread(target=look, name="store", daemon=True)
+    looking.start()
+    looking.join(SAY_SECONDS)
+    if looking.is_alive():
+        print(f"the store {where} has not answered yet", file=sys.stderr, flush=True)
+        looking.join(STORE_SECONDS - SAY_SECONDS)
+    if looking.is_alive():
+        from components.recipe.errors import BadInput
+
+        raise BadInput(
+            f"the store does not answer within {STORE_SECONDS:g} s", field="--store", given=where,
+            allowed="an object store that is reached from here; AWS_ENDPOINT_URL names its address",
+        )  # fmt: skip
+    if found:
+        raise found[0]
 
 
 def checked(
@@ -19,6 +61,7 @@ def checked(
     from pipelines.study_file import read_study
 
     study, file = read_study(recipe, scale, sources, budget, arm)
+    check_answers(where)
     return current_rung(study, file, where), store_at(where)
 
 
@@ -28,17 +71,14 @@ def followed(recipe: str, scale: str | None, sources: Path | None, where: str) -
     Text of the Python environment, and folders that only pods have, differ from what this machine would plan with.
     """
     from components.store.opening import store_at
-    from components.store.plan_file import load_plan
     from pipelines.rungs import Rung
     from pipelines.study_file import read_study
     from pipelines.submission import submission_of
 
     study, _ = read_study(recipe, scale, sources)
+    check_answers(where)
     submission = submission_of(store_at(where), study)
-    try:
-        planned = load_plan(submission.plan) if submission is not None else None
-    except RuntimeError:  # its first task has not run yet
-        planned = None
+    planned = submission.planned() if submission is not None else None
     if planned is None:
         return checked(recipe, scale, sources, where)
     plan = planned.plan

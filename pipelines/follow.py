@@ -14,7 +14,7 @@ from components.report.table import title
 from components.store.store import Store
 from components.tracking.link import experiment_url
 from pipelines.arm_state import arm_state
-from pipelines.kfp_server import URL_VARIABLE, page_of
+from pipelines.kfp_server import DELETED, URL_VARIABLE, page_of
 from pipelines.outcome import why_failed
 from pipelines.pods import pods_with
 from pipelines.run_control import server_of
@@ -73,24 +73,29 @@ def _print_links(
     """
     data: dict[str, Any] = {"kfp": None, "mlflow": experiment_url(store, plan.recipe.name)}
     for what, submission in submissions_of(store, study)[:1]:
-        data["kfp"] = found = _kfp_run(what, submission, plan, store, console)
+        of_run: Plan | None = plan
+        if what == "smoke":  # which has a plan of its own
+            planned = submission.planned()
+            of_run = planned.plan if planned else None
+            arms = [arm_state(of_run, store, arm) for arm in of_run.arms] if of_run else []
+        data["kfp"] = found = _kfp_run(what, submission, of_run, store, console)
         data["mlflow"] = data["mlflow"] or found.pop("mlflow_url", "")
         label = "KFP:   " if what == "study" else "smoke: "
         console.print(f"{label}  {found['state']}  {found['url']}", highlight=False, soft_wrap=True, markup=False)
-        for line in (*found["failures"], *_tasks(found["tasks"], arms)):
+        for line in (*found["failures"], *_tasks(found["tasks"], of_run, arms)):
             console.print(f"         {line}", highlight=False, soft_wrap=True, markup=False)
     if data["mlflow"]:
         console.print(f"MLflow:  {data['mlflow']}", highlight=False, soft_wrap=True, markup=False)
     return data
 
 
-def _tasks(tasks: dict[str, dict[str, int]], arms: list[dict[str, Any]]) -> list[str]:
+def _tasks(tasks: dict[str, dict[str, int]], plan: Plan | None, arms: list[dict[str, Any]]) -> list[str]:
     """Return a line for each task of ours that is going or failed, with the arms that it is at."""
     lines = []
     for name, states in tasks.items():
         left = {state: number for state, number in states.items() if state not in ("SUCCEEDED", "SKIPPED")}
         if left:
-            at = _arms_at(name, arms) if "RUNNING" in left else []
+            at = _arms_at(name, plan, arms) if plan and "RUNNING" in left else []
             shown = ", ".join(
                 f"{number} {state.lower()}" if number > 1 else state.lower() for state, number in left.items()
             )
@@ -98,13 +103,14 @@ def _tasks(tasks: dict[str, dict[str, int]], arms: list[dict[str, Any]]) -> list
     return lines
 
 
-def _arms_at(task: str, arms: list[dict[str, Any]]) -> list[str]:
+def _arms_at(task: str, plan: Plan, arms: list[dict[str, Any]]) -> list[str]:
     """Return the names of the arms that are in the phases that the task trains."""
-    going = [one for one in arms if one["state"] in ("training", "waiting")]
-    return [one["arm"] for one in going if one["task"] == task]
+    shared = {run.identity.path for run in plan.gb_runs}
+    at = {"train-gb": shared, "train-qb": {run.identity.path for run in plan.runs} - shared}.get(task, set())
+    return [one["arm"] for one in arms if one["state"] in ("training", "waiting") and one["run"] in at]
 
 
-def _kfp_run(what: str, submission: Submission, plan: Plan, store: Store, console: Console) -> dict[str, Any]:
+def _kfp_run(what: str, submission: Submission, plan: Plan | None, store: Store, console: Console) -> dict[str, Any]:
     url = page_of(os.environ.get(URL_VARIABLE) or submission.kfp_url, submission.run_id)
     found: dict[str, Any] = {"what": what, "run_id": submission.run_id, "url": url, "state": "unknown", "failures": [],
                              "tasks": {}}  # fmt: skip
@@ -117,6 +123,6 @@ def _kfp_run(what: str, submission: Submission, plan: Plan, store: Store, consol
         console.print(f"note: {error.problem}", style="yellow", highlight=False)
         return found
     shown = "CANCELED" if state.state == "FAILED" and submission.cancelled else state.state
-    failures = why_failed(plan, store, state) if shown == "FAILED" and what == "study" else []
+    failures = why_failed(plan, store, submission.plan, state) if shown in ("FAILED", DELETED) else []
     tasks = {} if state.state == "SUCCEEDED" else state.our_tasks()
     return found | {"state": shown, "failures": failures, "tasks": tasks, "mlflow_url": state.mlflow_url}

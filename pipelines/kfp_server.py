@@ -20,7 +20,9 @@ URL_VARIABLE, TOKEN_VARIABLE = "SWITCHPOINT_KFP_URL", "SWITCHPOINT_KFP_TOKEN"
 PAGE_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"
 """KFP's own: where people open its page, if that is not where its API is."""
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+DELETED = "DELETED"
+"""Not KFP's: the server has no such run (any more)."""
+ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED", DELETED)
 SERVICE_ACCOUNT_VARIABLE = "SWITCHPOINT_KFP_SERVICE_ACCOUNT"
 TIMEOUT_SECONDS = 20
 CREATE_SECONDS = 120
@@ -39,6 +41,10 @@ Result = TypeVar("Result")
 
 class NoAnswer(BadInput):
     """The server did not answer: whether it did what it was asked for is not known."""
+
+
+class NotThere(BadInput):
+    """The server answers that there is no such thing (404)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +209,15 @@ class KFPServer:
         return next((str(run.run_id) for run in found.runs or [] if run.display_name == run_name), None)
 
     def state(self, run_id: str) -> RunState:
-        run = self._asked(lambda: self._client.get_run(run_id))
+        """Return where the run stands, DELETED where the server has none of that id.
+
+        Raises BadInput where the server does not tell.
+        """
+        url = page_of(self.given_url, run_id)
+        try:
+            run = self._asked(lambda: self._client.get_run(run_id), is_read=True)
+        except NotThere:
+            return RunState(run_id=run_id, state=DELETED, url=url, mlflow_url="", tasks=())
         details = (run.run_details and run.run_details.task_details) or []
         started = sorted(details, key=lambda one: str(one.start_time or one.create_time or ""))
         plugins = run.plugins_output or {}
@@ -212,23 +226,29 @@ class KFPServer:
         if state == "FAILED" and "CANCELING" in {str(one.state) for one in run.state_history or []}:
             state = "CANCELED"
         return RunState(
-            run_id=run_id, state=state, url=page_of(self.given_url, run_id), mlflow_url=_text_of(mlflow, "run_url"),
+            run_id=run_id, state=state, url=url, mlflow_url=_text_of(mlflow, "run_url"),
             tasks=tuple((str(one.display_name), str(one.state)) for one in started),
         )  # fmt: skip
 
-    def cancel(self, run_id: str) -> None:
-        """Cancel a run that is not over. Raises BadInput where the server refuses.
+    def cancel(self, run_id: str) -> RunState:
+        """Cancel a run, unless it is over; return where it stood. Raises BadInput where the server refuses.
 
         Where the run's Workflow is gone, the server answers with an error and has cancelled the run all the same: it
-        writes CANCELING before it looks for the Workflow.
+        writes CANCELING before it looks for the Workflow. A run may also end just before.
         """
+        state = self.state(run_id)
+        if state.is_over or state.is_ending:
+            return state
         try:
             self._asked(lambda: self._client.terminate_run(run_id))
         except BadInput:
-            if not self.state(run_id).is_ending:
+            state = self.state(run_id)
+            if not state.is_over and not state.is_ending:
                 raise
+        return state
 
-    def _asked(self, ask: Callable[[], Result]) -> Result:
+    def _asked(self, ask: Callable[[], Result], *, is_read: bool = False) -> Result:
+        """`is_read`: nothing changes, so an error of the server is no refusal, but no answer yet."""
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -236,7 +256,8 @@ class KFPServer:
             with _quiet():
                 return ask()
         except ApiException as error:
-            kind = NoAnswer if error.status in (502, 503, 504) else BadInput  # a proxy's word for no answer
+            is_away = error.status in ((429, 500, 502, 503, 504) if is_read else (502, 503, 504))
+            kind = NoAnswer if is_away else NotThere if error.status == 404 else BadInput
             raise kind(
                 f"Kubeflow Pipelines refuses this: {error.status} {_reason(error)}", field=URL_VARIABLE,
                 given=self._host,

@@ -4,12 +4,15 @@ A process of its own, because KFP's local runner replaces `print` and keeps one 
 """
 
 import json
+import os
+import secrets
 import sys
 import warnings
 from pathlib import Path
 
 from components.launch.process import die_with_parent
 from components.launch.slots import num_slots
+from components.store.store import KFP_RUN_VARIABLE
 
 MAX_TASKS = 32
 """Each is a process of Python, most of which wait for their jobs."""
@@ -33,6 +36,7 @@ def main() -> None:
     from kfp import components, local
 
     _allow_as_many_as_fit()
+    os.environ.setdefault(KFP_RUN_VARIABLE, f"local-{secrets.token_hex(8)}")  # Jobs and failures name it
     warnings.filterwarnings("ignore", category=FutureWarning)
     spec, arguments = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[3], raise_on_error=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 from components.launch.task import WAIT_SECONDS, task_lock_file
 from components.recipe.plan import Plan
-from components.report.outcome import failures_of
+from components.report.outcome import failures_of, one_line
 from components.report.results import NOT_RUN
 from components.report.run import report_is_written, write_report
 from components.store.lock import locked
-from components.store.plan_file import load_plan, plan_reference
+from components.store.plan_file import load_plan, plan_failure, plan_reference
 from components.store.store import Store
 from pipelines.arm_state import arm_state
 from pipelines.kfp_server import RunState
@@ -30,22 +30,28 @@ def planned_or_given(study: dict[str, Any], plan: Plan, store: Store) -> tuple[P
     return planned.plan, planned.store
 
 
-def why_failed(plan: Plan, store: Store, state: RunState | None = None) -> list[str]:
+def why_failed(plan: Plan | None, store: Store, reference: str, state: RunState | None = None) -> list[str]:
     """Return a line for each cause, with the arms that it kept from their scores; tasks that left no cause at the end.
 
-    `state`: the run on Kubeflow Pipelines, whose tasks can be named.
+    Where the task `plan` failed it is the only cause: the others in the store are those of earlier runs.
+    `plan`: None where there is none. `reference`: of the plan that the run was to write. `state`: the run on Kubeflow
+    Pipelines, whose tasks can be named.
     """
-    causes: dict[str, list[str]] = {}
-    for failure in failures_of(plan, store):
-        if failure.reason != NOT_RUN:
-            causes.setdefault(failure.line, []).append(failure.name)
-    lines = [f"{', '.join(names)}: {reason}" for reason, names in causes.items()]
-    lines += _unfinished(plan, store)
-    if state is not None:
-        lost = [name for name, states in state.our_tasks().items() if set(states) & set(FAILED_STATES)]
-        silent = [name for name in lost if name != "check-outcome"]
-        if silent:
-            lines.append(f"tasks that failed on Kubeflow Pipelines: {', '.join(silent)}")
+    tasks = state.our_tasks() if state is not None else {}
+    lost = [name for name, states in tasks.items() if set(states) & set(FAILED_STATES) and name != "check-outcome"]
+    not_planned = plan_failure(reference)
+    lines = []
+    if not_planned:
+        lines = [f"plan: {one_line(not_planned)}"]
+    elif plan is not None and "plan" not in lost:
+        causes: dict[str, list[str]] = {}
+        for failure in failures_of(plan, store):
+            if failure.reason != NOT_RUN:
+                causes.setdefault(failure.line, []).append(failure.name)
+        lines = [f"{', '.join(names)}: {reason}" for reason, names in causes.items()]
+        lines += _unfinished(plan, store)
+    if lost:
+        lines.append(f"tasks that failed on Kubeflow Pipelines: {', '.join(lost)}")
     return lines
 
 

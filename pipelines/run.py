@@ -19,6 +19,7 @@ from components.launch.task import RUN_LOG_VARIABLE
 from components.plan.run import check_runnable
 from components.store.opening import check_writable, open_store
 from components.store.place import Where
+from components.store.plan_file import plan_reference
 from components.store.store import Store
 from pipelines.compile import SPEC
 from pipelines.outcome import why_failed, write_missing_report
@@ -73,7 +74,8 @@ def run_study(
     if ended_well and not outcome["failures"]:
         return 0, outcome | {"state": "succeeded"}
     if not outcome["failures"]:
-        for line in why_failed(rung.plan, store) or [f"the pipeline failed: {_last_error(log)}"]:
+        reference = plan_reference(study, store, rung.stops)
+        for line in why_failed(rung.plan, store, reference) or [f"the pipeline failed: {_last_error(log)}"]:
             console.print(line, style="bold red", highlight=False, markup=False, soft_wrap=True)
     bad_input = any(failure["bad_input"] for failure in outcome["failures"])
     return (2 if bad_input else 1), outcome | {"state": "failed"}

@@ -14,6 +14,7 @@ from components.recipe.kind import KINDS
 from components.recipe.plan import Plan
 from components.report import results
 from components.report.content import as_data, gather
+from components.report.outcome import failures_in
 from components.report.run import report_is_there, report_is_written
 from components.report.table import Table
 from components.store.store import Store, read_json
@@ -79,14 +80,15 @@ def _grid(header: list[str], lines: list[list[str]], left: int) -> RichTable:
 
 def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bool = True) -> dict[str, Any]:
     """The table of arms, the verdict, what failed and why, and where to look next."""
-    content = gather(plan, store, results.rows(plan, store), "", "", is_finished=is_finished)
+    rows = results.rows(plan, store)
+    content = gather(plan, store, rows, "", "", is_finished=is_finished)
     console.print()
     print_scores(content.table, console)
     console.print(f"[bold]{escape(content.verdict)}[/bold]", highlight=False)
     failures = [
         {"output": one.path, "label": plan.label(one), **failure}
         for one in plan.identities()
-        if (failure := store.failure(one)) is not None
+        if (failure := store.failure(one)) is not None and not is_done(plan, store, one)
     ]
     for failure in failures:
         console.print(f"failed: {failure['label']} {failure['digest']}", style="bold red", highlight=False)
@@ -102,7 +104,10 @@ def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bo
         for line in saved["compare"]:
             console.print(f"compare: {line}", highlight=False, soft_wrap=True, markup=False)
     mlflow_runs = {row["name"]: row["mlflow_run"] for row in saved["rows"]}
-    return as_data(plan, content, mlflow_runs) | {"failures": failures, "report": str(page) if page.exists() else ""}
+    unscored = [{"name": one.name, "reason": one.reason, "log": one.log} for one in failures_in(rows)]
+    return as_data(plan, content, mlflow_runs) | {
+        "failures": failures, "without_scores": unscored, "report": str(page) if page.exists() else "",
+    }  # fmt: skip
 
 
 def print_pruned(plan: Plan, whole: Plan, store: Store, console: Console) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from components.recipe.blend import Weights
+from components.recipe.digest import digest_of
 from components.recipe.phase import SHORT_FORM
 from components.recipe.plan import ArmPlan, Plan
 from components.recipe.source import split_key
@@ -20,7 +21,7 @@ LONGEST, PARTS = 10**20, 10**18
 """What a recipe takes as a denominator; into how many parts weights are rounded that would have a longer one."""
 
 
-def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def smoke_study(study: dict[str, Any], plan: Plan, site: str = "", version: str = "") -> dict[str, Any]:
     """The phases of the arm that has most, and those of other arms whose geometry it has not, cut to five steps each.
 
     Every phase after the first begins its own schedule from the checkpoint before it: that makes it exactly five steps
@@ -28,6 +29,9 @@ def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
     Model, processes and pods are the study's, weights are those that its phases come to, a growing batch is as large as
     it gets; the learning rate is what the phase starts with. Nothing that it trains is of use to the study, what it
     prepares of text and tokens is.
+
+    Whether it fits depends on what is in no digest: processes, pods, the site (its image), the version of the pipeline.
+    So the seed is made of those, and where one has changed nothing of an earlier smoke run is found done, but the base.
     """
     found = list(_phases(plan))
     first, _ = found[0]
@@ -44,10 +48,18 @@ def smoke_study(study: dict[str, Any], plan: Plan) -> dict[str, Any]:
         } | ({"start": "new_schedule"} if number else {})  # fmt: skip
     left = {name: value for name, value in study.items() if name not in LEFT_OUT}
     return left | {
-        "name": f"{plan.recipe.name[:56]}-smoke", "seed": first.seed, "start": first.phases[0].start,
+        "name": f"{plan.recipe.name[:56]}-smoke", "seed": _seed(first.seed, plan, site, version),
+        "start": first.phases[0].start,
         "blends": study.get("blends", {}) | blends, "phases": [{name: phase} for name, phase in phases.items()],
         "arms": [{"smoke": {}}],
     }  # fmt: skip
+
+
+def _seed(seed: int, plan: Plan, site: str, version: str) -> int:
+    """Of 32 bits, as the order of Megatron takes them."""
+    recipe = plan.recipe
+    settings = [recipe.training.model_dump(mode="json"), recipe.cluster.model_dump(mode="json")]
+    return int(digest_of([seed, settings, site, version])[:8], 16)
 
 
 def _phases(plan: Plan) -> Iterator[tuple[ArmPlan, Phase]]:

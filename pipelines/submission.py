@@ -1,13 +1,20 @@
 """Which runs of Kubeflow Pipelines a study has, kept in its store: the newest, and the newest smoke run before it."""
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from components.recipe.deciding import NOT_DECIDING
 from components.recipe.digest import digest_of
 from components.recipe.errors import BadInput
 from components.store.place import remove_files
+from components.store.plan_file import Planned, load_plan
 from components.store.store import Store, read_json
+
+OF_NO_OUTPUT = NOT_DECIDING["Recipe"] - {"name", "catalogue", "halving"}
+"""Of a study's fields those that may change while it runs. Its name is that of its experiments; what a catalogue stands
+for decides outputs; with halving it cannot be submitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +33,44 @@ class Submission:
     """The reference of the plan that the run's first task writes."""
     submitted: str
     """When: UTC, ISO 8601."""
+    budget: str | None = None
+    """As it was given with the command; None: it was not."""
     cancelled: bool = False
     """Whether `switchpoint cancel` ended it: the backend calls such a run FAILED."""
+    earlier: Sequence[str] = ()
+    """The ids of the runs that this one replaced, oldest first: Jobs of theirs may still run."""
+
+    def planned(self) -> Planned | None:
+        """Return what the run's first task has planned; None where it has not yet, or an older one has not either."""
+        try:
+            return load_plan(self.plan)
+        except RuntimeError:
+            return None
+
+    @property
+    def run_ids(self) -> list[str]:
+        return [*self.earlier, *filter(None, [self.run_id])]
 
 
 def _path(study: dict[str, Any], smoke: bool) -> str:
-    """A budget that was given with the command makes no other study."""
-    without = {name: value for name, value in study.items() if name != "budget"}
-    return f"submissions/{digest_of(without)}{'.smoke' if smoke else ''}.json"
+    return f"submissions/{digest_of(_deciding(study))}{'.smoke' if smoke else ''}.json"
+
+
+def _deciding(study: dict[str, Any]) -> dict[str, Any]:
+    """Return the study, as written, without what decides no output: it stays the same study where that is changed."""
+    model = study.get("model")
+    if isinstance(model, dict) and "pretrain" in model:
+        model = model | {"pretrain": _without(model["pretrain"], NOT_DECIDING["Pretrain"])}
+    training = _without(study.get("training") or {}, NOT_DECIDING["Training"])
+    changed = {"model": model, "training": training}
+    return {name: value for name, value in (study | changed).items() if name not in OF_NO_OUTPUT}
+
+
+def _without(section: Any, fields: Collection[str]) -> Any:
+    """Return a section of a recipe without some fields; what is no section as it is."""
+    if not isinstance(section, dict):
+        return section
+    return {name: value for name, value in section.items() if name not in fields}
 
 
 def now() -> str:

@@ -1,21 +1,24 @@
 """`switchpoint submit`: the study as a run of Kubeflow Pipelines, once its price is known and allowed."""
 
+import os
 import secrets
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from components.launch.site import SITE_VARIABLE
 from components.plan.run import check_runnable
 from components.recipe.errors import BadInput
 from components.recipe.plan import Plan
 from components.report.run import report_is_written
 from components.store.opening import open_store, store_at
-from components.store.plan_file import plan_reference
+from components.store.plan_file import forget_plan_failure, plan_reference
 from components.store.remote import is_remote
 from components.store.store import Store
 from pipelines.amounts import size
@@ -46,9 +49,12 @@ def parameters_of(study: dict[str, Any], recipe_file: str, options: str, where: 
 
 
 def submit_study(
-    study: dict[str, Any], recipe_file: str, options: str, where: str, console: Console, *, smoke: bool = False
-) -> tuple[int, dict[str, Any]]:
+    study: dict[str, Any], recipe_file: str, options: str, where: str, console: Console, *, smoke: bool = False,
+    budget: str | None = None,
+) -> tuple[int, dict[str, Any]]:  # fmt: skip
     """Print the plan's price and store need, then submit; with `smoke` after a run of a few steps that succeeded.
+
+    `budget`: what the command was given, which the study has already; kept for `retry`.
 
     Raises BadInput, before anything is sent, for a study over its budget, beyond the store's free space or too large
     for a Workflow object, or one that is running.
@@ -84,7 +90,7 @@ def submit_study(
             for line in failed:
                 console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
             return 1, {"state": "smoke failed", "run_id": state.run_id, "url": state.url, "failures": failed}
-    run_id = start_run(server, store, version, study, rung.plan, recipe_file, options, where)
+    run_id = start_run(server, store, version, study, rung.plan, recipe_file, options, where, budget=budget)
     url = page_of(server.given_url, run_id)
     console.print(f"submitted: {url}", highlight=False, soft_wrap=True)
     return 0, {"state": "submitted", "run_id": run_id, "url": url, "plan": planned}
@@ -92,7 +98,7 @@ def submit_study(
 
 def start_run(
     server: KFPServer, store: Store, version: str, study: dict[str, Any], plan: Plan, recipe_file: str, options: str,
-    where: str, *, known_as: dict[str, Any] | None = None,
+    where: str, *, budget: str | None = None, known_as: dict[str, Any] | None = None,
 ) -> str:  # fmt: skip
     """Start the run and save it as the newest submission of the study; return its id.
 
@@ -104,9 +110,11 @@ def start_run(
     before = submission_of(store, of_study, smoke=is_smoke)
     saved = Submission(
         run_id="", name=name, experiment=plan.recipe.name, kfp_url=server.given_url, version=version_name(),
-        plan=plan_reference(study, store), submitted=now(),
+        plan=plan_reference(study, store), submitted=now(), budget=budget,
+        earlier=before.run_ids if before else (),
     )  # fmt: skip
     save_submission(store, of_study, saved, smoke=is_smoke)
+    forget_plan_failure(saved.plan)
     try:
         run_id = server.submit(plan.recipe.name, name, version, parameters_of(study, recipe_file, options, where))
     except NoAnswer as error:
@@ -140,22 +148,14 @@ def check_space(needed_bytes: int | None, where: str) -> None:
 def refuse_if_running(server: KFPServer, store: Store, study: dict[str, Any], recipe_file: str) -> None:
     """Raises BadInput where a run of the study is going: two at once do nothing twice, but wait for each other.
 
-    A run that was cancelled does not count: where its Workflow is gone it stays CANCELING for ever, and where it is
-    not, a new run finds the Jobs that end and makes them anew.
+    So where the server does not tell. The server of today is asked, whatever address the run was submitted to: one
+    server has many. A run that was cancelled does not count: where its Workflow is gone it stays CANCELING for ever,
+    and where it is not, a new run finds the Jobs that end and makes them anew. One that was deleted does not, either.
     """
     for what, before in submissions_of(store, study):
-        if before.kfp_url != server.given_url:
-            continue
         run_id = before.run_id or found_by_name(server, store, study, before, smoke=what == "smoke")
-        if not run_id:
-            continue
-        try:
-            state = server.state(run_id)
-        except NoAnswer:
-            raise
-        except BadInput:  # it was deleted
-            continue
-        if not state.is_over and not state.is_ending:
+        state = server.state(run_id) if run_id else None
+        if state and not state.is_over and not state.is_ending:
             raise BadInput(
                 "this study is running", file=recipe_file, given=state.url, allowed="`switchpoint cancel` first"
             )
@@ -171,25 +171,45 @@ def found_by_name(
     return run_id
 
 
+def _ended(server: KFPServer, run_id: str) -> RunState:
+    """Poll a run to its end, or until it was cancelled: it stays CANCELING for ever where its Workflow is gone."""
+    polled = retry(
+        retry=retry_if_exception_type(NoAnswer), stop=stop_after_delay(AWAY_SECONDS), wait=wait_fixed(POLL_SECONDS),
+        before_sleep=_say_once, reraise=True,
+    )(server.state)  # fmt: skip
+    while True:
+        state = polled(run_id)
+        if state.is_over or state.is_ending:
+            return state
+        time.sleep(POLL_SECONDS)
+
+
+def _say_once(attempt: RetryCallState) -> None:
+    if attempt.attempt_number == 1 and attempt.outcome:
+        said = f"{attempt.outcome.exception()}: polled for {AWAY_SECONDS / 60:g} minutes"
+        print(said, file=sys.stderr, flush=True)
+
+
 def _run_smoke(
     server: KFPServer, version: str, study: dict[str, Any], plan: Plan, recipe_file: str, where: str, console: Console
 ) -> tuple[RunState, list[str]]:
     """Run a few steps of the study to their end; return how the run ended, and why it failed."""
-    small = smoke_study(study, plan)
+    small = smoke_study(study, plan, os.environ.get(SITE_VARIABLE, ""), version_name())
     check = current_rung(small, recipe_file, where)
     store = store_at(where)
     # Known as the study's smoke run: `cancel` ends it, and `retry` is about the study's own.
     run_id = start_run(server, store, version, small, check.plan, recipe_file, "", where, known_as=study)
     console.print(f"smoke run: {page_of(server.given_url, run_id)}", highlight=False, soft_wrap=True)
-    polled = retry(
-        retry=retry_if_exception_type(BadInput), stop=stop_after_delay(AWAY_SECONDS), wait=wait_fixed(POLL_SECONDS),
-        reraise=True,
-    )(server.state)  # fmt: skip
-    while not (state := polled(run_id)).is_over:
-        time.sleep(POLL_SECONDS)
+    try:
+        state = _ended(server, run_id)
+    except BadInput as error:
+        raise BadInput(
+            f"{error.problem}; the smoke run may go on", field=error.field, given=error.given,
+            allowed="`switchpoint cancel` ends the smoke run; then the same command again",
+        ) from None  # fmt: skip
     if state.state == "SUCCEEDED":
         return state, []
     plan, store = planned_or_given(small, check.plan, store)
-    failed = why_failed(plan, store, state)
+    failed = why_failed(plan, store, plan_reference(small, store), state)
     write_missing_report(plan, store, recipe_file, "--smoke")
     return state, [*failed, f"its report: {store.place(plan.report)}/report.html"]

@@ -18,6 +18,7 @@ def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> 
     for name in plan.tokenised_sources():
         with sole_task(store, f"join-{plan.tokens[name].digest}"):  # another study may draw from it too
             join_shards(plan, store, corpora, name)
+            store.forget_failure(plan.tokens[name])  # a group's, whose shards another run has written since
             for key in [key for key in packed if split_key(key)[0] == name]:
                 for length in sorted(packed[key]):
                     pack_stream(stream_path(plan, store, key), store, length)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from components.blend.shards import Corpora, Shard, groups_of, shards_of
 from components.blend.tokenise import is_whole, packed_lengths, shard_work, write_shards
 from components.launch.process import die_with_parent
-from components.launch.task import task
+from components.launch.task import failure_of_run, task
 from components.recipe.plan import Plan
 from components.store.store import Store
 
@@ -36,7 +36,8 @@ def tokenise_group(plan: Plan, store: Store, corpora: Corpora, group: int, num_g
     ]
     die_with_parent()
     for name in {shard.source for shard in mine}:
-        store.forget_failure(plan.tokens[name])
+        if failure_of_run(store, plan.tokens[name]) is None:  # otherwise it is that of another group
+            store.forget_failure(plan.tokens[name])
     errors: dict[str, Exception] = {}
     for work, error in write_shards([shard_work(plan, store, corpora, shard) for shard in mine]):
         if error is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +31,8 @@ WARMING_SECONDS = 600.0
 """So long a server that has answered before may refuse: API servers do that while they start."""
 SUCCEEDED = "Completed"
 ENDED = (SUCCEEDED, "Failed", "Terminated", "Aborted")
-ABORTED = "by Switchpoint: "
-"""How a Job's message begins that we aborted: whoever else follows it makes it anew."""
+ABORTED = re.compile(r"by Switchpoint, run (\S*): (.*)", re.DOTALL)
+"""A Job's message where we aborted it: by which run, and why. A launcher of any other run makes the Job anew."""
 
 
 class ClusterAPI:
@@ -71,13 +72,18 @@ class ClusterAPI:
             if error.status != 409:  # another launcher was first
                 raise
 
-    def abort_job(self, name: str, why: str) -> None:
-        """Ends its pods, keeps the Job and its logs; nothing where it is over. `why` stands in its status."""
+    def abort_job(self, name: str, run_id: str, why: str) -> None:
+        """End its pods, keep the Job and its logs; do nothing where it is over.
+
+        The run that aborts it and the reason stand in its status.
+        """
         while True:
             job = self.job(name)
             if job is None or phase(job) in ENDED:
                 return
-            job.setdefault("status", {})["state"] = {"phase": "Aborted", "message": why}
+            job.setdefault("status", {})["state"] = {
+                "phase": "Aborted", "message": f"by Switchpoint, run {run_id}: {why}",
+            }  # fmt: skip
             try:
                 self.asked(
                     lambda job=job: self._custom.replace_namespaced_custom_object_status(  # type: ignore[misc]
@@ -89,8 +95,8 @@ class ClusterAPI:
                 if error.status != 409:  # Volcano has written its status in between
                     raise
 
-    def abort_jobs(self, selector: str, why: str) -> list[str]:
-        """Those with a label that are not over; their names."""
+    def abort_jobs(self, selector: str, run_id: str, why: str) -> list[str]:
+        """Abort the Jobs with a label that are not over; return their names."""
         found = self.asked(
             lambda: self._custom.list_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, JOBS, label_selector=selector
@@ -100,7 +106,7 @@ class ClusterAPI:
         going = [job for job in jobs if phase(job) not in ENDED]
         names = [str(job["metadata"]["name"]) for job in going]
         for name in names:
-            self.abort_job(name, why)
+            self.abort_job(name, run_id, why)
         return names
 
     def pods(self, job_name: str) -> list[dict[str, Any]]:
@@ -242,6 +248,12 @@ def or_none(ask: Callable[[], Any]) -> Any:
 def phase(job: Mapping[str, Any]) -> str:
     """Of a Volcano Job; nothing where Volcano has not seen it yet."""
     return str(job.get("status", {}).get("state", {}).get("phase", ""))
+
+
+def aborted_by(job: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return which run of the pipeline aborted the Job, and why; None where none of ours did."""
+    found = ABORTED.fullmatch(str(job.get("status", {}).get("state", {}).get("message", "")))
+    return (found[1], found[2]) if found else None
 
 
 def _say_once(state: RetryCallState) -> None:

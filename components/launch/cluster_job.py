@@ -9,25 +9,27 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from types import FrameType
 from typing import Any
 
+import psutil
 from torchx.runner import Runner, get_runner
 
 from components.launch import following
-from components.launch.cluster_api import ABORTED, ENDED, SUCCEEDED, ClusterAPI, phase
+from components.launch.cluster_api import ENDED, SUCCEEDED, ClusterAPI, phase
 from components.launch.following import Following, is_own, say
 from components.launch.job import JobEnd, JobRequest, Superseded
 from components.launch.pods import waiting_for
 from components.launch.refusal import Refusal
 from components.launch.site import Launched, own_namespace
 from components.launch.termination import read_why_end
-from components.launch.volcano import CONTENT, NOTE, volcano_job
+from components.launch.volcano import CONTENT, NOTE, PODS, volcano_job
 from components.recipe.errors import BadInput
 
 
 class Cancelled(SystemExit):
-    """SIGTERM: the run was terminated, or the launcher's pod is taken away."""
+    """SIGTERM or SIGINT: the run was terminated, or the launcher's pod is taken away."""
 
 
 def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
@@ -60,6 +62,10 @@ def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: 
         if job["metadata"].get("deletionTimestamp"):
             _wait_until_gone(api, job)
             continue
+        if _is_outdated(job, request, launched, runner):
+            say(request.name, "is there already, waits for pods, and was made with other settings: it is made anew")
+            _delete(api, job)
+            continue
         same = job["metadata"].get("annotations", {}).get(CONTENT) == request.content_digest
         if same and phase(job) not in ENDED:
             say(request.name, f"is there already ({phase(job) or 'just made'}): followed from here")
@@ -72,8 +78,24 @@ def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: 
         _delete(api, job)
 
 
+def _is_outdated(job: dict[str, Any], request: JobRequest, launched: Launched, runner: Runner) -> bool:
+    """Whether a Job of an earlier run of the study waits for pods that are no longer asked for like that.
+
+    Then somebody has put right what kept them from starting: a node selector, the memory, the image. A Job that was
+    made since this launcher began stays, so that two runs of a study do not replace each other's for ever.
+    """
+    if following.kind_of(phase(job)) != "waits" or not is_own(job, request):
+        return False
+    made = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    if made.timestamp() >= psutil.Process().create_time():
+        return False
+    wanted = volcano_job(request, launched, runner).request.resource["metadata"]["annotations"]
+    notes = job["metadata"].get("annotations", {})
+    return any(notes.get(name) != wanted[name] for name in (CONTENT, PODS))
+
+
 def _delete(api: ClusterAPI, job: dict[str, Any]) -> None:
-    """Delete a Job that is over, and wait until another one may have its name."""
+    """Delete a Job, and wait until another one may have its name."""
     api.delete_job(job)
     _wait_until_gone(api, job)
 
@@ -146,25 +168,27 @@ def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterA
 
 @contextmanager
 def _aborted_by_sigterm(request: JobRequest, launched: Launched, api: ClusterAPI) -> Iterator[None]:
-    """Abort the run's own Job on SIGTERM, so that a run that is terminated costs nothing more; its trainer writes a
-    checkpoint. Where only the launcher's pod is taken away, the Job goes on, and the next launcher follows it.
+    """Abort the run's own Job on SIGTERM or Ctrl-C, so that a run that is terminated costs nothing more; its trainer
+    writes a checkpoint. Where only the launcher's pod is taken away, the Job goes on, and the next launcher follows it.
     """
 
     def end(signal_number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Argo signals the whole process group, a parent once more
+        for number in before:  # Argo signals the whole process group, a parent once more
+            signal.signal(number, signal.SIG_IGN)
         _leave_or_abort(request, launched, api)
         api.over = Cancelled(128 + signal_number)
         raise api.over
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave_or_abort(request: JobRequest, launched: Launched, api: ClusterAPI) -> None:
-    """What becomes of the Job of a launcher that got SIGTERM."""
+    """Decide what becomes of the Job of a launcher that was told to end."""
     why = read_why_end(api.client, own_namespace() or launched.namespace)
     if not why:
         told = f"terminated with its pod: the run goes on, so the Job {request.name} does; the next launcher follows it"
@@ -172,8 +196,8 @@ def _leave_or_abort(request: JobRequest, launched: Launched, api: ClusterAPI) ->
         return
     job = api.job(request.name)
     same = job is not None and job["metadata"].get("annotations", {}).get(CONTENT) == request.content_digest
-    if job is not None and same and is_own(job, launched):
-        api.abort_job(request.name, f"{ABORTED}the run that made it was terminated")
+    if job is not None and same and is_own(job, request):
+        api.abort_job(request.name, launched.kfp_run_id, "the run that followed it was terminated")
         print(f"terminated: the Job {request.name} is aborted ({why})", file=sys.stderr, flush=True)
     else:
-        print(f"terminated: the Job {request.name} is another run's, and goes on", file=sys.stderr, flush=True)
+        print(f"terminated: the Job {request.name} is another study's, and goes on", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torchx.runner import Runner
 
-from components.launch.cluster_api import ABORTED, ENDED, SUCCEEDED, ClusterAPI, phase
+from components.launch.cluster_api import ENDED, SUCCEEDED, ClusterAPI, aborted_by, phase
 from components.launch.cluster_log import PodLog, write_logs
 from components.launch.job import JobEnd, JobRequest
 from components.launch.pods import (
@@ -25,7 +25,7 @@ from components.launch.pods import (
 )
 from components.launch.refusal import Refusal, refused_by
 from components.launch.site import Launched
-from components.launch.volcano import NOTE
+from components.launch.volcano import NOTE, label_value
 
 POLL_SECONDS = 5.0
 BLOCKED_SECONDS = 300.0
@@ -88,8 +88,8 @@ class Following:
                     return self._end(self._refused_for_good(), log.file)
                 given_up = self._given_up()
                 if given_up is not None:
-                    if is_own(self.job, self.launched):  # another study may have more patience
-                        self.api.abort_job(self.request.name, f"{ABORTED}{given_up.reason}")
+                    if is_own(self.job, self.request):  # another study may have more patience
+                        self.api.abort_job(self.request.name, self.launched.kfp_run_id, given_up.reason)
                     return self._end(given_up, log.file)
                 time.sleep(POLL_SECONDS)
 
@@ -184,13 +184,10 @@ class Following:
         if cause is None:
             cause = ended_by(pods, events)
         if cause is None and phase(self.job) == "Aborted":
-            by_us = str(state.get("message", "")).startswith(ABORTED)
-            why = state["message"].removeprefix(ABORTED) if by_us else "by somebody"
-            # Another run's launcher gave it up: ours still wants it. Our own run's end is final.
-            resume = by_us and not is_own(self.job, self.launched)
-            cause = Cause(
-                reason=f"its Job was aborted: {why}" if by_us else f"its Job was aborted {why}", resume=resume
-            )
+            by = aborted_by(self.job)
+            # Another run gave it up: ours still wants it. Our own run's end is final.
+            resume = by is not None and by[0] != self.launched.kfp_run_id
+            cause = Cause(reason=f"its Job was aborted{f': {by[1]}' if by else ' by somebody'}", resume=resume)
         said = f" ({state['message']})" if state.get("message") else ""
         reason = cause.reason if cause else exit_of(pods) or f"its Job ended as {phase(self.job)}{said}"
         for line in shown_events(events):
@@ -217,9 +214,12 @@ def retries(job: dict[str, Any]) -> int:
     return int(job.get("status", {}).get("retryCount", 0))
 
 
-def is_own(job: dict[str, Any], launched: Launched) -> bool:
-    """Whether the Job was made by this run of the pipeline, and not by another that wants the same."""
-    return str(job["metadata"].get("labels", {}).get(NOTE + "kfp-run", "")) == launched.kfp_run_id
+def is_own(job: dict[str, Any], request: JobRequest) -> bool:
+    """Whether the Job was made by this run of the pipeline or another one of the study, not by another study's.
+
+    Another run of the study has lost its launcher, or follows the Job and makes it anew where this one aborts it.
+    """
+    return job["metadata"].get("labels", {}).get(NOTE + "study") == label_value(request.labels.get("study", ""))
 
 
 def say(name: str, what: str) -> None:

@@ -16,10 +16,10 @@ from pydantic import Field, ValidationError
 from components.recipe.cluster import ObjectName
 from components.recipe.errors import BadInput
 from components.recipe.fields import Config
+from components.store.store import KFP_RUN_VARIABLE
 
 SITE_VARIABLE = "SWITCHPOINT_SITE"
 TASK_CONFIG_VARIABLE = "SWITCHPOINT_TASK_CONFIG"
-KFP_RUN_VARIABLE = "KFP_RUN_ID"
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """Annotations by which autoscalers leave a pod where it is: a launcher that is moved fails its task, and with it the
 run, while its Job trains on; one training pod that is moved restarts all of its Job."""

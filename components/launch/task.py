@@ -1,17 +1,19 @@
 """What every task of the DAG does around its work: it ends with its parent and records why it failed."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
-from components.launch.process import die_with_parent
+from components.launch.process import DRIVER_VARIABLE, die_with_parent
 from components.launch.site import scheduler
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.store.lock import locked
-from components.store.store import Store
+from components.store.store import KFP_RUN_VARIABLE, Store
 
 RUN_LOG_VARIABLE = "SWITCHPOINT_RUN_LOG"
 WAIT_SECONDS = 30 * 24 * 3600.0
@@ -29,9 +31,14 @@ def task_lock_file(store: Store, identity: Identity) -> Path:
 
 
 def end_with_run() -> None:
-    """On one machine a task dies with the command. In a pod it lives to abort its job, which the kubelet lets it."""
+    """On one machine a task dies with the command; where its job is on a cluster, it gets SIGTERM, and aborts the job.
+
+    In a pod it lives to abort its job, which the kubelet lets it.
+    """
     if scheduler() == "local":
         die_with_parent()
+    elif DRIVER_VARIABLE in os.environ:
+        die_with_parent(signal.SIGTERM)
 
 
 @contextmanager
@@ -39,12 +46,13 @@ def task(store: Store, identity: Identity, *, retries_failed: bool = True) -> It
     """Hold the lock of `identity` around the work on it; write an error to the store, where the report finds it, and
     raise it.
 
-    The lock is held to the end, so what the store says is how the last task on the output ended. With
-    `retries_failed=False` an output that has failed in this run already is not tried again: raises FailedBefore.
+    The lock is held to the end, so what the store says is how the last task on the output ended: a failure stands there
+    until the output is tried again, by whatever study. With `retries_failed=False` an output that has failed in this
+    run already is not tried again: raises FailedBefore.
     """
     end_with_run()
     with locked(task_lock_file(store, identity), WAIT_SECONDS):
-        if not retries_failed and (failure := store.failure(identity)) is not None:
+        if not retries_failed and (failure := failure_of_run(store, identity)) is not None:
             raise FailedBefore(str(failure["reason"]))
         store.forget_failure(identity)
         try:
@@ -53,6 +61,13 @@ def task(store: Store, identity: Identity, *, retries_failed: bool = True) -> It
             tell_failure(store, identity, error)
             raise
         store.forget_failure(identity)
+
+
+def failure_of_run(store: Store, identity: Identity) -> dict[str, Any] | None:
+    """Return why `identity` failed in this very run of the pipeline; None where it has not, or did in another run."""
+    failure = store.failure(identity)
+    is_own = failure is not None and failure.get("run", "") == os.environ.get(KFP_RUN_VARIABLE, "")
+    return failure if is_own else None
 
 
 class FailedBefore(RuntimeError):

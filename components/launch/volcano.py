@@ -16,6 +16,7 @@ from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
 from components.launch.job import JobRequest
 from components.launch.site import STAYS, Launched, Site
 from components.recipe.cluster import NO_DEVICE, Cluster
+from components.recipe.digest import digest_of
 
 RENDEZVOUS_PORT = 29500
 KEPT_SECONDS = 7 * 24 * 3600
@@ -25,7 +26,8 @@ GRACE_SECONDS = 300
 NEVER_HANDED_ON = ("KFP_", "KUBERNETES_", "MLFLOW_", "SWITCHPOINT_")
 """What TaskConfig holds too and is the launcher's own: it alone speaks to MLflow."""
 TORCHX_OWN = ("TORCHX_INTERNAL_SESSION_ID", "TORCHX_TRACKING_EXPERIMENT_NAME", "TORCHX_TRACKING_RUN_NAME")
-NOTE, CONTENT = "switchpoint/", "switchpoint/content"
+NOTE, CONTENT, PODS = "switchpoint/", "switchpoint/content", "switchpoint/pods"
+"""The prefix of all labels and annotations; what a job does; what its pods ask for."""
 
 
 def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
@@ -96,7 +98,7 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
     # TorchX ends every name with a random one: a launcher that comes back must find its job.
     job = json.loads(json.dumps(job).replace(job["metadata"]["name"], request.name))
     labels = {"app.kubernetes.io/part-of": "switchpoint"} | {
-        NOTE + name: one.strip("-_.") for name, one in request.labels.items()
+        NOTE + name: label_value(one) for name, one in request.labels.items()
     }
     notes = {NOTE + name: one for name, one in request.notes.items()} | {CONTENT: request.content_digest}
     if launched.kfp_run_id:
@@ -119,8 +121,15 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
         tasks[0]["policies"] = [{"event": "TaskCompleted", "action": "CompleteJob"}]
     for task in tasks:
         _complete_pod(task["template"], request.cluster, launched, labels, notes)
+    pods = [task | {"template": task["template"]["spec"]} for task in tasks]  # metadata name the run
+    job["metadata"]["annotations"] = notes | {PODS: digest_of(job["spec"] | {"tasks": pods})}
     info.request.resource = job
     return info
+
+
+def label_value(text: str) -> str:
+    """Return `text` as a label takes it: its first and last characters are letters or digits."""
+    return text.strip("-_.")
 
 
 def max_retry(restarts: int) -> int:

@@ -1,5 +1,6 @@
 """The step `plan`: a study is checked, its inputs are read, and all that will run is worked out."""
 
+from contextlib import suppress
 from typing import Any
 
 from components.blend.blend import packed_samples, source_tokens
@@ -14,7 +15,12 @@ from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
 from components.store.opening import open_store, store_at
 from components.store.place import Where, read_json
-from components.store.plan_file import read_stops, save_plan
+from components.store.plan_file import (
+    forget_plan_failure,
+    read_stops,
+    save_plan,
+    write_plan_failure,
+)
 from components.store.store import Store, write_json
 
 FILE_DIGESTS = "file_digests.json"
@@ -85,10 +91,23 @@ def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None)
 def write_plan(
     study: dict[str, Any], where: Where, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
 ) -> str:
-    """Write the plan's file and return its reference.
+    """Write the plan's file and return its reference; write why there is none into the store, and raise it.
 
-    Failures of an earlier run are forgotten: what failed is tried again.
+    Failures of earlier runs stay until their outputs are tried again: they may be those of other studies, too.
     """
+    try:
+        reference = _write_plan(study, where, recipe_file, options, stops)
+    except Exception as error:
+        with suppress(Exception):  # a store that cannot be written: the first error says more
+            write_plan_failure(study, open_store(where), stops, error)
+        raise
+    forget_plan_failure(reference)
+    return reference
+
+
+def _write_plan(
+    study: dict[str, Any], where: Where, recipe_file: str, options: str, stops: dict[str, Any] | None
+) -> str:
     plan, inputs = check_study(study, recipe_file, where, stops)
     if plan.recipe.halving is not None and not stops:
         raise BadInput(
@@ -97,11 +116,6 @@ def write_plan(
         )  # fmt: skip
     check_runnable(plan, recipe_file)
     store = open_store(where)
-    stopped = {run.digest for arm in plan.arms if arm.stopped for run in (*arm.runs, arm.evaluation)}
-    going = {run.digest for arm in plan.arms if not arm.stopped for run in arm.runs}
-    for identity in plan.identities():
-        if identity.digest not in stopped - going:  # an arm that was given up is not tried again
-            store.forget_failure(identity)
     keep_digests(store, inputs.file_digests)
     corpora = {origin: corpus.as_data() for origin, corpus in inputs.corpora.items()}
     return save_plan(study, store, recipe_file, options, inputs.digests, corpora, stops)

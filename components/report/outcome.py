@@ -1,9 +1,10 @@
 """Which arms of a study failed, and why: what the last task of the DAG fails with."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from components.recipe.plan import Plan
-from components.report.results import rows
+from components.report.results import Row, rows
 from components.store.store import Store
 
 
@@ -22,13 +23,22 @@ class Failure:
     @property
     def line(self) -> str:
         """The reason in one line."""
-        return "; ".join(line.strip() for line in self.reason.splitlines())
+        return one_line(self.reason)
+
+
+def one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines())
 
 
 def failures_of(plan: Plan, store: Store) -> list[Failure]:
     """Return what has no scores, in the report's order. Arms that halving stopped do not count."""
+    return failures_in(rows(plan, store))
+
+
+def failures_in(rows: Iterable[Row]) -> list[Failure]:
+    """Return the same of rows that were read already."""
     found = []
-    for row in rows(plan, store):
+    for row in rows:
         if row.stopped:
             continue
         if row.failure:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.recipe.digest import digest_of
+from components.recipe.errors import BadInput
 from components.recipe.expand import expand
 from components.recipe.halving import Stop, Stops
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
 from components.store.opening import store_at
-from components.store.place import read_json
+from components.store.place import read_json, remove_files
 from components.store.store import Store, write_json
 
 
@@ -67,6 +68,26 @@ def save_plan(
     )
     store.save(path)
     return plan_reference(study, store, stops)
+
+
+def write_plan_failure(study: dict[str, Any], store: Store, stops: dict[str, Any] | None, error: Exception) -> None:
+    """Keep why the task `plan` failed, beside the plan that it was to write."""
+    reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+    store.write(_failure(f"plans/{_name(study, stops)}"), {"reason": reason})
+
+
+def plan_failure(reference: str) -> str | None:
+    """Return why the newest run's task `plan` failed; None where it did not, or left no reason."""
+    return (read_json(_failure(reference)) or {}).get("reason")
+
+
+def forget_plan_failure(reference: str) -> None:
+    folder, _, name = _failure(reference).rpartition("/")
+    remove_files(folder, [name])
+
+
+def _failure(reference: str) -> str:
+    return f"{reference.removesuffix('.json')}.failed.json"
 
 
 def read_stops(stops: dict[str, Any]) -> Stops:

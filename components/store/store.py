@@ -28,6 +28,8 @@ READ_IN_PLACE = (".bin", ".idx")
 """Token files, which are never fetched: samples are read from the object store."""
 IMAGE_VARIABLE = "SWITCHPOINT_IMAGE_DIGEST"
 """The digest of what went into the image that this runs in (images/digest.sh)."""
+KFP_RUN_VARIABLE = "KFP_RUN_ID"
+"""The run of the pipeline that this is a task of."""
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "kfp", "mlflow", "torchx-nightly", "lm-eval")
 
 
@@ -272,6 +274,7 @@ class Store:
                 "reason": reason,
                 "log": log,
                 "bad_input": bad_input,
+                "run": os.environ.get(KFP_RUN_VARIABLE, ""),
             },
         )
         self.save(file)

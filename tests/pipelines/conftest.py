@@ -4,20 +4,24 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from components.plan.run import check_study
 from components.recipe.load import load_study
 from components.recipe.plan import Plan
 from components.store.store import Store
+from pipelines import submit
+from pipelines.cli import app
 from pipelines.compile import SPEC
 from tests.conftest import tiny_study
+from tests.kfp_stub import TOKEN, KFPStub, running_stub
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,20 @@ def copied(finished: Finished, tmp_path: Path) -> Callable[[], Finished]:
         return Finished(finished.recipe, tmp_path / "store", [])
 
     return copy
+
+
+@pytest.fixture
+def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KFPStub]:
+    with running_stub() as stub:
+        monkeypatch.setenv("SWITCHPOINT_KFP_URL", stub.url)
+        monkeypatch.setenv("SWITCHPOINT_KFP_TOKEN", TOKEN)
+        monkeypatch.setattr(submit, "POLL_SECONDS", 0.1)
+        yield stub
+
+
+def command(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
+    """The exit code, and what `--json` prints."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, json.loads(result.stdout)

@@ -122,3 +122,30 @@ def test_cancel_ends_the_jobs_of_the_run_and_its_launcher_makes_none_anew(
         for launcher in launchers:
             launcher.process.kill()
             launcher.process.wait()
+
+
+def test_cancel_ends_a_job_that_an_earlier_run_made(
+    kube: Kube, kfp: KFPStub, submitted: list[str], tmp_path: Path
+) -> None:
+    """Its launcher was lost, and the one of the new run follows the Job, whose label names the earlier run."""
+    controller = Controller(kube.client, NAMESPACE, "gb-left")
+    first = Launcher(kube, controller, tmp_path / "logs", kfp_run="run-0")
+    launchers = [first]
+    try:
+        controller.phase("Running")
+        first.wait_for(": Running")
+        first.process.kill()
+        kfp.states = ["FAILED"]
+        assert command("retry", *submitted)["run_id"] == "run-1"
+        kfp.states = ["RUNNING"]
+        launchers.append(Launcher(kube, controller, tmp_path / "logs", kfp_run="run-1"))
+        launchers[1].wait_for("is there already (Running): followed from here")
+        assert command("cancel", *submitted)["aborted"] == ["gb-left"]
+        assert "POST runs/run-1:terminate" in kfp.calls
+        end = launchers[1].end()
+        assert "its Job was aborted: the run was cancelled" in end["cause"]
+        assert not end["may_resume"]
+    finally:
+        for launcher in launchers:
+            launcher.process.kill()
+            launcher.process.wait()

@@ -99,6 +99,31 @@ def test_a_single_phase_is_saved_and_loaded_too(tmp_path: Path) -> None:
     assert geometry(planned(smoke_study(study, whole))) == [(5, 32, 4), (5, 32, 4)]
 
 
+def test_nothing_is_found_done_where_what_may_not_fit_has_changed(tmp_path: Path) -> None:
+    """Processes, pods, image and version are in no digest; the base, which the study trains itself, stays."""
+    study = tiny_study(tmp_path)
+
+    def outputs(changed: dict[str, Any], *where: str) -> tuple[str, set[str]]:
+        small = planned(smoke_study(study | changed, planned(study | changed), *where))
+        assert small.recipe.seed is not None
+        assert small.recipe.seed < 2**32
+        (arm,) = small.arms
+        return small.base.digest, {one.digest for one in (*arm.runs, arm.evaluation)}
+
+    base, first = outputs({}, "image: 1", "v1")
+    assert outputs({"question": "Does it fit?"}, "image: 1", "v1") == (base, first)
+    changed: list[tuple[dict[str, Any], str, str]] = [
+        ({"training": {"num_processes": 2}}, "image: 1", "v1"), ({"seed": 1}, "image: 1", "v1"),
+        ({"training": {"micro_batch_size": 1}}, "image: 1", "v1"),
+        ({"cluster": {"memory_gib_per_node": 8}}, "image: 1", "v1"),
+        ({}, "image: 2", "v1"), ({}, "image: 1", "v2"),
+    ]  # fmt: skip
+    for one in changed:
+        same_base, others = outputs(*one)
+        assert same_base == base
+        assert not first & others
+
+
 def test_a_source_that_is_drawn_by_several_tiers() -> None:
     study, file = read_study("paper/table_9")
     study["blends"]["both"] = {"by": "share", "share": "0.3", "of": "pretraining", "rest": "uw_non_web_hq_web"}

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,17 @@ from components.recipe.digest import canonical
 from components.recipe.errors import BadInput
 from components.recipe.load import load_study, parse_recipe
 from components.recipe.source import origin_of
-from components.store.plan_file import save_plan
+from components.store.plan_file import save_plan, write_plan_failure
 from components.store.store import Store
-from pipelines import submit
 from pipelines.cli import app
 from pipelines.commands import checked
 from pipelines.compile import PIPELINE_NAME, SPEC, version_name
 from pipelines.kfp_server import KFPServer
 from pipelines.study_file import read_study
-from tests.kfp_stub import MLFLOW, TOKEN, KFPStub, running_stub
+from tests.kfp_stub import MLFLOW, TOKEN, KFPStub
+from tests.pipelines.conftest import command
 
 Write = Callable[[dict[str, Any]], Path]
-
-
-@pytest.fixture
-def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KFPStub]:
-    with running_stub() as stub:
-        monkeypatch.setenv("SWITCHPOINT_KFP_URL", stub.url)
-        monkeypatch.setenv("SWITCHPOINT_KFP_TOKEN", TOKEN)
-        monkeypatch.setattr(submit, "POLL_SECONDS", 0.1)
-        yield stub
-
-
-def command(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
-    """The exit code, and what `--json` prints."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, json.loads(result.stdout)
 
 
 def test_a_study_is_submitted_once_under_its_own_name(
@@ -129,6 +112,18 @@ def test_smoke_runs_a_few_steps_first_and_keeps_the_study_back_where_they_fail(
     assert (smoke["sequence_length"], smoke["batch_size"], smoke["model"]) == (32, 4, load_study(recipe)["model"])
 
 
+def test_a_smoke_run_is_another_one_for_another_image(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(study)
+    for image in ("trainer:1", "trainer:1", "trainer:2"):
+        monkeypatch.setenv("SWITCHPOINT_SITE", f"{{trainer_image: {image}, namespace: jobs}}")
+        kfp.states = ["SUCCEEDED"]
+        assert command("submit", recipe, "--store", tmp_path / "store", "--smoke")[0] == 0
+    first, again, other = [run["runtime_config"]["parameters"]["study"]["seed"] for run in list(kfp.runs.values())[::2]]
+    assert first == again != other
+
+
 def test_status_cancel_and_retry(kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path) -> None:
     recipe, store = write_recipe(study), tmp_path / "store"
     with pytest.raises(BadInput, match="was not submitted"):
@@ -201,13 +196,13 @@ def test_a_submission_that_was_cut_off_is_found_by_the_next_one(
     monkeypatch.setattr("pipelines.kfp_server.CREATE_SECONDS", 0.3)
     monkeypatch.setattr("pipelines.kfp_server.FIND_SECONDS", 0.2)
     recipe, store = write_recipe(study), tmp_path / "store"
-    whole = KFPServer.find
-    monkeypatch.setattr(KFPServer, "find", lambda *_: None)
+    whole = KFPServer._find_in
+    monkeypatch.setattr(KFPServer, "_find_in", lambda *_: None)
     kfp.create_seconds = 1.0
     with pytest.raises(BadInput, match="whether the run was made is not known"):
         command("submit", recipe, "--store", store)
     assert command("status", recipe, "--store", store)[1]["kfp"]["state"] == "unknown"
-    monkeypatch.setattr(KFPServer, "find", whole)
+    monkeypatch.setattr(KFPServer, "_find_in", whole)
     kfp.states, kfp.create_seconds = ["RUNNING"], 0.0
     with pytest.raises(BadInput, match="this study is running"):
         command("submit", recipe, "--store", store)
@@ -297,6 +292,43 @@ def test_a_failed_run_says_why_and_a_smoke_run_is_not_taken_for_the_study(
     assert (found["what"], found["run_id"]) == ("smoke", "run-1")
     # What is retried is the study's own run.
     assert command("retry", recipe, "--store", store)[1]["before"] == "run-0"
+
+
+def test_a_plan_that_failed_is_the_only_cause(
+    kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    """What else the store has are the failures of the run before."""
+    recipe, store = write_recipe(study), tmp_path / "store"
+    command("submit", recipe, "--store", store)
+    arm = checked(str(recipe), None, None, str(store))[0].plan.arm("switched")
+    Store(store).write_failure(arm.gb_run, "loss is nan at step 7", "log")
+    kfp.states, kfp.tasks = ["FAILED"], {"plan": "FAILED"}
+    tasks = "tasks that failed on Kubeflow Pipelines: plan"
+    assert command("status", recipe, "--store", store)[1]["kfp"]["failures"] == [tasks]
+    error = BadInput("no such folder", file="recipe.yaml", field="sources.prose.folder")
+    write_plan_failure(read_study(str(recipe))[0], Store(store), None, error)
+    found = command("status", recipe, "--store", store)[1]["kfp"]["failures"]
+    assert found == ["plan: recipe.yaml: sources.prose.folder: no such folder", tasks]
+    # Of the run that is started next nothing is known.
+    command("retry", recipe, "--store", store)
+    assert command("status", recipe, "--store", store)[1]["kfp"]["failures"] == [tasks]
+
+
+def test_report_fails_where_models_have_no_scores_and_no_reason(
+    study: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    recipe, store = write_recipe(study), Store(tmp_path / "store")
+    plan = checked(str(recipe), None, None, str(store.root))[0].plan
+    folder = store.root / plan.tokenizer.path
+    folder.mkdir(parents=True)
+    store.write_record(plan.tokenizer, folder, {})
+    code, outcome = command("report", recipe, "--store", store.root)
+    assert Path(outcome["report"]).exists()
+    assert code == 1
+    assert outcome["failures"] == []
+    assert [(one["name"], one["reason"]) for one in outcome["without_scores"]] == [
+        (name, "not run") for name in ("base", "prose", "mixed", "switched")
+    ]
 
 
 def test_the_space_that_is_left_to_take_counts_not_what_was_taken(

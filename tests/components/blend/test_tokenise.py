@@ -327,6 +327,31 @@ def test_what_is_found_late_leaves_no_shard(study: dict[str, Any], tmp_path: Pat
     assert not list(begun.store.root.glob("shard/.*"))
 
 
+def test_a_group_forgets_the_failures_of_other_runs_only(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its siblings in the loop may have failed before it began."""
+    begun = planned(study, tmp_path / "store")
+    train_tokenizer(begun.plan, begun.store, begun.corpora)
+    tokens = begun.plan.tokens["prose"]
+    monkeypatch.setattr("components.blend.groups.write_shards", lambda works: [])
+    monkeypatch.setenv("KFP_RUN_ID", "run-a")
+    begun.store.write_failure(tokens, "a shard of another group is broken", "log")
+    tokenise_group(begun.plan, begun.store, begun.corpora, 0, 1)
+    assert begun.store.failure(tokens) is not None
+    monkeypatch.setenv("KFP_RUN_ID", "run-b")
+    tokenise_group(begun.plan, begun.store, begun.corpora, 0, 1)
+    assert begun.store.failure(tokens) is None
+
+
+def test_a_source_that_is_whole_has_not_failed(study: dict[str, Any], tmp_path: Path) -> None:
+    """Another study has written the shard that failed here."""
+    done = planned(study, tmp_path / "store").run()
+    done.store.write_failure(done.plan.tokens["prose"], "no memory", "log")
+    build_blends(done.plan, done.store, done.corpora)
+    assert done.store.failure(done.plan.tokens["prose"]) is None
+
+
 def test_text_that_changed_after_it_was_planned_is_refused(study: dict[str, Any], tmp_path: Path) -> None:
     begun = planned(study, tmp_path / "store")
     train_tokenizer(begun.plan, begun.store, begun.corpora)

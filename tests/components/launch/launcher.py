@@ -22,15 +22,16 @@ def main() -> None:
     following.ENDING_SECONDS = float(given.pop("ending_seconds", 900))
     done = Path(given.pop("done", "/nowhere"))
     num_processes, content = int(given.pop("num_processes", 2)), given.pop("content", "")
+    study, tries = given.pop("study", "tiny"), int(given.pop("tries", 1))
     request = JobRequest(
         name=name, module="components.train.app", arguments=("job.json",), log_folder=Path(logs),
         num_processes=num_processes, cluster=Cluster.model_validate({"device": "none", **given}), content=content,
-        labels={"study": "tiny", "step": "gb"}, notes={"arms": "a, b"}, is_done=done.exists,
+        labels={"study": study, "step": "gb"}, notes={"arms": "a, b"}, is_done=done.exists,
     )  # fmt: skip
-    while True:
+    while tries:
         try:
             end = run_job(request)
-            break
+            tries = tries - 1 if end.may_resume and not end.succeeded else 0
         except Superseded:  # as whoever trains does: what is left to do is worked out anew
             print("superseded", flush=True)
     print(json.dumps(asdict(end) | {"log": str(end.log)}))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.components.launch.controller import Controller, wait_until
 from tests.components.launch.kubelet_logs import NODE, kubelet
@@ -311,11 +312,11 @@ def test_a_job_of_another_run_of_the_pipeline_is_left_alone(controller: Controll
     first = launch(kfp_run="run-a")
     controller.phase("Running")
     first.wait_for(": Running")
-    second = launch(kfp_run="run-b")
+    second = launch(kfp_run="run-b", study="another")
     second.wait_for("is there already (Running): followed from here")
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(timeout=30) == 128 + signal.SIGTERM
-    assert "is another run's, and goes on" in second.said()
+    assert "is another study's, and goes on" in second.said()
     controller.phase("Completed")
     assert first.end()["succeeded"]
 
@@ -329,8 +330,75 @@ def test_a_job_that_its_own_run_aborts_is_made_anew_by_the_other(controller: Con
     first.process.send_signal(signal.SIGTERM)
     first.process.wait(timeout=30)
     end = second.end()
-    assert "its Job was aborted: the run that made it was terminated" in end["cause"]
+    assert "its Job was aborted: the run that followed it was terminated" in end["cause"]
     assert end["may_resume"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_an_earlier_run_of_the_study_left_ends_with_the_run_that_follows_it(
+    controller: Controller, launch: Launch, sent: signal.Signals
+) -> None:
+    """As after a drained launcher and `retry`. The label names the earlier run. One that is there still resumes."""
+    first = launch(kfp_run="run-a")
+    controller.phase("Running")
+    first.wait_for(": Running")
+    second = launch(kfp_run="run-b")
+    second.wait_for("is there already (Running): followed from here")
+    second.process.send_signal(sent)
+    assert second.process.wait(timeout=30) == 128 + sent, second.said()
+    state = controller.wait_for_job()["status"]["state"]
+    assert (state["phase"], state["message"]) == (
+        "Aborted", "by Switchpoint, run run-b: the run that followed it was terminated",
+    )  # fmt: skip
+    assert first.end()["may_resume"]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"memory_gib_per_node": 32}, {"content": "more"}, {"environment": {"SWITCHPOINT_SITE": "another"}}],
+    ids=["memory", "content", "image"],
+)  # fmt: skip
+def test_a_job_that_waits_with_settings_that_were_put_right_is_made_anew(
+    controller: Controller, launch: Launch, changed: dict[str, Any]
+) -> None:
+    first = launch(kfp_run="run-a", content="same")
+    uid = controller.wait_for_job()["metadata"]["uid"]
+    controller.phase("Pending")
+    first.wait_for("Pending")
+    first.process.kill()
+    same = launch(kfp_run="run-b", content="same")
+    same.wait_for("is there already (Pending): followed from here")
+    same.process.kill()
+    if "environment" in changed:
+        site = {"namespace": controller.namespace, "trainer_image": "registry/trainer:2"}
+        changed = {"environment": {"SWITCHPOINT_SITE": yaml.safe_dump(site)}}
+    time.sleep(1)  # the API server tells times in whole seconds
+    second = launch(kfp_run="run-c", **{"content": "same", **changed})
+    job = controller.wait_for_job(other_than=uid)
+    assert "was made with other settings: it is made anew" in second.said()
+    # One that runs is followed, whatever it asked for.
+    controller.phase("Running")
+    time.sleep(1)
+    third = launch(kfp_run="run-d", memory_gib_per_node=64, content=changed.get("content", "same"))
+    third.wait_for("is there already (Running): followed from here")
+    controller.phase("Completed")
+    assert second.end()["succeeded"]
+    assert controller.wait_for_job()["metadata"]["uid"] == job["metadata"]["uid"]
+
+
+def test_launchers_that_began_before_a_job_was_made_do_not_replace_it(controller: Controller, launch: Launch) -> None:
+    """Two runs of a study with other settings, at the same time: the later one's Job stays."""
+    first = launch(kfp_run="run-a", tries=2)
+    uid = controller.wait_for_job()["metadata"]["uid"]
+    controller.phase("Pending")
+    first.wait_for("Pending")
+    time.sleep(1)
+    second = launch(kfp_run="run-b", memory_gib_per_node=32)
+    uid = controller.wait_for_job(other_than=uid)["metadata"]["uid"]
+    first.wait_for("followed from here")
+    controller.phase("Completed")
+    assert first.end()["succeeded"]
+    assert second.end()["succeeded"]
+    assert controller.wait_for_job()["metadata"]["uid"] == uid
 
 
 def test_pods_on_a_lost_node_do_not_keep_a_launcher_for_ever(controller: Controller, launch: Launch) -> None:
@@ -349,7 +417,7 @@ def test_a_job_that_nobody_follows_and_that_finds_no_place_is_named(controller: 
     controller.phase("Pending")
     first.wait_for("Pending")
     first.process.kill()
-    other = launch(content="another", pending_seconds=1)
+    other = launch(content="another", study="another", pending_seconds=1)
     other.process.wait(timeout=60)
     assert "another job of this name (study tiny, KFP run none) has no pods" in other.said()
     assert f"delete vcjob {controller.name}" in other.said()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.launch.task import task, task_lock_file
+from components.launch.task import FailedBefore, task, task_lock_file
 from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.store.lock import Locked, locked
@@ -74,6 +74,18 @@ def test_a_failure_is_kept_until_the_step_is_tried_again(tmp_path: Path) -> None
     with task(store, one):
         pass
     assert store.failure(one) is None
+
+
+def test_what_failed_in_another_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in each run of the pipeline, where several tasks need it."""
+    store, one = Store(tmp_path), identity(seed=0)
+    monkeypatch.setenv("KFP_RUN_ID", "run-a")
+    store.write_failure(one, "no memory", "log")
+    with pytest.raises(FailedBefore, match="no memory"), task(store, one, retries_failed=False):
+        raise AssertionError
+    monkeypatch.setenv("KFP_RUN_ID", "run-b")
+    with task(store, one, retries_failed=False):
+        assert store.failure(one) is None
 
 
 def test_a_failure_is_written_and_forgotten_with_the_lock_held(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""What the task `plan` writes, and what it leaves alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.plan.run import write_plan
+from components.recipe.errors import BadInput
+from components.report.outcome import failures_of
+from components.store.plan_file import load_plan, plan_failure, plan_reference
+from components.store.store import Store
+
+
+def test_the_plan_of_another_study_forgets_no_failure(study: dict[str, Any], tmp_path: Path) -> None:
+    """Both have the arm; the other study may never come to it."""
+    first = load_plan(write_plan(absolute(study, tmp_path), tmp_path / "store", "first.yaml"))
+    run = first.plan.arm("switched").runs[-1]
+    first.store.write_failure(run, "loss is nan at step 7", "log")
+    before = [(one.name, one.reason) for one in failures_of(first.plan, first.store)]
+    assert any(reason.endswith("loss is nan at step 7") for _, reason in before)
+    other = load_plan(
+        write_plan(absolute(study, tmp_path) | {"name": "other", "question": "Another?"}, tmp_path / "store", "other")
+    )
+    assert run in other.plan.arm("switched").runs
+    assert [(one.name, one.reason) for one in failures_of(first.plan, first.store)] == before
+
+
+def test_why_there_is_no_plan_is_kept_until_there_is_one(study: dict[str, Any], tmp_path: Path) -> None:
+    study = absolute(study, tmp_path)
+    reference = plan_reference(study, Store(tmp_path / "store"))
+    (tmp_path / "answers").rename(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match=r"sources\.answers"):
+        write_plan(study, tmp_path / "store", "recipe.yaml")
+    reason = plan_failure(reference)
+    assert reason is not None
+    assert "sources.answers" in reason
+    (tmp_path / "elsewhere").rename(tmp_path / "answers")
+    assert write_plan(study, tmp_path / "store", "recipe.yaml") == reference
+    assert plan_failure(reference) is None
+
+
+def test_a_store_that_cannot_be_written_hides_no_error(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Store, "write", full)
+    (tmp_path / "answers").rename(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match=r"sources\.answers"):
+        write_plan(absolute(study, tmp_path), tmp_path / "store", "recipe.yaml")
+
+
+def absolute(study: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The study as the pipeline's parameter."""
+    sources = {name: source | {"folder": str(folder / source["folder"])} for name, source in study["sources"].items()}
+    return study | {"sources": sources}
