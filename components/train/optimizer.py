@@ -9,7 +9,7 @@ MAX_GRAD_NORM = 1.0
 
 
 def build_optimizer(model: nn.Module) -> torch.optim.AdamW:
-    """The learning rate is set anew at every step (`set_learning_rate`)."""
+    """Return the optimizer. Its learning rate is set at every step (`set_learning_rate`)."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
     groups = [
