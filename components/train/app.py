@@ -1,4 +1,7 @@
-"""A process of a training job: `python -m components.train.app JOB.json`, with RANK and WORLD_SIZE set."""
+"""A process of a training job: `python -m components.train.app JOB.json`, with RANK and WORLD_SIZE set.
+
+What it does is in `loop.py`; this module holds its lock, watches it for hangs, and reports how it ended.
+"""
 
 import os
 import signal
@@ -12,7 +15,7 @@ from components.store.place import remove_files
 from components.train.ending import RESUME_ME, STATUS, failure_file, write_failure, write_status
 
 LOCK_WAIT_SECONDS = 60.0
-"""A trainer whose launcher was killed writes one more checkpoint and ends; its successor waits for that."""
+"""How long to wait for an earlier trainer: when its launcher is killed, it writes one more checkpoint and ends."""
 
 
 def main() -> None:
@@ -22,7 +25,7 @@ def main() -> None:
 
     job = read_job(sys.argv[1])
     folder = work_folder(job, rank)
-    # Of an earlier life: a cluster starts pods again without asking the launcher.
+    # A cluster may restart a pod without the launcher; the failure of its first start would be taken for a new one.
     remove_files(job.folder, [failure_file(Path(), rank).name])
     try:
         with locked(folder / f".trainer-{rank}.lock", LOCK_WAIT_SECONDS):
@@ -33,14 +36,14 @@ def main() -> None:
         from components.train.upload import send_ending
 
         send_ending(job, rank)
-        # At once: what waits for other processes (a checkpoint on its way) may wait for ever.
+        # Exit without waiting: a thread that writes a checkpoint may wait for the other processes forever.
         sys.stderr.flush()
         os._exit(1)
     sys.exit(0 if finished else RESUME_ME)
 
 
 def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore[name-defined] # noqa: F821
-    """Whether the job is finished; otherwise it stopped and wants to be started again."""
+    """Train the job. Returns True if it is finished, False if it was stopped and must be restarted."""
     import torch
     import torch.distributed as dist
 
@@ -53,17 +56,17 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     file = os.environ.get("SWITCHPOINT_RENDEZVOUS")
-    meeting = f"file://{file}" if file else "env://"  # on one machine a file; elsewhere where torchrun says
+    init_method = f"file://{file}" if file else "env://"  # a file on one machine; elsewhere torchrun sets the address
     folder, seconds = work_folder(job, rank), job.training.hang_seconds
 
-    def tell_hang() -> None:
+    def report_hang() -> None:
         step = last_step(folder, job.start_step)
         write_status(folder, STOPPED, f"no step for {seconds:g} s after step {step}", step, resume=True)
-        send_ending(job, rank, *([STATUS] if rank == 0 else []))  # the first knows the step
+        send_ending(job, rank, *([STATUS] if rank == 0 else []))  # rank 0 has the metrics
 
-    with Watchdog(folder, rank, seconds, tell_hang) as watchdog:
-        # The watchdog speaks before communication gives up: it says where each process stands.
-        join_processes(Ranks(rank, world_size, job.training), meeting, 2 * seconds)
+    with Watchdog(folder, rank, seconds, report_hang) as watchdog:
+        # Communication gives up later than the watchdog, whose stacks say where each process stands.
+        join_processes(Ranks(rank, world_size, job.training), init_method, 2 * seconds)
         end = Trainer(job, rank, world_size).run(watchdog.alive)
         watchdog.alive()
         if dist.is_initialized():

@@ -1,7 +1,8 @@
-"""Checkpoints: model and optimizer in torch.distributed.checkpoint's format; complete, or invisible.
+"""Checkpoints of model and optimizer in torch.distributed.checkpoint's format, in a folder or an object store.
 
-A checkpoint lies in a folder or in an object store. Every process writes its files; the state file, which holds the
-digests of all, comes last: without it there is no checkpoint. A removal begins with it. What is read is compared first.
+A checkpoint is complete or invisible. Every process writes its files; then the first one writes the state file, which
+holds the digests of all. Without a state file there is no checkpoint, so a removal deletes it first. Files are compared
+with their digests before they are loaded.
 """
 
 import re
@@ -41,7 +42,7 @@ from components.train.checkpoint_files import DigestWriter, reader
 
 STATE = "state.json"
 MODEL_LAST = "config.json"
-"""Of a model's files in an object store, the one that is written last."""
+"""The file of a model that is written last to an object store: without it the model is incomplete."""
 
 
 class DamagedCheckpoint(RuntimeError):
@@ -57,7 +58,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def checkpoint_place(place: Where, step: int) -> str:
-    """Of a run at `place`, a path or a URL."""
+    """Return where a run at `place` (a path or a URL) has its checkpoint of `step`."""
     return f"{place}/checkpoints/step-{step:08d}"
 
 
@@ -66,14 +67,14 @@ def model_path(folder: Path, step: int) -> Path:
 
 
 def has_model(place: Where, step: int) -> bool:
-    """Whether a run has exported its model of `step`."""
+    """Return whether a run has exported its model of `step`."""
     if is_remote(str(place)):
         return exists(f"{place}/models/step-{step:08d}/{MODEL_LAST}")
     return model_path(Path(place), step).is_dir()
 
 
 def steps_in(place: Where) -> list[int]:
-    """Steps of a run's complete checkpoints, ascending: those with a state file."""
+    """Return the steps of a run's complete checkpoints (those with a state file), ascending."""
     if not is_remote(str(place)):
         folders = Path(place, "checkpoints").glob("step-*")
         names = [f"{path.name}/{STATE}" for path in folders if (path / STATE).exists()]
@@ -84,51 +85,51 @@ def steps_in(place: Where) -> list[int]:
 
 
 def is_kept(place: Where, step: int) -> bool:
-    """Whether the checkpoint is complete and tells its weights' digest, as those do that are kept."""
+    """Return whether the checkpoint is complete and has its weights' digest, as those that a job requested."""
     state = read_state(place, step)
     return state is not None and "weights_sha256" in state
 
 
 def read_state(place: Where, step: int) -> dict[str, Any] | None:
-    """The state file's content, where the checkpoint is complete."""
+    """Return the state file's content; None if the checkpoint is not complete."""
     found: dict[str, Any] | None = read_json(f"{checkpoint_place(place, step)}/{STATE}")
     return found
 
 
 class CheckpointWriter:
-    """Writes checkpoints beside the training: the loop waits only while the state is copied.
+    """A thread that writes checkpoints while training continues: the loop waits only while the state is copied.
 
-    All processes call `save` and `wait` at the same steps. One checkpoint is on its way at a time.
+    All processes call `save` and `wait` at the same steps. One checkpoint is written at a time.
     """
 
     def __init__(
         self, place: Where, keep: Iterable[int], keep_newest: int, before_state: Callable[[], None] = lambda: None
     ) -> None:
-        """`place`: the run's. `before_state`: on the first process, what must be kept before a checkpoint is there."""
+        """`place`: the run's. `before_state`: called on the first process before it writes the state file."""
         self._place, self._keep, self._keep_newest, self._before_state = place, set(keep), keep_newest, before_state
         self._alone = not dist.is_initialized()
         self._rank = 0 if self._alone else dist.get_rank()
-        # Not the loop's own: its messages must not mix with the loop's.
+        # A group of its own: its messages must not mix with those of the loop.
         self._group = None if self._alone else dist.new_group(backend="gloo")
         on_gpu = torch.cuda.is_available()
-        # The copies' memory is kept from one checkpoint to the next.
+        # The memory of the copies is reused by the next checkpoint.
         self._stager = DefaultStager(StagingOptions(on_gpu, False, False, on_gpu))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._pending_step = 0
         self.blocked_seconds = 0.0
-        """How long the last save kept the loop."""
+        """How long the last save stopped the loop."""
         self.last_good: int | None = None
-        """The newest step whose checkpoint is known to be there: a store that has just failed is not asked."""
+        """The newest step known to have a checkpoint. Remembered: a store that has just failed cannot answer."""
 
     @property
     def is_busy(self) -> bool:
         return self._pending is not None and not self._pending.done()
 
     def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-        """Starts to write the checkpoint of `step`. `facts`: what else its state file tells (of the first process).
+        """Start to write the checkpoint of `step`. The first process writes `facts` into its state file.
 
-        Raises CheckpointFailed, on every process, where the one before had to be kept and failed.
+        Raises CheckpointFailed, on every process, if the checkpoint before was to be kept and could not be written.
         """
         if self._pending_step in self._keep:
             self.wait()
@@ -140,7 +141,7 @@ class CheckpointWriter:
         self.blocked_seconds = time.monotonic() - began
 
     def report(self) -> None:
-        """Takes note of a checkpoint that ended. One that failed is told and given up: the last good one stays."""
+        """Report how the last checkpoint ended. After a failure training continues, and the last good one stays."""
         if self._pending is not None:
             error = self._pending.exception()
             if error is None:
@@ -154,7 +155,7 @@ class CheckpointWriter:
             self._pending = None
 
     def wait(self) -> None:
-        """Until the checkpoint on its way is there. Raises CheckpointFailed, on every process, where it failed."""
+        """Wait for the checkpoint in progress. Raises CheckpointFailed, on every process, if any process failed."""
         if self._pending is None:
             return
         error, self._pending = self._pending.exception(), None
@@ -173,7 +174,7 @@ class CheckpointWriter:
     def _write(self, staged: dict[str, Any], step: int, facts: dict[str, Any]) -> None:
         place = checkpoint_place(self._place, step)
         if self._rank == 0:
-            with suppress(Exception):  # the others wait; of what is overwritten half, the digests tell
+            with suppress(Exception):  # the others wait; digests reveal a file that is half overwritten
                 remove_checkpoint(place)
                 _remove_unfinished(self._place)
         if not self._alone:
@@ -191,13 +192,13 @@ class CheckpointWriter:
         write_json(f"{place}/{STATE}", {"step": step, **facts, "files": files})
         newest = steps_in(self._place)
         for old in [one for one in newest if one <= step][: -self._keep_newest]:
-            # One that tells its weights was wanted by somebody: it goes by `switchpoint prune` alone.
+            # A job requested every checkpoint with a digest: only `switchpoint prune` removes those.
             if old not in self._keep and not is_kept(self._place, old):
                 remove_checkpoint(checkpoint_place(self._place, old))
 
 
 def find_damage(place: Where, share: slice = slice(None)) -> str:
-    """What is wrong with the checkpoint's files (those of `share`), or nothing."""
+    """Return what is wrong with the checkpoint's files (those of `share`); empty if nothing is."""
     state, there = read_json(f"{place}/{STATE}") or {}, files_in(place)
     for name, file in sorted(state.get("files", {}).items())[share]:
         if name not in there:
@@ -210,7 +211,7 @@ def find_damage(place: Where, share: slice = slice(None)) -> str:
 
 
 def newest_intact(place: Where, steps: list[int]) -> int | None:
-    """The newest undamaged checkpoint of `steps`. A damaged one is named and set aside. All processes call it."""
+    """Return the newest undamaged checkpoint of `steps`, and set damaged ones aside. All processes call it."""
     alone = not dist.is_initialized()
     for step in reversed(steps):
         damaged = checkpoint_place(place, step)
@@ -227,7 +228,7 @@ def newest_intact(place: Where, steps: list[int]) -> int | None:
 
 
 def find_damage_together(place: Where) -> str:
-    """What any process found: each looks at its share of the files."""
+    """Return what any process found: each checks its share of the files."""
     if not dist.is_initialized():
         return find_damage(place)
     found: list[str] = [""] * dist.get_world_size()
@@ -236,9 +237,9 @@ def find_damage_together(place: Where) -> str:
 
 
 def load_checkpoint(place: Where, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
-    """Loads weights, and with `optimizer` its state, in place, at any world size; returns the state file's content.
+    """Load weights, and with `optimizer` its state, in place, at any world size. Returns the state file's content.
 
-    Its files were compared with their digests before (`newest_intact`, `find_damage_together`).
+    The caller has compared the files with their digests (`newest_intact`, `find_damage_together`).
     """
     alone = not dist.is_initialized()
     if optimizer is None:
@@ -253,13 +254,13 @@ def load_checkpoint(place: Where, model: nn.Module, optimizer: torch.optim.Optim
 
 
 def remove_checkpoint(place: Where) -> None:
-    """Invisible first: a removal that is cut short must not leave what looks complete."""
+    """Remove the state file, then the rest: a removal that is cut short must not leave what looks complete."""
     remove_files(place, [STATE])
     remove_folder(place)
 
 
 def _remove_unfinished(place: Where) -> None:
-    """What was cut short while it was written or removed."""
+    """Remove checkpoints whose writing or removal was cut short."""
     complete = set(steps_in(place))
     for name in {file.partition("/")[0] for file in files_in(f"{place}/checkpoints")}:
         match = re.fullmatch(r"step-(\d{8})", name)
@@ -278,6 +279,6 @@ def _set_aside(place: str, aside: str) -> None:
 
 
 def _short(error: BaseException) -> str:
-    """The last line that says something: DCP wraps the error of each process."""
+    """Return the last line of the message that is not empty: DCP wraps the error of each process."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -11,7 +11,7 @@ from components.train.job import TrainJob
 from components.train.order import Place, order_of
 
 READ_AHEAD_STEPS = 4
-"""Samples in an object store are asked for so many steps before they are trained on."""
+"""Samples in an object store are requested this many steps before they are trained on."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Batch:
     tokens: torch.Tensor
     """Token ids, shape (B, L + 1); NO_TOKEN where there is none."""
     sources: list[int]
-    """Of each sample, by number."""
+    """The number of each sample's source."""
     num_labels: torch.Tensor
-    """Of each source, fp64: what the loss is a mean over."""
+    """How many labels each source has here, fp64. The loss is a mean over the labels of all processes."""
     has_gaps: bool
-    """Whether samples may be less than full, and so differ between processes."""
+    """Whether samples may be shorter than L, so that processes may have different numbers of labels."""
 
 
 class Batches:
-    """Batch = f(job, step): nothing to save, nothing to skip on resume."""
+    """The batches of a job, each a function of its step: nothing to save, nothing to replay on resume."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
         """Raises ValueError where a batch cannot be divided over the processes."""
@@ -40,13 +40,13 @@ class Batches:
         self._end_step, self._vocab_size = job.end_step, job.vocab_size
         self._has_gaps = any(phase.settings.packing == "best_fit" for phase in job.phases)
         self.names = sorted({name for phase in job.phases for name in phase.weights})
-        """Of all sources, by number."""
+        """The names of all sources, by number."""
         self._numbers = {name: number for number, name in enumerate(self.names)}
 
     def batch(self, step: int) -> Batch:
-        """This process's samples of `step`.
+        """Return this process's samples of `step`.
 
-        Raises ValueError for an id beyond the vocabulary, with the source and the sample.
+        Raises ValueError for a token id beyond the vocabulary, with the source and the sample.
         """
         size = self._clock.batch_size(step) // self._world_size
         placed = self._places(step, self._rank * size, size)
@@ -71,23 +71,23 @@ class Batches:
         return Batch(torch.from_numpy(tokens), sources, torch.from_numpy(num_labels), self._has_gaps)
 
     def samples_of(self, step: int) -> dict[str, list[int]]:
-        """The samples of `step` on all processes, by source."""
+        """Return the samples of `step` on all processes, by source."""
         found: dict[str, list[int]] = {}
         for name, _, position in self._places(step, 0, self._clock.batch_size(step)):
             found.setdefault(name, []).append(position)
         return found
 
     def _places(self, step: int, first: int, number: int) -> list[Place]:
-        """Of `number` samples of `step`, from its `first` on."""
+        """Return where `number` samples of `step` are, beginning with its sample `first`."""
         begin = self._clock.samples_at(step) + first
         return self._order.places(np.arange(begin, begin + number, dtype=np.int64))
 
 
 def document_positions(tokens_BL: torch.Tensor, end_of_document: int) -> torch.Tensor:
-    """Each token's place in its own document, which ends with `end_of_document`; shape (B, L).
+    """Return each token's position in its own document, which ends with `end_of_document`; shape (B, L).
 
-    From positions that begin anew, transformers makes a mask that keeps attention within a document, the same for
-    SDPA and for flex attention.
+    Where positions restart at 0, transformers builds a mask that keeps attention within a document, the same for SDPA
+    and for flex attention.
     """
     places_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
     begins_BL = torch.zeros_like(tokens_BL)

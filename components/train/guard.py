@@ -1,4 +1,4 @@
-"""What no step may do: a loss or gradient that is not finite, or a spike far above the steps before."""
+"""The guard: refuse a step whose loss or gradient is not finite, or is a spike far above the steps before."""
 
 import math
 from collections import deque
@@ -9,18 +9,27 @@ WINDOW_STEPS = 128
 
 
 class BadBatch(FloatingPointError):
-    """A step whose loss or gradient must not be learned from."""
+    """The guard refused a step, and the recipe does not allow to skip its batch."""
+
+
+def describe_bad_batch(step: int, problem: str, samples: dict[str, list[int]]) -> str:
+    """Return one line that names the step, the problem, and the first eight samples of each source."""
+    shown = "; ".join(
+        f"{name} {', '.join(map(str, numbers[:8]))}" + (f" and {len(numbers) - 8} more" if numbers[8:] else "")
+        for name, numbers in samples.items()
+    )
+    return f"step {step}: {problem}; samples: {shown}"
 
 
 class Guard:
-    """Knows the last steps. Its state is in every checkpoint, so that a resumed run judges as an undisturbed one."""
+    """A window of the last steps. Every checkpoint holds it: a resumed run judges as an uninterrupted one."""
 
     def __init__(self, training: Training) -> None:
         self._sigmas = training.spike_sigmas
         self._seen: dict[str, deque[float]] = {name: deque(maxlen=WINDOW_STEPS) for name in ("loss", "gradient norm")}
 
     def judge(self, loss: float, grad_norm: float) -> str:
-        """What is wrong with the step; nothing where it may be taken, and then it counts for the next ones."""
+        """Return what is wrong with a step; empty if nothing is, and then the next steps are compared with it, too."""
         values = {"loss": loss, "gradient norm": grad_norm}
         for name, value in values.items():
             if not math.isfinite(value):

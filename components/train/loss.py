@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from components.blend.samples import NO_TOKEN
 
 CHUNKED_VOCAB_SIZE = 16_384
-"""From here on the logits of a batch are the largest thing in memory, and are never held whole."""
+"""From this size on the logits of a batch would be the largest tensor in memory, and are never held whole."""
 SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
-"""Families whose logits are more than a matrix product: they take the plain loss."""
+"""Settings of families whose logits are more than a matrix product: they use the plain loss."""
 
 
 def install_loss(model: PreTrainedModel, tensor_parallel: bool = False) -> None:
-    """Makes the model's forward pass return losses: (sum, sum by source), see `summed_losses`.
+    """Make the model's forward pass return losses: (sum, sum by source), see `summed_losses`.
 
     The head is then applied inside it, where FSDP has gathered its weight.
     """
@@ -48,7 +48,7 @@ def install_loss(model: PreTrainedModel, tensor_parallel: bool = False) -> None:
 def summed_losses(
     model: PreTrainedModel, tokens_BL1: torch.Tensor, sources: Sequence[int], positions_BL: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The summed loss of the samples, and the sums of each source's (no gradient; shape: highest source + 1).
+    """Return the summed loss of the samples, and the sum of each source (no gradient; shape: highest source + 1).
 
     `tokens_BL1`: L + 1 tokens of each sample, NO_TOKEN where there is none. `sources`: a number for each sample.
     """
@@ -76,7 +76,7 @@ def _by_source(losses_B: torch.Tensor, sources: Sequence[int]) -> torch.Tensor:
 
 
 class _ChunkedLosses(torch.autograd.Function):
-    """torch's chunked linear cross entropy, one source after the other, with one gradient of the head for all.
+    """torch's chunked linear cross entropy, one source after another, with one gradient of the head for all.
 
     The chunked operation has its gradients already when its forward pass ends; calling it once per source through
     autograd would keep a gradient as large as the head for each of them.
@@ -119,6 +119,6 @@ class _ChunkedLosses(torch.autograd.Function):
 
 
 def _chunk_rows(hidden_BLH: torch.Tensor, weight_VH: torch.Tensor) -> int:
-    """So many that their logits are as large as the hidden states: torch's own rule, of the whole micro-batch."""
+    """Return how many rows have logits as large as the hidden states: torch's own rule, on the whole micro-batch."""
     rows = hidden_BLH.shape[0] * hidden_BLH.shape[1]
     return max(64, rows // max(1, weight_VH.shape[0] // weight_VH.shape[1]))

@@ -152,7 +152,7 @@ def switchpoint(folder: Path, rounds: Rounds) -> None:
 
     def step(batch: Any) -> Any:
         done = whole_step(batch)
-        rounds.step(done[0]["loss"])
+        rounds.step(done[0].loss)
         return done
 
     trainer._train_step = step  # type: ignore[method-assign]

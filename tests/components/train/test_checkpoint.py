@@ -97,8 +97,8 @@ def test_the_newest_and_every_switch_point_stay(prepared: Planned, tmp_path: Pat
     whole_step = trainer._train_step
 
     def step(batch: Any) -> Any:
-        trainer.writer.wait()  # so that each is there before the next one is due
-        trainer.writer.blocked_seconds = 0.0
+        trainer.checkpoints.writer.wait()  # so that each is there before the next one is due
+        trainer.checkpoints.writer.blocked_seconds = 0.0
         return whole_step(batch)
 
     trainer._train_step = step  # type: ignore[method-assign]
@@ -149,8 +149,8 @@ def test_no_step_waits_for_the_store_to_tell_what_it_has(
         raise OSError("the object store does not answer")
 
     covered = checkpoint.steps_in(tmp_path)
-    monkeypatch.setattr("components.train.loop.steps_in", lambda _: covered)
-    monkeypatch.setattr("components.train.loop.is_kept", ask)
+    monkeypatch.setattr("components.train.job_checkpoints.steps_in", lambda _: covered)
+    monkeypatch.setattr("components.train.job_checkpoints.is_kept", ask)
     for name in ("is_kept", "steps_in"):
         monkeypatch.setattr(checkpoint, name, ask)
     monkeypatch.setattr(checkpoint.dcp, "save", save)
@@ -192,7 +192,7 @@ def test_a_switch_point_that_cannot_be_written_ends_the_run(
         return saved(*arguments, **options)
 
     monkeypatch.setattr(checkpoint.dcp, "save", save)
-    monkeypatch.setattr(Trainer, "_is_save_due", lambda self: self.step >= 10)
+    monkeypatch.setattr(trainer.checkpoints, "is_due", lambda: trainer.step >= 10)
     with pytest.raises(CheckpointFailed, match="the object store does not answer"):
         trainer.run()
     assert trainer.step == 11

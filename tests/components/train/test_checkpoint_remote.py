@@ -189,8 +189,8 @@ def test_of_many_checkpoints_the_newest_and_the_wanted_stay(remote_job: RemoteJo
     whole_step = trainer._train_step
 
     def step(batch: Any) -> Any:
-        trainer.writer.wait()
-        trainer.writer.blocked_seconds = 0.0
+        trainer.checkpoints.writer.wait()
+        trainer.checkpoints.writer.blocked_seconds = 0.0
         return whole_step(batch)
 
     trainer._train_step = step  # type: ignore[method-assign]

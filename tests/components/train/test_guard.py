@@ -27,17 +27,17 @@ def _one_thread() -> None:
 def poisoned(one: Any, factor: float) -> Trainer:
     """A trainer whose gradients of one step are multiplied."""
     trainer = Trainer(one, 0, 1)
-    backward = trainer._backward
+    forward_backward = trainer.training_step.forward_backward
 
-    def multiplied(batch: Any, scale: float) -> torch.Tensor:
-        sums = backward(batch, scale)
-        if trainer.step == BAD_STEP - 1:
+    def multiplied(batch: Any, step: int) -> torch.Tensor:
+        sums = forward_backward(batch, step)
+        if step == BAD_STEP - 1:
             for parameter in trainer.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
         return sums
 
-    trainer._backward = multiplied  # type: ignore[method-assign]
+    trainer.training_step.forward_backward = multiplied  # type: ignore[method-assign]
     return trainer
 
 

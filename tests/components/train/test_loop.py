@@ -17,9 +17,10 @@ from components.recipe.stage import Train
 from components.recipe.step_settings import StepSettings
 from components.store.plan_file import Planned
 from components.store.store import read_json
-from components.train import loop
+from components.train import job_checkpoints
 from components.train.checkpoint import checkpoint_path, model_path, steps_in
 from components.train.job import TrainJob
+from components.train.job_checkpoints import JobCheckpoints
 from components.train.loop import FINISHED, STOPPED, Trainer
 from components.train.metrics import read_metrics
 from components.train.run import _common
@@ -111,7 +112,7 @@ def test_a_checkpoint_that_is_wanted_only_afterwards_tells_its_weights(
 ) -> None:
     """A new arm switches where a run once happened to be stopped."""
     stopped = Trainer(job(prepared, tmp_path / "run"), 0, 1)
-    stopped._stop_wanted = True
+    stopped.request_stop()
     assert stopped.run() == STOPPED
     assert "weights_sha256" not in read_json(checkpoint_path(tmp_path / "run", 1) / "state.json")
     assert run(job(prepared, tmp_path / "run", end_step=1, keep_steps=[1], export_steps=[1])) == FINISHED
@@ -129,13 +130,13 @@ def test_processes_gather_the_weights_as_often_whether_they_see_the_export_or_no
     """The first one exports; in an object store the others see it later. A gather that one leaves out never ends."""
     folder = tmp_path / "run"
     stopped = Trainer(job(prepared, folder), 0, 1)
-    stopped._stop_wanted = True
+    stopped.request_stop()
     stopped.run()
     trainer = Trainer(job(prepared, folder, end_step=1, keep_steps=[1], export_steps=[1]), 0, 1)
     gathered: list[int] = []
-    whole, exported = loop.full_state, Trainer._is_exported
-    monkeypatch.setattr(loop, "full_state", lambda model: gathered.append(1) or whole(model))
-    monkeypatch.setattr(Trainer, "_is_exported", lambda self, step: sees_it and exported(self, step))
+    whole, exported = job_checkpoints.full_state, JobCheckpoints._is_exported
+    monkeypatch.setattr(job_checkpoints, "full_state", lambda model: gathered.append(1) or whole(model))
+    monkeypatch.setattr(JobCheckpoints, "_is_exported", lambda self, step: sees_it and exported(self, step))
     assert trainer.run() == FINISHED
     assert len(gathered) == 1
 

@@ -331,7 +331,7 @@ def test_a_second_trainer_on_a_run_is_refused(prepared: Planned, tmp_path: Path)
 
 def test_sigterm_leaves_a_status_that_asks_to_be_started_again(prepared: Planned, tmp_path: Path) -> None:
     trainer = Trainer(jobs(prepared, tmp_path)[0], 0, 1)
-    trainer._stop_wanted = True
+    trainer.request_stop()
     trainer.run()
     status = read_json(tmp_path / "gb" / "status.json")
     assert status == {"state": "stopped", "reason": "SIGTERM", "step": 1, "resume": True}
