@@ -1,25 +1,44 @@
 """Merges: models that are weighted averages of others (model soups, arXiv 2203.05482)."""
 
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from components.recipe.fields import Config, Fraction01, Name, Weight
+
+
+def _read_at(value: Any) -> Any:
+    if value == "switch":
+        return value
+    try:
+        fraction = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        fraction = Fraction(-1)
+    if not 0 < fraction <= 1:
+        raise ValueError("`at` is `switch`, or a fraction of the arm's horizon such as 0.7")
+    return fraction
+
+
+def _kind(value: Any) -> str:
+    return "~checkpoint" if isinstance(value, dict | ArmCheckpoint) else "~arm"
 
 
 class ArmCheckpoint(Config):
     """An arm's model before its end."""
 
     arm: Name
-    at: Literal["switch"] | Fraction01
+    at: Annotated[Literal["switch"] | Fraction01, BeforeValidator(_read_at)]
     """At its switch, or at the first step at or after a fraction of its horizon."""
+
+
+Merged = Annotated[Annotated[Name, Tag("~arm")] | Annotated[ArmCheckpoint, Tag("~checkpoint")], Discriminator(_kind)]
 
 
 class MergeConfig(Config):
     """A weighted average of arms' models, evaluated like an arm."""
 
-    of: Annotated[list[Name | ArmCheckpoint], Field(min_length=2, max_length=1000)]
+    of: Annotated[list[Merged], Field(min_length=2, max_length=1000)]
     """Arms, whose models at their ends are merged, or checkpoints of arms. In a study with several seeds a name such as
     ARM-seed-N is one seed's; the name of an arm makes a merge for every seed.
     """

@@ -10,6 +10,7 @@ from components.recipe.blend import Weights
 from components.recipe.plan import ArmPlan, Derived, Plan
 from components.recipe.source import SourceKey, split_key
 from components.recipe.stage import Trained
+from components.recipe.step_settings import StepSettings
 from components.tracking.curve import metric_name
 
 QA = "qa"
@@ -45,10 +46,10 @@ def deciding_params(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]
     An arm that never switches does so at its end: progress 1, all its tokens and steps, the rate that it ends with.
     """
     recipe = plan.recipe
-    flat: dict[str, Any] = {
-        "arm": "base", "base": plan.base.digest, "sequence_length": recipe.sequence_length,
-        "batch_size": recipe.model_dump(mode="json")["batch_size"],
-    }  # fmt: skip
+    settings = plan.pretraining.phase.settings if plan.pretraining else recipe.step_settings()
+    if isinstance(arm, ArmPlan):
+        settings = arm.phases[0].settings
+    flat: dict[str, Any] = {"arm": "base", "base": plan.base.digest} | _settings_params(settings)
     if arm is None:
         return flat
     if isinstance(arm, Derived):
@@ -69,7 +70,20 @@ def deciding_params(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]
     }  # fmt: skip
     for phase in arm.phases:
         flat |= _blend_params(plan, phase.name, phase.blend, phase.weights)
+        own = _settings_params(phase.settings).items() - _settings_params(settings).items()
+        flat |= {f"{phase.name}.{name}": value for name, value in sorted(own)}
     return flat
+
+
+def _settings_params(settings: StepSettings) -> dict[str, Any]:
+    """Return the settings that arms may differ by, under flat names; a batch that grows as its JSON."""
+    dumped = settings.model_dump(mode="json", include={"sequence_length", "batch_size", "optimizer"})
+    batch_size = dumped["batch_size"]
+    return {
+        "sequence_length": dumped["sequence_length"],
+        "batch_size": json.dumps(batch_size) if isinstance(batch_size, dict) else batch_size,
+        **{f"optimizer.{name}": value for name, value in dumped["optimizer"].items()},
+    }
 
 
 def gb_params(plan: Plan, run: Trained) -> dict[str, Any]:
@@ -117,7 +131,7 @@ def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
             "phases": [
                 {
                     "name": phase.name, "blend": phase.blend, "start": phase.start, "start_step": phase.start_step,
-                    "end_step": phase.end_step, "sequence_length": phase.sequence_length,
+                    "end_step": phase.end_step, "settings": phase.settings.model_dump(mode="json"),
                     "weights": {key: str(weight) for key, weight in phase.weights.items()},
                 }
                 for phase in arm.phases

@@ -69,3 +69,20 @@ def test_the_studies_guides_recipe_is_one() -> None:
     assert made.halving is not None
     assert made.evaluation.continual is not None
     assert made.evaluation.checkpoints[0] == "switch"
+
+
+def test_the_readmes_recipe_is_complete() -> None:
+    """As it stands there, with nothing beside it."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    recipe = parse_recipe(yaml.safe_load(block), "mine.yaml")
+    assert set(recipe.arms) == {"paper", "early"}
+
+
+def test_the_studies_guides_merges_are_ones() -> None:
+    text = (DOCS / "studies.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "merges:" in one]
+    recipe = recipe_of("recipe.md") | yaml.safe_load(block) | {"seeds": None}
+    recipe["sources"] = {name: source | {"folder": None} for name, source in recipe["sources"].items()}
+    plan = expand(parse_recipe(recipe, "guide.yaml"), {}, "guide.yaml")
+    assert [one.run_name for one in plan.derived] == ["soup", "path"]
