@@ -64,6 +64,7 @@ def test_the_training_guides_recipe_is_one() -> None:
 
 def test_the_studies_guides_recipe_is_one() -> None:
     recipe = recipe_of("studies.md")
+    del recipe["merges"]  # another example: it does not go together with `halving:`
     recipe |= {"sources": {"web": {"folder": "web"}}, "blends": {"plain": {"web": 1}}, "gb": "plain", "qb": "plain"}
     made = parse_recipe(recipe | {"arms": {"one": {}}}, "guide.yaml")
     assert made.halving is not None
