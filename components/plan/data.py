@@ -140,6 +140,8 @@ def _warnings(
         cap = float(plan.recipe.sources[source].max_epochs or 0)
         found.append(f"{source} reaches its max_epochs {cap:g} in {run}: {tokens:,} tokens went to the other sources")
     found += left_out(plan, store)
+    if earlier := store.unknown_kinds():
+        found.append(f"the store holds outputs of an earlier version, which are not read: {', '.join(earlier)}")
     unknown = [key for key in plan.drawn_sources() if key not in sizes]
     if unknown:
         found.append(f"not tokenised yet, so epochs are unknown: {', '.join(unknown)}")

@@ -102,6 +102,10 @@ class Store:
         """Return whether the store has the file."""
         return (self.root / path).exists() or (bool(self.url) and place.exists(f"{self.url}/{path}"))
 
+    def unknown_kinds(self) -> list[str]:
+        """Return the folders on this machine that hold outputs of no kind of ours: an earlier version made them."""
+        return sorted({path.parent.parent.name for path in self.root.glob(f"*/*/{RECORD}")} - KINDS.keys())
+
     def is_begun(self, identity: Identity) -> bool:
         """Return whether work on an output began: its folder exists, on this machine or in the object store."""
         return (self.root / identity.path).is_dir() or (

@@ -142,3 +142,13 @@ def test_a_record_names_the_image_it_was_made_in(tmp_path: Path, monkeypatch: py
     with store.output(one) as folder:
         store.write_record(one, folder, {})
     assert (store.record(one) or {})["environment"]["image"] == "0f3a"
+
+
+def test_outputs_of_an_earlier_version_are_named_and_not_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.output(Identity(kind="blend", format=1, config={})) as folder:
+        store.write_record(Identity(kind="blend", format=1, config={}), folder, {})
+    assert store.unknown_kinds() == []
+    (tmp_path / "gb" / "0123456789abcdef").mkdir(parents=True)
+    (tmp_path / "gb" / "0123456789abcdef" / "record.json").write_text("{}")
+    assert store.unknown_kinds() == ["gb"]
