@@ -68,6 +68,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     for name in ("steps_in", "is_kept", "has_model", "newest_intact", "load_checkpoint", "export"):
         monkeypatch.setattr(job_checkpoints, name, lambda *given, name=name: getattr(made, name)(*given))
     monkeypatch.setattr(job_checkpoints, "CheckpointWriter", lambda *_: Writer(made))
+    monkeypatch.setattr(job_checkpoints, "apply_settings", lambda *given: made.done.append(("settings", *given)))
     monkeypatch.setattr(job_checkpoints, "full_state", lambda _: {"weight": torch.ones(1)})
     monkeypatch.setattr(job_checkpoints, "find_damage_together", lambda place: "cut" if "damaged" in place else "")
     return made
@@ -79,6 +80,7 @@ def checkpoints(
     job: Any = SimpleNamespace(
         folder="run", keep_steps=keep, export_steps=export, end_step=max([*keep, *export]), start_step=0,
         start="scratch", start_checkpoint="", tokenizer="", training=SimpleNamespace(keep_checkpoints=3),
+        settings=SimpleNamespace(optimizer="the job's settings"),
     )  # fmt: skip
     vars(job).update(fields)
     alone: Any = SimpleNamespace(rank=0, agree=lambda value: value)
@@ -112,7 +114,7 @@ def test_without_a_checkpoint_it_loads_what_the_job_starts_from(
     store.done.clear()
     one = checkpoints(tmp_path, [26, 40], start=start, start_checkpoint="gb/24", start_step=24)
     assert one.resume() == Resumed(24, {})
-    assert store.done == [("load", "gb/24", optimizer)]
+    assert store.done == [("load", "gb/24", optimizer), ("settings", "optimizer", "the job's settings")]
     with pytest.raises(DamagedCheckpoint, match="what the run starts from is damaged: cut, in gb/damaged"):
         checkpoints(tmp_path, [26], start_checkpoint="gb/damaged").resume()
 
