@@ -75,8 +75,9 @@ class Delivery:
         while not self._over.wait(pause):
             began = time.monotonic()
             self._deliver()
-            # Of a long run all rows are read each time: that must stay a small part of the time.
-            pause = max(EVERY_SECONDS, (time.monotonic() - began) * 20)
+            # Of a long run all rows are read each time: that must stay a small part of the time. A delivery that failed
+            # has waited for MLflow, which may be back soon.
+            pause = EVERY_SECONDS if self._is_away else max(EVERY_SECONDS, (time.monotonic() - began) * 20)
         if self._run is not None:
             self._deliver(end=self._end)
 

@@ -68,7 +68,7 @@ def test_metrics_are_kept_while_mlflow_is_away_and_delivered_when_it_is_back(
             found = client.get_metric_history(run.info.run_id, "train.loss")
             return [(metric.step, metric.value, metric.timestamp) for metric in found]
 
-        wait_until(lambda: len(history()) == 3)
+        wait_until(lambda: len(history()) == 3, seconds=300)  # twenty times what the first delivery took
     assert history() == [(128, 3.0, 1_001_000), (256, 1.5, 1_002_000), (384, 1.0, 1_003_000)]
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == f"gb {RUN.digest}"
