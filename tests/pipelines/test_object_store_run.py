@@ -141,7 +141,7 @@ def test_the_commands_know_a_store_by_its_url(
     assert Path(json.loads(report.stdout)["report"]).is_file()
     pruned = switchpoint("prune", *given)
     assert json.loads(pruned.stdout)["freed_bytes"] > 100_000, pruned.stderr
-    assert not there.find(remote.store, "[gq]b/*/checkpoints/*/*")
+    assert not there.find(remote.store, "phase/*/checkpoints/*/*")
     assert switchpoint("run", *given).returncode == 0
     no_password = switchpoint("plan", finished.recipe, "--store", "s3://me:hunter2@studies/one")
     assert no_password.returncode == 2
