@@ -87,4 +87,4 @@ def test_status_shows_a_smoke_run_by_its_own_plan(kfp: KFPStub, arguments: list[
     assert "train-gb: running (smoke)\n" in shown
     planned.store.write_failure(arm.runs[0], "out of memory", "log")
     kfp.states, kfp.tasks = ["FAILED"], {"train-gb": "SUCCEEDED"}
-    assert command("status", *arguments)[1]["kfp"]["failures"] == ["smoke: gb failed: out of memory"]
+    assert command("status", *arguments)[1]["kfp"]["failures"] == ["smoke: phase-0 failed: out of memory"]
