@@ -64,7 +64,7 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
             continue
         if one["state"] == "training":
             where = f"{one['phase']} stopped at step {one['step']:,} of {one['end_step']:,}"
-        elif one["state"] == "waiting" and store.is_begun(plan.run(one["run"].rsplit("/", 1)[-1]).identity):
+        elif one["state"] == "waiting" and store.is_begun(one["run"]):
             where = f"{one['phase']} stopped before its first step"
         else:
             continue

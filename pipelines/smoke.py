@@ -9,14 +9,13 @@ from components.recipe.blend import Weights
 from components.recipe.digest import digest_of
 from components.recipe.phase import SHORT_FORM
 from components.recipe.plan import ArmPlan, Plan
+from components.recipe.recipe import OF_SEVERAL_ARMS
 from components.recipe.source import split_key
 from components.recipe.stage import Phase
 
 STEPS = 5
 """Of each phase."""
-LEFT_OUT = (
-    "grid", "halving", "merges", "published", "seeds", "seed", "budget", "evaluation", "arms", *SHORT_FORM,
-)  # fmt: skip
+LEFT_OUT = (*OF_SEVERAL_ARMS, "seed", "budget", "evaluation", *SHORT_FORM)
 LONGEST, PARTS = 10**20, 10**18
 """What a recipe takes as a denominator; into how many parts weights are rounded that would have a longer one."""
 

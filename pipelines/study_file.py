@@ -10,6 +10,7 @@ from components.recipe.check import unknown
 from components.recipe.errors import BadInput
 from components.recipe.fields import read_tokens
 from components.recipe.load import as_lists, as_mappings, load_study, parse_recipe, recipe_path
+from components.recipe.recipe import OF_SEVERAL_ARMS
 
 SCALES = ("cpu",)
 
@@ -44,11 +45,7 @@ def _only(study: dict[str, Any], file: str, run_name: str) -> dict[str, Any]:
         raise unknown("arm", run_name, known).at(file)
     arm_id, arm, seed = known[run_name]
     changed = arm.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"seed"})
-    left = {
-        name: value
-        for name, value in study.items()
-        if name not in ("grid", "halving", "merges", "published", "seeds", "seed")
-    }
+    left = {name: value for name, value in study.items() if name not in (*OF_SEVERAL_ARMS, "seed")}
     return left | {"arms": [{arm_id: changed}]} | ({} if seed is None else {"seed": seed})
 
 

@@ -1,6 +1,5 @@
 """The weighted average of models, tensor by tensor, from Hugging Face folders into one of the same layout."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from components.train.weights import safetensors_files
+from components.train.weights import bytes_of, digest_of_tensors, safetensors_files
 
 
 class NotMergeable(RuntimeError):
@@ -51,15 +50,14 @@ def _average_file(path: Path, models: Sequence[dict[str, Path]], weights: Sequen
     with target.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in sorted(tensors, key=lambda one: tensors[one]["data_offsets"][0]):
-            file.write(_average_tensor(name, models, weights).contiguous().view(-1).view(torch.uint8).numpy().data)
+            file.write(bytes_of(_average_tensor(name, models, weights)))
 
 
 def _average_tensor(name: str, models: Sequence[dict[str, Path]], weights: Sequence[Fraction]) -> torch.Tensor:
     first: torch.Tensor | None = None
     total: torch.Tensor | None = None
     for files, weight in zip(models, weights, strict=True):
-        with safe_open(files[name], framework="pt") as file:
-            tensor = file.get_tensor(name)
+        tensor = _tensor(files[name], name)
         if first is None:
             first, total = tensor, torch.zeros(tensor.shape, dtype=torch.float64)
         if (tensor.shape, tensor.dtype) != (first.shape, first.dtype):
@@ -84,9 +82,10 @@ def _header(path: Path) -> dict[str, Any]:
 
 def digest_of_folder(folder: Path) -> str:
     """Return the SHA-256 of names and bytes of all weights, as trainers take it of their own."""
-    digest = hashlib.sha256()
-    for name, path in sorted(safetensors_files(folder).items()):
-        digest.update(name.encode())
-        with safe_open(path, framework="pt") as file:
-            digest.update(file.get_tensor(name).contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest_of_tensors((name, _tensor(path, name)) for name, path in sorted(safetensors_files(folder).items()))
+
+
+def _tensor(path: Path, name: str) -> torch.Tensor:
+    with safe_open(path, framework="pt") as file:
+        tensor: torch.Tensor = file.get_tensor(name)
+    return tensor

@@ -171,7 +171,7 @@ class Plan:
 
     def label(self, identity: Identity) -> str:
         """Return what people call an output: a training run by its phase, the rest by its kind."""
-        run = next((run for run in self.runs if run.identity.digest == identity.digest), None)
+        run = self.trained(identity)
         return run.stage.phase.name if run else KINDS[identity.kind].label
 
     def chain(self, run: Trained) -> list[Trained]:

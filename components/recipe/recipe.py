@@ -24,6 +24,8 @@ from components.recipe.step_settings import StepSettings
 from components.recipe.training import Training, check_batch, check_processes
 
 MAX_ARMS = 10_000
+OF_SEVERAL_ARMS = ("arms", "grid", "seeds", "halving", "merges", "published")
+"""Fields that make no sense with one arm."""
 
 
 class Tokenizer(Config):

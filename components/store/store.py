@@ -106,11 +106,9 @@ class Store:
         """Return the folders on this machine that hold outputs of no kind of ours: an earlier version made them."""
         return sorted({path.parent.parent.name for path in self.root.glob(f"*/*/{RECORD}")} - KINDS.keys())
 
-    def is_begun(self, identity: Identity) -> bool:
+    def is_begun(self, path: str) -> bool:
         """Return whether work on an output began: its folder exists, on this machine or in the object store."""
-        return (self.root / identity.path).is_dir() or (
-            bool(self.url) and bool(remote.list_files(f"{self.url}/{identity.path}"))
-        )
+        return (self.root / path).is_dir() or (bool(self.url) and bool(remote.list_files(f"{self.url}/{path}")))
 
     def refresh(self, identity: Identity, *names: str) -> Path:
         """Fetch the named files of an output as they are now, since another machine may write them.

@@ -8,6 +8,7 @@ from typing import Any
 from components.recipe.arm import arms_of
 from components.recipe.blend import Weights
 from components.recipe.plan import ArmPlan, Derived, Plan
+from components.recipe.recipe import OF_SEVERAL_ARMS
 from components.recipe.source import SourceKey, split_key
 from components.recipe.stage import Trained
 from components.recipe.step_settings import StepSettings
@@ -141,10 +142,6 @@ def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
             },
         }  # fmt: skip
     return recipe
-
-
-OF_SEVERAL_ARMS = ("arms", "grid", "seeds", "halving", "merges", "published")
-"""Fields that make no sense with one arm."""
 
 
 def runnable_study(plan: Plan, arm: ArmPlan | None = None) -> dict[str, Any]:

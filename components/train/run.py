@@ -58,14 +58,14 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
         **_start(plan, store, run), **_common(plan, store, place, stage),
     )  # fmt: skip
     pretrain = plan.recipe.model.pretrain
-    starts_there = stage.start == "scratch" and pretrain is not None
-    num_processes = pretrain.num_processes if starts_there and pretrain else plan.recipe.training.num_processes
+    trains = pretrain if pretrain and stage.start == "scratch" else plan.recipe.training
+    num_processes = trains.num_processes
     try:
         _run(plan, store, run.identity, job, num_processes)
     except Superseded:  # another study has kept other steps of it in the meantime
         return train_run(plan, store, run)
     before = _outputs_before(store, run)
-    weights = {str(step): _facts(place, step)["weights_sha256"] for step in job.keep_steps}
+    weights = {str(step): (read_state(place, step) or {})["weights_sha256"] for step in job.keep_steps}
     outputs = {
         "keep_steps": sorted({*job.keep_steps, *before["keep_steps"]} - pruned), "pruned_steps": sorted(pruned),
         "weights_sha256": before["weights_sha256"] | weights,
@@ -238,10 +238,6 @@ def _environment(job: TrainJob, num_processes: int) -> dict[str, Any]:
     """What changes rounding only, and so is told beside the output, not in its address."""
     training = job.training.model_dump(include={"replicas", "tensor_parallel", "micro_batch_size"})
     return {"num_processes": num_processes, "num_threads": 1, **training}
-
-
-def _facts(place: str, step: int) -> dict[str, str]:
-    return {"weights_sha256": (read_state(place, step) or {})["weights_sha256"]}
 
 
 def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,11 +106,21 @@ def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:
     """SHA-256 of names and bytes of all weights: equal where and only where the bits are."""
+    return digest_of_tensors((name, state[name]) for name in sorted(state))
+
+
+def digest_of_tensors(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """Return the SHA-256 of names and bytes, in the order given, which is that of the names; one tensor at a time."""
     digest = hashlib.sha256()
-    for name in sorted(state):
+    for name, tensor in tensors:
         digest.update(name.encode())
-        digest.update(state[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
+
+
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """Return the bytes of a tensor on the CPU, as safetensors stores them."""
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path, tokenizer: Path) -> None:
