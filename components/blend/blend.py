@@ -1,7 +1,7 @@
 """The step `blend`: sources joined from their shards, weights resolved against them; epochs and caps exact."""
 
 from components.blend.card import write_blend_card
-from components.blend.join import join_shards, stream_path
+from components.blend.join import fetch_stream, join_shards
 from components.blend.shards import Corpora
 from components.blend.streams import num_packed, pack_stream
 from components.launch.task import sole_task
@@ -21,7 +21,7 @@ def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> 
             store.forget_failure(plan.tokens[name])  # a group's, whose shards another run has written since
             for key in [key for key in packed if split_key(key)[0] == name]:
                 for length in sorted(packed[key]):
-                    pack_stream(stream_path(plan, store, key), store, length)
+                    pack_stream(fetch_stream(plan, store, key), store, length)
     num_tokens = source_tokens(plan, store)
     check_sources(plan, num_tokens, file, packed=packed_samples(plan, store))
     for phase in plan.blends.values():
@@ -38,11 +38,11 @@ def _write_blend(plan: Plan, store: Store, phase: Phase, num_tokens: dict[Source
         sources = {
                 key: {
                     "weight": str(weight), "tokens": num_tokens[key],
-                    "stream": str(stream_path(plan, store, key).relative_to(store.root)),
+                    "stream": str(fetch_stream(plan, store, key).relative_to(store.root)),
                 }
                 for key, weight in phase.weights.items()
             }  # fmt: skip
-        cards = {key: store.path(plan.tokens[key]) / "card.json" for key in phase.weights}
+        cards = {key: store.fetch_output(plan.tokens[key]) / "card.json" for key in phase.weights}
         write_blend_card(folder, phase.blend, phase.weights, cards)
         store.write_record(identity, folder, {"sources": sources})
 
@@ -52,7 +52,7 @@ def packed_samples(plan: Plan, store: Store) -> dict[tuple[SourceKey, int], int]
     found: dict[tuple[SourceKey, int], int] = {}
     for key, lengths in plan.packed_lengths().items():
         for length in lengths:
-            samples = num_packed(stream_path(plan, store, key), length)
+            samples = num_packed(fetch_stream(plan, store, key), length)
             if samples is not None:
                 found[key, length] = samples
     return found

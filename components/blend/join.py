@@ -25,8 +25,8 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
     if store.is_done(identity):
         if source.token_file:  # the same tokens may lie elsewhere now
             total = int(read_any_index(source.token_file)[1].sum(dtype=np.int64))
-            write_stream(store.path(identity) / STREAMS / WHOLE, [(source.token_file, total)])
-            store.save(store.path(identity) / STREAMS)
+            write_stream(store.fetch_output(identity) / STREAMS / WHOLE, [(source.token_file, total)])
+            store.save(store.fetch_output(identity) / STREAMS)
         return
     shards = shards_of(plan, corpora, name)
     records = [store.record(shard.identity) for shard in shards]
@@ -64,14 +64,14 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
             ],
             "shards": [shard.identity.path for shard in shards],
         }
-        tokenizer, _ = load_tokenizer(store.path(plan.tokenizer))
+        tokenizer, _ = load_tokenizer(store.fetch_output(plan.tokenizer))
         write_card(
             folder,
             name,
             facts,
             source.language,
-            [store.file(f"{shard}/{DOCUMENTS}") for shard in facts["shards"]],
-            [store.in_place(prefix) for prefix, tokens in files[WHOLE] if tokens],
+            [store.fetch_file(f"{shard}/{DOCUMENTS}") for shard in facts["shards"]],
+            [store.token_location(prefix) for prefix, tokens in files[WHOLE] if tokens],
             tokenizer,
         )
         store.write_record(identity, folder, facts)
@@ -104,13 +104,13 @@ def _check_not_empty(
         )  # fmt: skip
 
 
-def stream_path(plan: Plan, store: Store, key: SourceKey) -> Path:
+def fetch_stream(plan: Plan, store: Store, key: SourceKey) -> Path:
     name, tier = split_key(key)
-    return store.path(plan.tokens[name]) / STREAMS / (tier or WHOLE)
+    return store.fetch_output(plan.tokens[name]) / STREAMS / (tier or WHOLE)
 
 
-def heldout_files(plan: Plan, store: Store, name: str) -> list[Path]:
+def fetch_heldout_files(plan: Plan, store: Store, name: str) -> list[Path]:
     """The held-out documents of a tokenised source whose text lies where the user keeps it."""
     record = store.record(plan.tokens[name])
     assert record is not None, name
-    return [store.file(f"{shard}/{HELDOUT}") for shard in record["outputs"]["shards"]]
+    return [store.fetch_file(f"{shard}/{HELDOUT}") for shard in record["outputs"]["shards"]]

@@ -57,7 +57,7 @@ class MegatronSamples:
     """A source's samples in Megatron's order: as many as the blend asks for."""
 
     def __init__(self, path: Path, store: Store, sequence_length: int, requested: int, seed: int) -> None:
-        prefixes = [store.in_place(prefix.decode()) for prefix in file_prefixes(path)]
+        prefixes = [store.token_location(prefix.decode()) for prefix in file_prefixes(path)]
         self._tokens = [open_tokens(prefix) for prefix in prefixes]
         lengths = [np.asarray(read_any_index(prefix)[1]) for prefix in prefixes]
         self.is_remote, self._length = any_remote(file_prefixes(path), store), sequence_length

@@ -74,7 +74,7 @@ def _training(plan: Plan, store: Store, corpora: Corpora, name: str) -> Iterator
     source = plan.recipe.sources[name]
     origin = origin_of(source)
     if is_made(origin):
-        yield from read_documents(store.path(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl")
+        yield from read_documents(store.fetch_output(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl")
         return
     for document in corpus_documents(corpora[origin], source, f"sources.{name}.folder"):
         if document.hash >= corpora[origin].heldout_below:

@@ -28,7 +28,7 @@ def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
     identity, source = plan.scorers[name], plan.recipe.sources[name]
     if store.is_done(identity):
         return
-    folder = store.path(plan.tokenizer)
+    folder = store.fetch_output(plan.tokenizer)
     tokenizer, _ = load_tokenizer(folder)
     reference = corpora[reference_origin(source)]
     corpus = corpora[origin_of(source)]

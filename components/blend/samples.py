@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.blend.remote_tokens import RemoteTokens, Tokens, open_tokens
-from components.blend.streams import any_remote, file_prefixes, packed_ends, packed_folder
+from components.blend.streams import any_remote, fetch_packed_folder, file_prefixes, packed_ends
 from components.recipe.caps import samples_per_epoch
 from components.recipe.phase import Packing
 from components.store.store import Store
@@ -89,7 +89,7 @@ class ConcatenatedSamples:
             file, begin = file + 1, end
 
     def _open(self, file: int) -> Tokens:
-        return open_tokens(self._store.in_place(self._prefixes[file].decode()))
+        return open_tokens(self._store.token_location(self._prefixes[file].decode()))
 
 
 class PackedSamples:
@@ -124,8 +124,8 @@ class PackedSamples:
 
     def _open(self, file: int) -> tuple[Tokens, npt.NDArray[np.void], npt.NDArray[np.int64]]:
         prefix = self._prefixes[file].decode()
-        folder = packed_folder(self._path, self._store, prefix, self._length)
+        folder = fetch_packed_folder(self._path, self._store, prefix, self._length)
         return (
-            open_tokens(self._store.in_place(prefix)), np.load(folder / "segments.npy", mmap_mode="r"),
+            open_tokens(self._store.token_location(prefix)), np.load(folder / "segments.npy", mmap_mode="r"),
             np.load(folder / "ends.npy", mmap_mode="r"),
         )  # fmt: skip

@@ -33,7 +33,7 @@ def pack_stream(path: Path, store: Store, sequence_length: int) -> None:
     if num_packed(path, sequence_length) is not None:
         return
     counts = [
-        pack_file(store, prefix, packed_folder(path, store, prefix, sequence_length), sequence_length)
+        pack_file(store, prefix, fetch_packed_folder(path, store, prefix, sequence_length), sequence_length)
         for prefix in map(bytes.decode, file_prefixes(path))
     ]
     _save(packed_ends(path, sequence_length), np.cumsum(counts, dtype=np.int64))
@@ -43,7 +43,7 @@ def pack_stream(path: Path, store: Store, sequence_length: int) -> None:
 def pack_file(store: Store, prefix: str, folder: Path, sequence_length: int) -> int:
     """Pack the documents of one token file into `folder`, unless they are; return the number of samples."""
     is_new = not (folder / PACKED).exists()
-    num_samples = ensure_packed(read_any_index(store.in_place(prefix))[1], folder, sequence_length + 1)
+    num_samples = ensure_packed(read_any_index(store.token_location(prefix))[1], folder, sequence_length + 1)
     if is_new:
         store.save(*(path for path in folder.iterdir() if path.name != PACKED))
         store.save(folder / PACKED)
@@ -71,11 +71,11 @@ def any_remote(prefixes: npt.NDArray[np.bytes_], store: Store) -> bool:
     return bool(store.url) or is_remote(prefixes[0].decode())
 
 
-def packed_folder(path: Path, store: Store, prefix: str, sequence_length: int) -> Path:
+def fetch_packed_folder(path: Path, store: Store, prefix: str, sequence_length: int) -> Path:
     """Fetch what says how a token file is packed, and return the folder.
 
     The folder is beside the token file's index; for a user's file it is beside the stream.
     """
     if is_remote(prefix) or Path(prefix).is_absolute():
         return pack_path(path.with_name("packed"), sequence_length + 1)
-    return store.folder(pack_path(Path(prefix), sequence_length + 1).as_posix())
+    return store.fetch_folder(pack_path(Path(prefix), sequence_length + 1).as_posix())

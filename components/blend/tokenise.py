@@ -31,7 +31,7 @@ from components.blend.packing import PACKED, pack_path
 from components.blend.quality import load_scorer
 from components.blend.readers import CorpusDocument, TextOptions
 from components.blend.shards import Corpora, Shard
-from components.blend.streams import pack_file, packed_folder
+from components.blend.streams import fetch_packed_folder, pack_file
 from components.blend.token_file import TokenWriter
 from components.blend.tokenizer import load_tokenizer, num_ids
 from components.launch.process import die_with_parent
@@ -79,16 +79,16 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
     origin = origin_of(source)
     corpus = corpora.get(origin)
     scorer, contamination = plan.scorers.get(shard.source), plan.contamination
-    text = None if corpus else store.path(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl"
+    text = None if corpus else store.fetch_output(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl"
     return ShardWork(
-        shard=shard, store=store, tokenizer=store.path(plan.tokenizer), corpus=corpus, text_file=text,
+        shard=shard, store=store, tokenizer=store.fetch_output(plan.tokenizer), corpus=corpus, text_file=text,
         options=TextOptions(text_field=source.text_field, metadata_fields=source.metadata_fields),
-        tiers=source.tiers, scorer=store.path(scorer) if scorer else None,
+        tiers=source.tiers, scorer=store.fetch_output(scorer) if scorer else None,
         filters=source.filters,
-        duplicates=duplicates_file(store.path(plan.duplicates[shard.source]), shard.number)
+        duplicates=duplicates_file(store.fetch_output(plan.duplicates[shard.source]), shard.number)
         if shard.source in plan.duplicates
         else None,
-        evaluation_sets=store.path(contamination) if contamination and source.is_decontaminated else None,
+        evaluation_sets=store.fetch_output(contamination) if contamination and source.is_decontaminated else None,
         skip=source.on_error == "skip",
         sequence_lengths=packed_lengths(plan, shard.source),
     )  # fmt: skip
@@ -156,7 +156,7 @@ def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
         for bucket in record["outputs"]["buckets"] if work.sequence_lengths else ():
             prefix = f"{identity.path}/{bucket}"
             for length in work.sequence_lengths:
-                pack_file(work.store, prefix, packed_folder(Path(prefix), work.store, prefix, length), length)
+                pack_file(work.store, prefix, fetch_packed_folder(Path(prefix), work.store, prefix, length), length)
 
 
 def _write(work: ShardWork, encoder: Encoder, difference: str) -> None:

@@ -86,6 +86,6 @@ def _training_text(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> I
         if origin_of(source) in corpora:
             yield from training_texts(corpora[origin_of(source)], name, source)
             continue
-        path = store.path(plan.texts[origin_of(source)]) / "train" / f"{part_of(source)}.jsonl"
+        path = store.fetch_output(plan.texts[origin_of(source)]) / "train" / f"{part_of(source)}.jsonl"
         for document in read_documents(path):
             yield document.text

@@ -9,8 +9,8 @@ from typing import Any
 
 from components.launch.process import die_with_parent
 from components.recipe.fields import Config
+from components.store.location import read_json
 from components.store.opening import store_at
-from components.store.place import read_json
 from components.store.store import Store
 
 
@@ -59,7 +59,7 @@ def main() -> None:
         return
     for model in own:
         try:
-            result = evaluate(store.folder(model.folder))
+            result = evaluate(store.fetch_folder(model.folder))
         except Exception as error:  # one model's failure must not take the others' scores, here or in other processes
             traceback.print_exc()
             result = {"error": f"{type(error).__name__}: {error}"}
@@ -74,8 +74,8 @@ def _evaluator(job: EvaluateJob, store: Store) -> Any:
     from components.evaluate.model import load_model
     from components.evaluate.suite import build_tasks, evaluate_local
 
-    parts = {source: (part, [store.file(path) for path in paths]) for source, (part, paths) in job.parts.items()}
-    tokenizer_folder = store.folder(job.tokenizer)
+    parts = {source: (part, [store.fetch_file(path) for path in paths]) for source, (part, paths) in job.parts.items()}
+    tokenizer_folder = store.fetch_folder(job.tokenizer)
     tokenizer, _ = load_tokenizer(tokenizer_folder)
     loaded = load_suites(job.suites, job.data_folder)
 

@@ -5,8 +5,8 @@ import traceback
 
 from components.launch.process import die_with_parent
 from components.recipe.fields import Config
+from components.store.location import read_json
 from components.store.opening import store_at
-from components.store.place import read_json
 
 
 class CheckJob(Config):

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from components.blend.join import heldout_files
+from components.blend.join import fetch_heldout_files
 from components.recipe.plan import Plan
 from components.recipe.source import is_made, origin_of, part_of
 from components.store.store import Store
 
 
-def heldout_parts(plan: Plan, store: Store) -> dict[str, tuple[str, list[Path]]]:
+def fetch_heldout_parts(plan: Plan, store: Store) -> dict[str, tuple[str, list[Path]]]:
     """For each source with held-out text its part, and the files of its held-out documents."""
     return {
         name: (part_of(source), _files(plan, store, name))
@@ -20,5 +20,5 @@ def heldout_parts(plan: Plan, store: Store) -> dict[str, tuple[str, list[Path]]]
 def _files(plan: Plan, store: Store, source_name: str) -> list[Path]:
     source = plan.recipe.sources[source_name]
     if is_made(origin_of(source)):
-        return [store.path(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"]
-    return heldout_files(plan, store, source_name)
+        return [store.fetch_output(plan.texts[origin_of(source)]) / "heldout" / f"{part_of(source)}.jsonl"]
+    return fetch_heldout_files(plan, store, source_name)

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from components.blend.documents import read_documents
 from components.blend.tokenizer import load_tokenizer
-from components.evaluate.heldout import heldout_parts
+from components.evaluate.heldout import fetch_heldout_parts
 from components.evaluate.questions import QUESTION_PARTS, multiple_choice
 from components.evaluate.suite_questions import SuiteQuestion
 from components.recipe.plan import Plan
@@ -23,11 +23,11 @@ def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -
     continual = plan.recipe.evaluation.continual
     if plan.probes is None or continual is None or store.is_done(plan.probes):
         return
-    tokenizer, end_of_document = load_tokenizer(store.path(plan.tokenizer))
+    tokenizer, end_of_document = load_tokenizer(store.fetch_output(plan.tokenizer))
     length = min(plan.recipe.sequence_length, MAX_TOKENS)
     texts: list[ProbeText] = []
     questions: list[ProbeQuestion] = []
-    for source, (part, paths) in heldout_parts(plan, store).items():
+    for source, (part, paths) in fetch_heldout_parts(plan, store).items():
         texts += _texts(source, paths, continual.bytes_per_source, tokenizer, end_of_document, length)
         if part in QUESTION_PARTS and continual.questions and not questions:
             questions = _questions(paths, continual.questions, tokenizer, length)

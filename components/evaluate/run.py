@@ -7,14 +7,14 @@ from typing import Any
 
 from components.evaluate.app import EvaluatedModel, EvaluateJob
 from components.evaluate.check_app import CheckJob
-from components.evaluate.heldout import heldout_parts
+from components.evaluate.heldout import fetch_heldout_parts
 from components.evaluate.hub import hub_environment
 from components.evaluate.suite_questions import SuiteQuestion
 from components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
 from components.launch.task import tell_failure
 from components.recipe.digest import Identity, digest_of
 from components.recipe.plan import Plan
-from components.store.place import exists
+from components.store.location import exists
 from components.store.store import Store, read_json, write_json
 from components.train.ending import ending_outside
 from components.train.run import model_in_store, model_is_there
@@ -39,11 +39,15 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     suites, data_folder = evaluation.beyond_local, evaluation.data_folder
     questions = evaluation.continual.questions if evaluation.continual else 0
     # Who asks the same of the same store shares the job, and so do its files: nobody removes them before it ended.
-    content = digest_of([store.where, suites, data_folder, questions])
+    content = digest_of([store.location, suites, data_folder, questions])
     folder = f"jobs/check-suites-{content}"
-    result_file = f"{store.where}/{folder}/result.json"
+    result_file = f"{store.location}/{folder}/result.json"
     job = CheckJob(
-        suites=suites, data_folder=data_folder, result=f"{folder}/result.json", store=store.where, questions=questions
+        suites=suites,
+        data_folder=data_folder,
+        result=f"{folder}/result.json",
+        store=store.location,
+        questions=questions,
     )
     tries = 2  # of two who share it, one may have taken the result, and removed it
     while tries:
@@ -135,10 +139,10 @@ def _evaluate(
             EvaluatedModel(folder=model_in_store(plan, store, one.inputs["model"]), result=results[digest])
             for digest, one in wanted.items()
         ],
-        store=store.where, tokenizer=plan.tokenizer.path,
+        store=store.location, tokenizer=plan.tokenizer.path,
         parts={
             name: (part, [file.relative_to(store.root).as_posix() for file in files])
-            for name, (part, files) in heldout_parts(plan, store).items()
+            for name, (part, files) in fetch_heldout_parts(plan, store).items()
         },
         categories={name: one.category for name, one in plan.sources_with_text().items() if one.category},
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
@@ -151,14 +155,14 @@ def _evaluate(
         name=f"evaluate-{first.digest}", module="components.evaluate.app", arguments=(job_file,),
         log_folder=store.log_folder(first), num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
         variables=hub_environment(recipe.evaluation, os.environ), cluster=recipe.cluster,
-        labels={"study": recipe.name, "kind": "evaluate"}, notes={"store": store.where}, content=content,
-        is_done=lambda: all(exists(f"{store.where}/{file}") for file in results.values()),
+        labels={"study": recipe.name, "kind": "evaluate"}, notes={"store": store.location}, content=content,
+        is_done=lambda: all(exists(f"{store.location}/{file}") for file in results.values()),
     )  # fmt: skip
     end = run_job(request)
     found = ending_outside(end, "an evaluating process")
     failed = {}
     for digest, one in wanted.items():
-        result = read_json(f"{store.where}/{results[digest]}") or {}
+        result = read_json(f"{store.location}/{results[digest]}") or {}
         if "examples" in result:
             _record(store, one, result)
         elif store.is_done(one):  # by another launcher, which has taken the result

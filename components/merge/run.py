@@ -4,12 +4,12 @@ from components.merge.average import average_models, digest_of_folder
 from components.recipe.plan import Plan
 from components.recipe.stage import Merge, Output
 from components.store.store import MODEL_FOLDER, Store
-from components.train.run import model_folder
+from components.train.run import fetch_model
 
 
 def merge_models(plan: Plan, store: Store, output: Output[Merge]) -> None:
     """Average the models of the output's stage. Raises NotMergeable where they are not of one shape."""
-    folders = [model_folder(plan, store, model) for model in output.stage.models]
+    folders = [fetch_model(plan, store, model) for model in output.stage.models]
     with store.output(output.identity) as folder:
         average_models(folders, output.stage.weights, folder / MODEL_FOLDER)
         facts = {"model": MODEL_FOLDER, "weights_sha256": digest_of_folder(folder / MODEL_FOLDER)}

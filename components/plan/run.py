@@ -13,8 +13,8 @@ from components.recipe.errors import BadInput, raise_all
 from components.recipe.expand import expand
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
+from components.store.location import Location, read_json
 from components.store.opening import open_store, store_at
-from components.store.place import Where, read_json
 from components.store.plan_file import (
     forget_plan_failure,
     read_stops,
@@ -27,7 +27,7 @@ FILE_DIGESTS = "file_digests.json"
 
 
 def check_study(
-    study: dict[str, Any], recipe_file: str, where: Where, stops: dict[str, Any] | None = None
+    study: dict[str, Any], recipe_file: str, where: Location, stops: dict[str, Any] | None = None
 ) -> tuple[Plan, Inputs]:
     """The plan of `study` and what its inputs hold. Writes nothing. Raises BadInput for whatever cannot work.
 
@@ -47,7 +47,7 @@ def check_study(
 
 
 def known_digests(store: Store) -> FileDigests:
-    return FileDigests(read_json(f"{store.where}/{FILE_DIGESTS}"))
+    return FileDigests(read_json(f"{store.location}/{FILE_DIGESTS}"))
 
 
 def keep_digests(store: Store, file_digests: FileDigests) -> None:
@@ -89,7 +89,7 @@ def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None)
 
 
 def write_plan(
-    study: dict[str, Any], where: Where, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
+    study: dict[str, Any], where: Location, recipe_file: str, options: str = "", stops: dict[str, Any] | None = None
 ) -> str:
     """Write the plan's file and return its reference; write why there is none into the store, and raise it.
 
@@ -106,7 +106,7 @@ def write_plan(
 
 
 def _write_plan(
-    study: dict[str, Any], where: Where, recipe_file: str, options: str, stops: dict[str, Any] | None
+    study: dict[str, Any], where: Location, recipe_file: str, options: str, stops: dict[str, Any] | None
 ) -> str:
     plan, inputs = check_study(study, recipe_file, where, stops)
     if plan.recipe.halving is not None and not stops:

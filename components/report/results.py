@@ -160,7 +160,7 @@ def _stretches(plan: Plan, arm: ArmPlan) -> list[tuple[Identity, int]]:
 def examples(store: Store, row: Row, plan: Plan) -> dict[str, list[Any]]:
     """What the row's scores are made from, by score: a number, or (bits, bytes), of every example."""
     evaluation = row.made.evaluation if row.made else plan.base_evaluation
-    return dict(read_json(store.path(evaluation) / "examples.json") or {})
+    return dict(read_json(store.fetch_output(evaluation) / "examples.json") or {})
 
 
 def score_names(plan: Plan, found: list[Row]) -> list[str]:

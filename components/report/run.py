@@ -24,9 +24,9 @@ def write_report(
     their ends; at a point of successive halving the page says so, and MLflow waits. `is_tracked`: whether MLflow is
     at hand.
     """
-    folder = store.path(plan.report)
+    folder = store.local_folder(plan.report)
     page = folder / "report.html"
-    store.refresh(plan.report, *REPORT_FILES)
+    store.fetch_current(plan.report, *REPORT_FILES)
     if report_is_there(plan, store):
         return page
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def write_report(
 
 def show_report(plan: Plan, store: Store, shown: Path, page: Path) -> None:
     """The written report as the artifacts of a task: Markdown in `shown`, HTML in `page`."""
-    folder = store.path(plan.report)
+    folder = store.local_folder(plan.report)
     for name, place in (("report.md", shown), ("report.html", page)):
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, place)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from components.recipe.errors import BadInput
 from components.store import remote
 from components.store.connection import check_address, file_system
-from components.store.place import Where
+from components.store.location import Location
 from components.store.remote import is_remote
 from components.store.store import Store
 
@@ -26,7 +26,7 @@ def default_store() -> str:
     return os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
-def store_at(location: Where) -> Store:
+def store_at(location: Location) -> Store:
     """Return the store as it is, without making anything. Raise BadInput for an address that cannot be used."""
     text = str(location)
     if not is_remote(text):
@@ -46,7 +46,7 @@ def _remote_store(url: str, cache_folder: str) -> Store:
     return Store(copies.absolute() / hashlib.sha256(url.encode()).hexdigest()[:16], url)
 
 
-def open_store(location: Where) -> Store:
+def open_store(location: Location) -> Store:
     """Return the store, made where it is missing. Raise BadInput where it cannot be written."""
     check_writable(location)
     store = store_at(location)
@@ -63,7 +63,7 @@ def open_store(location: Where) -> Store:
     return store
 
 
-def check_writable(location: Where) -> None:
+def check_writable(location: Location) -> None:
     """Raise BadInput where a store could not be written, or an object store not be read. Nothing is written."""
     if is_remote(str(location)):
         _check_readable(store_at(location))

@@ -9,8 +9,8 @@ from components.recipe.expand import expand
 from components.recipe.halving import Stop, Stops
 from components.recipe.load import parse_recipe
 from components.recipe.plan import Plan
+from components.store.location import read_json, remove_files
 from components.store.opening import store_at
-from components.store.place import read_json, remove_files
 from components.store.store import Store, write_json
 
 
@@ -35,7 +35,7 @@ def plan_reference(study: dict[str, Any], store: Store, stops: dict[str, Any] | 
     There is one file for each study and each set of steps where its arms stop. It is the same after KFP has turned 4
     into 4.0.
     """
-    return f"{store.where}/plans/{_name(study, stops)}"
+    return f"{store.location}/plans/{_name(study, stops)}"
 
 
 def _name(study: dict[str, Any], stops: dict[str, Any] | None) -> str:
@@ -58,7 +58,7 @@ def save_plan(
         path,
         {
             "study": study,
-            "store": store.where,
+            "store": store.location,
             "recipe_file": recipe_file,
             "options": options,
             "stops": stops or {},

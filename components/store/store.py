@@ -17,9 +17,9 @@ from typing import Any
 
 from components.recipe.digest import Identity
 from components.recipe.kind import KINDS
-from components.store import place, remote
-from components.store.place import read_json as read_json
-from components.store.place import write_json as write_json
+from components.store import location, remote
+from components.store.location import read_json as read_json
+from components.store.location import write_json as write_json
 
 RECORD = "record.json"
 MODEL_FOLDER = "model"
@@ -45,11 +45,11 @@ class Store:
     """What this process has seen in the object store, by path: versions of files, and what was fetched."""
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The address of the store for other processes, on whatever machine."""
         return self.url or str(self.root.resolve())
 
-    def place(self, identity: Identity) -> str:
+    def output_location(self, identity: Identity) -> str:
         """Return where an output is: a path, or a URL of the object store."""
         return f"{self.url or self.root}/{identity.path}"
 
@@ -57,14 +57,14 @@ class Store:
         """Return an output's folder on this machine, whatever is in it."""
         return self.root / identity.path
 
-    def path(self, identity: Identity) -> Path:
+    def fetch_output(self, identity: Identity) -> Path:
         """Return an output's folder on this machine; fetch a finished output, unless it is only needed in parts."""
         if self.url and KINDS[identity.kind].is_whole and identity.path not in self._known and self.is_done(identity):
-            self.folder(identity.path)
+            self.fetch_folder(identity.path)
             self._known[identity.path] = True
         return self.local_folder(identity)
 
-    def folder(self, path: str, suffixes: tuple[str, ...] = ()) -> Path:
+    def fetch_folder(self, path: str, suffixes: tuple[str, ...] = ()) -> Path:
         """Fetch the files of a folder, those with `suffixes` or all but token files; return the folder on this machine.
 
         `path` is relative to the store; a folder with an absolute path is returned as it is.
@@ -79,7 +79,7 @@ class Store:
             )
         return self.root / path
 
-    def file(self, path: str) -> Path:
+    def fetch_file(self, path: str) -> Path:
         """Fetch a file that never changes, and return its path on this machine.
 
         `path` is relative to the store; an absolute one is returned as it is.
@@ -89,7 +89,7 @@ class Store:
             remote.download(f"{self.url}/{path}", here)
         return here
 
-    def in_place(self, path: str) -> str:
+    def token_location(self, path: str) -> str:
         """Return where token files are read: on this machine where they are here, else in the object store.
 
         `path` has no suffix; it is relative to the store, or absolute, or a URL.
@@ -100,7 +100,7 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Return whether the store has the file."""
-        return (self.root / path).exists() or (bool(self.url) and place.exists(f"{self.url}/{path}"))
+        return (self.root / path).exists() or (bool(self.url) and location.exists(f"{self.url}/{path}"))
 
     def unknown_kinds(self) -> list[str]:
         """Return the folders on this machine that hold outputs of no kind of ours: an earlier version made them."""
@@ -110,7 +110,7 @@ class Store:
         """Return whether work on an output began: its folder exists, on this machine or in the object store."""
         return (self.root / path).is_dir() or (bool(self.url) and bool(remote.list_files(f"{self.url}/{path}")))
 
-    def refresh(self, identity: Identity, *names: str) -> Path:
+    def fetch_current(self, identity: Identity, *names: str) -> Path:
         """Fetch the named files of an output as they are now, since another machine may write them.
 
         Return the output's folder on this machine. A file that the object store does not have is removed there.
@@ -136,19 +136,19 @@ class Store:
         """Write a JSON file that is no output, and return its address for other processes."""
         if not self.url:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        write_json(f"{self.where}/{path}", value)
-        return f"{self.where}/{path}"
+        write_json(f"{self.location}/{path}", value)
+        return f"{self.location}/{path}"
 
     def remove(self, path: str) -> None:
         """Remove a folder that holds no output."""
-        place.remove_folder(f"{self.where}/{path}")
+        location.remove_folder(f"{self.location}/{path}")
 
     def record(self, identity: Identity) -> dict[str, Any] | None:
         """Return an output's record; None where the output does not exist."""
         file = self.root / identity.path / RECORD
         known = f"{identity.path}/{RECORD}"
         if self.url and (KINDS[identity.kind].changes or known not in self._known):
-            found = place.read_json(f"{self.url}/{known}")
+            found = location.read_json(f"{self.url}/{known}")
             if found is None:
                 file.unlink(missing_ok=True)
             else:
@@ -237,7 +237,7 @@ class Store:
             return []
         wanted = identity.fields()
         nearest: list[str] | None = None
-        self._bring_records(identity.kind)
+        self._fetch_records(identity.kind)
         for path in self.root.glob(f"{identity.kind}/*/{RECORD}"):
             there = (read_json(path) or {}).get("fields", {})
             changed = [
@@ -249,7 +249,7 @@ class Store:
                 nearest = changed
         return nearest or []
 
-    def _bring_records(self, kind: str) -> None:
+    def _fetch_records(self, kind: str) -> None:
         if self.url and kind not in self._known:
             names = [name for name in remote.list_files(f"{self.url}/{kind}") if name.endswith(f"/{RECORD}")]
             missing = [name for name in names if not (self.root / kind / name).exists()]

@@ -39,7 +39,7 @@ from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base
 from components.tracking.params import as_text, deciding_params, flat_recipe, resolved_recipe, runnable_study
 from components.tracking.tracked import TrackedRun
 from components.train.metrics import rows_of
-from components.train.run import model_folder, model_is_there
+from components.train.run import fetch_model, model_is_there
 
 UI_PORT = 5000
 MODEL = "model"
@@ -202,7 +202,7 @@ class _StudyLog:
             run.series(checkpoint_points(row.checkpoints, steps))
             phases = list(arm.phases)
         if row.made is not None and model_is_there(store, row.made.model):
-            run.files(model_folder(plan, store, row.made.model), MODEL)
+            run.files(fetch_model(plan, store, row.made.model), MODEL)
         run.inputs(as_inputs(datasets_of(plan, phases)))
         run.end("FAILED" if row.failure else "FINISHED", ended_ms)
         return ended_ms

@@ -10,8 +10,8 @@ import traceback
 from pathlib import Path
 
 from components.launch.process import die_with_parent
+from components.store.location import remove_files
 from components.store.lock import locked
-from components.store.place import remove_files
 from components.train.ending import RESUME_ME, STATUS, failure_file, write_failure, write_status
 
 LOCK_WAIT_SECONDS = 60.0

@@ -27,8 +27,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from components.store import remote
-from components.store.place import (
-    Where,
+from components.store.location import (
+    Location,
     digest_of_file,
     exists,
     files_in,
@@ -57,7 +57,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step:08d}"
 
 
-def checkpoint_place(place: Where, step: int) -> str:
+def checkpoint_place(place: Location, step: int) -> str:
     """Return where a run at `place` (a path or a URL) has its checkpoint of `step`."""
     return f"{place}/checkpoints/step-{step:08d}"
 
@@ -66,14 +66,14 @@ def model_path(folder: Path, step: int) -> Path:
     return folder / "models" / f"step-{step:08d}"
 
 
-def has_model(place: Where, step: int) -> bool:
+def has_model(place: Location, step: int) -> bool:
     """Return whether a run has exported its model of `step`."""
     if is_remote(str(place)):
         return exists(f"{place}/models/step-{step:08d}/{MODEL_LAST}")
     return model_path(Path(place), step).is_dir()
 
 
-def steps_in(place: Where) -> list[int]:
+def steps_in(place: Location) -> list[int]:
     """Return the steps of a run's complete checkpoints (those with a state file), ascending."""
     if not is_remote(str(place)):
         folders = Path(place, "checkpoints").glob("step-*")
@@ -84,13 +84,13 @@ def steps_in(place: Where) -> list[int]:
     return sorted(int(match.group(1)) for match in found if match)
 
 
-def is_kept(place: Where, step: int) -> bool:
+def is_kept(place: Location, step: int) -> bool:
     """Return whether the checkpoint is complete and has its weights' digest, as those that a job requested."""
     state = read_state(place, step)
     return state is not None and "weights_sha256" in state
 
 
-def read_state(place: Where, step: int) -> dict[str, Any] | None:
+def read_state(place: Location, step: int) -> dict[str, Any] | None:
     """Return the state file's content; None if the checkpoint is not complete."""
     found: dict[str, Any] | None = read_json(f"{checkpoint_place(place, step)}/{STATE}")
     return found
@@ -103,7 +103,7 @@ class CheckpointWriter:
     """
 
     def __init__(
-        self, place: Where, keep: Iterable[int], keep_newest: int, before_state: Callable[[], None] = lambda: None
+        self, place: Location, keep: Iterable[int], keep_newest: int, before_state: Callable[[], None] = lambda: None
     ) -> None:
         """`place`: the run's. `before_state`: called on the first process before it writes the state file."""
         self._place, self._keep, self._keep_newest, self._before_state = place, set(keep), keep_newest, before_state
@@ -197,7 +197,7 @@ class CheckpointWriter:
                 remove_checkpoint(checkpoint_place(self._place, old))
 
 
-def find_damage(place: Where, share: slice = slice(None)) -> str:
+def find_damage(place: Location, share: slice = slice(None)) -> str:
     """Return what is wrong with the checkpoint's files (those of `share`); empty if nothing is."""
     state, there = read_json(f"{place}/{STATE}") or {}, files_in(place)
     for name, file in sorted(state.get("files", {}).items())[share]:
@@ -210,7 +210,7 @@ def find_damage(place: Where, share: slice = slice(None)) -> str:
     return "" if state.get("files") else "its state file names no files"
 
 
-def newest_intact(place: Where, steps: list[int]) -> int | None:
+def newest_intact(place: Location, steps: list[int]) -> int | None:
     """Return the newest undamaged checkpoint of `steps`, and set damaged ones aside. All processes call it."""
     alone = not dist.is_initialized()
     for step in reversed(steps):
@@ -227,7 +227,7 @@ def newest_intact(place: Where, steps: list[int]) -> int | None:
     return None
 
 
-def find_damage_together(place: Where) -> str:
+def find_damage_together(place: Location) -> str:
     """Return what any process found: each checks its share of the files."""
     if not dist.is_initialized():
         return find_damage(place)
@@ -236,7 +236,7 @@ def find_damage_together(place: Where) -> str:
     return next((one for one in found if one), "")
 
 
-def load_checkpoint(place: Where, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+def load_checkpoint(place: Location, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
     """Load weights, and with `optimizer` its state, in place, at any world size. Returns the state file's content.
 
     The caller has compared the files with their digests (`newest_intact`, `find_damage_together`).
@@ -253,13 +253,13 @@ def load_checkpoint(place: Where, model: nn.Module, optimizer: torch.optim.Optim
     return dict(read_json(f"{place}/{STATE}"))
 
 
-def remove_checkpoint(place: Where) -> None:
+def remove_checkpoint(place: Location) -> None:
     """Remove the state file, then the rest: a removal that is cut short must not leave what looks complete."""
     remove_files(place, [STATE])
     remove_folder(place)
 
 
-def _remove_unfinished(place: Where) -> None:
+def _remove_unfinished(place: Location) -> None:
     """Remove checkpoints whose writing or removal was cut short."""
     complete = set(steps_in(place))
     for name in {file.partition("/")[0] for file in files_in(f"{place}/checkpoints")}:

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint._fsspec_filesystem import FileSystem
 
 from components.store import remote
 from components.store.connection import file_system
-from components.store.place import Where
+from components.store.location import Location
 from components.store.remote import is_remote
 from components.store.remote_file import RemoteFile
 
@@ -60,7 +60,7 @@ class _HashedStream(io.RawIOBase):
 class _Files(FileSystem):
     """DCP's view of a file system, with digests of what is written."""
 
-    def __init__(self, place: Where) -> None:
+    def __init__(self, place: Location) -> None:
         super().__init__()
         self.fs = file_system(str(place))[0] if is_remote(str(place)) else fsspec.filesystem("file")
         self.written: dict[str, dict[str, Any]] = {}
@@ -97,14 +97,14 @@ class _Files(FileSystem):
 class DigestWriter(dcp.FileSystemWriter):
     """A writer of a checkpoint's files. `written` holds bytes and SHA-256 of what this process wrote, by name."""
 
-    def __init__(self, place: Where) -> None:
+    def __init__(self, place: Location) -> None:
         # An object that exists is durable. On a disk each file is flushed before the next step.
         super().__init__("", sync_files=not is_remote(str(place)))
         files: Any = _Files(place)
         self.fs, self.path, self.written = files, str(place), files.written
 
 
-def reader(place: Where) -> dcp.FileSystemReader:
+def reader(place: Location) -> dcp.FileSystemReader:
     """Return what DCP reads a checkpoint with."""
     if not is_remote(str(place)):
         return dcp.FileSystemReader(Path(place))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from components.launch.job import JobEnd
 from components.launch.local import tail
+from components.store.location import Location, names_in, read_json, remove_files, write_json
 from components.store.lock import Locked
-from components.store.place import Where, names_in, read_json, remove_files, write_json
 
 RESUME_ME = 75
 """EX_TEMPFAIL: the exit code of a trainer that wants to be started again."""
@@ -87,7 +87,7 @@ def is_of_ending(name: str) -> bool:
     return fnmatchcase(name, "failure-*.json") or fnmatchcase(name, "stacks-*.txt")
 
 
-def forget_ending(place: Where) -> None:
+def forget_ending(place: Location) -> None:
     """Before a start: what an earlier one left is history, that it stopped too."""
     stopped = (read_json(f"{place}/{STATUS}") or {}).get("resume")
     remove_files(place, [*filter(is_of_ending, names_in(place)), *([STATUS] if stopped else [])])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from components.recipe.digest import digest_of
 from components.store import remote
+from components.store.location import names_in, read_text, remove_files, write_json
 from components.store.opening import store_at
-from components.store.place import names_in, read_text, remove_files, write_json
 from components.store.remote import is_remote
 from components.train.ending import STATUS, is_of_ending
 from components.train.job import TrainJob
@@ -46,7 +46,7 @@ def _in_store(job: TrainJob) -> str:
     return job.folder.removeprefix(f"{store_at(job.store).url}/")
 
 
-def brought_here(job: TrainJob, rank: int) -> TrainJob:
+def fetch_inputs(job: TrainJob, rank: int) -> TrainJob:
     """Fetch the files of the store that the job needs; return the job with their paths on this machine.
 
     The first process also fetches the rows of metrics that an earlier process of the run has left, and appends to them.
@@ -57,34 +57,34 @@ def brought_here(job: TrainJob, rank: int) -> TrainJob:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder / "models", ignore_errors=True)
         remove_files(folder, fnmatch.filter(names_in(folder), "failure-*.json"))
-        _bring(job, folder, (METRICS, SERIES) if rank == 0 else ())
+        _fetch(job, folder, (METRICS, SERIES) if rank == 0 else ())
     for path in {Path(source.stream).parent.as_posix() for source in job.sources.values()}:
-        store.folder(path)
+        store.fetch_folder(path)
     sources = {
         name: source.model_copy(update={"stream": str(store.root / source.stream)})
         for name, source in job.sources.items()
     }
     files = {
-        "tokenizer": str(store.folder(job.tokenizer)),
-        "probes": job.probes and str(store.file(job.probes)),
-        "start_model": job.start_model and str(store.folder(job.start_model)),
-        "model_config_folder": job.model_config_folder and str(store.folder(job.model_config_folder, (".json",))),
+        "tokenizer": str(store.fetch_folder(job.tokenizer)),
+        "probes": job.probes and str(store.fetch_file(job.probes)),
+        "start_model": job.start_model and str(store.fetch_folder(job.start_model)),
+        "model_config_folder": job.model_config_folder and str(store.fetch_folder(job.model_config_folder, (".json",))),
     }
     return job.model_copy(update=files | {"sources": sources})
 
 
-def bring_ending(job: TrainJob) -> Path:
+def fetch_ending(job: TrainJob) -> Path:
     """Fetch what the run's processes wrote when they ended; return the launcher's folder of the run."""
     if not is_remote(job.folder):
         return Path(job.folder)
     folder = store_at(job.store).root / _in_store(job)
     folder.mkdir(parents=True, exist_ok=True)
     remove_files(folder, filter(is_of_ending, names_in(folder)))
-    _bring(job, folder, (STATUS, METRICS, *filter(is_of_ending, names_in(job.folder))))
+    _fetch(job, folder, (STATUS, METRICS, *filter(is_of_ending, names_in(job.folder))))
     return folder
 
 
-def _bring(job: TrainJob, folder: Path, names: tuple[str, ...]) -> None:
+def _fetch(job: TrainJob, folder: Path, names: tuple[str, ...]) -> None:
     """Fetch files as they are now, and remove those that the object store does not have."""
     for name in names:
         (folder / name).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from components.train.evaluations import Evaluations
 from components.train.guard import BadBatch, Guard, describe_bad_batch
 from components.train.job import TrainJob
 from components.train.job_checkpoints import JobCheckpoints, Resumed
-from components.train.job_files import brought_here, work_folder
+from components.train.job_files import fetch_inputs, work_folder
 from components.train.model import build_model
 from components.train.optimizer import build_optimizer
 from components.train.parallel import Ranks
@@ -30,7 +30,7 @@ class Trainer:
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
         """Build the model and load the newest checkpoint from which the job can resume."""
-        self.job = job = brought_here(job, rank)
+        self.job = job = fetch_inputs(job, rank)
         self.ranks = ranks = Ranks(rank, world_size, job.training)
         self.folder = work_folder(job, rank)
         self.upload = Upload(job, rank)

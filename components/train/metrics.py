@@ -31,12 +31,12 @@ def read_series(folder: Path, probes: str) -> dict[int, dict[str, Any]]:
 
 def rows_of(store: Store, run: Identity, last_step: int | None = None) -> Iterator[dict[str, Any]]:
     """A run's rows as they are in the store now."""
-    return read_metrics(store.refresh(run, METRICS), last_step)
+    return read_metrics(store.fetch_current(run, METRICS), last_step)
 
 
 def newest_row_of(store: Store, run: Identity) -> dict[str, Any] | None:
     """A run's last whole row, without reading the others: they may be millions."""
-    path = store.refresh(run, METRICS) / METRICS
+    path = store.fetch_current(run, METRICS) / METRICS
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
@@ -48,7 +48,7 @@ def newest_row_of(store: Store, run: Identity) -> dict[str, Any] | None:
 
 def series_of(store: Store, run: Identity, probes: str) -> dict[int, dict[str, Any]]:
     """A run's evaluations as they are in the store now."""
-    return read_series(store.refresh(run, SERIES), probes)
+    return read_series(store.fetch_current(run, SERIES), probes)
 
 
 def _rows(path: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:

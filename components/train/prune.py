@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from components.launch.task import task_lock_file
 from components.recipe.plan import Plan
 from components.recipe.stage import Trained
+from components.store.location import files_in, names_in
 from components.store.lock import Locked, locked
-from components.store.place import files_in, names_in
 from components.store.plan_file import load_plan
 from components.store.store import Store
 from components.train.checkpoint import checkpoint_place, remove_checkpoint, steps_in
@@ -49,9 +49,9 @@ def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
 
 def _other_plans(store: Store) -> Iterable[Plan]:
     """Of every study that was run in the store. What cannot be planned any more cannot be trained from either."""
-    for name in names_in(f"{store.where}/plans"):
+    for name in names_in(f"{store.location}/plans"):
         try:
-            planned = load_plan(f"{store.where}/plans/{name}")
+            planned = load_plan(f"{store.location}/plans/{name}")
             yield planned.plan
             if planned.whole is not None:
                 yield planned.whole
@@ -60,7 +60,7 @@ def _other_plans(store: Store) -> Iterable[Plan]:
 
 
 def _prune_run(store: Store, run: Trained, plans: Sequence[Plan]) -> list[Pruned]:
-    place = store.place(run.identity)
+    place = store.output_location(run.identity)
     needed: set[int] = set()
     for plan in plans:
         same = next((one for one in plan.runs if one.identity.digest == run.identity.digest), None)

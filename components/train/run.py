@@ -13,7 +13,7 @@ from components.recipe.digest import Identity
 from components.recipe.errors import BadInput
 from components.recipe.plan import ArmPlan, Plan
 from components.recipe.stage import Train, Trained
-from components.store.place import Where
+from components.store.location import Location
 from components.store.store import MODEL_FOLDER, Store
 from components.tracking.delivery import Delivery
 from components.tracking.link import training_link
@@ -35,7 +35,7 @@ def train_base(plan: Plan, store: Store) -> None:
     if store.is_done(plan.base):
         return
     _check_model_folder(plan)
-    folder = store.path(plan.base)
+    folder = store.local_folder(plan.base)
     folder.mkdir(parents=True, exist_ok=True)
     store.write_record(plan.base, folder, {"model_folder": str(plan.recipe.model.folder)})
 
@@ -45,7 +45,7 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
     if run_is_done(plan, store, run):
         return
     stage = run.stage
-    folder, place = store.path(run.identity), store.place(run.identity)
+    folder, place = store.local_folder(run.identity), store.output_location(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
     before = _outputs_before(store, run)
     # What longer studies keep behind this one's end is theirs to train: the schedule may be another there.
@@ -85,12 +85,12 @@ def _start(plan: Plan, store: Store, run: Trained) -> dict[str, Any]:
     if run.parent is not None:
         return {
             "model_config_folder": base_model,
-            "start_checkpoint": checkpoint_place(store.place(run.parent), run.stage.start_step),
+            "start_checkpoint": checkpoint_place(store.output_location(run.parent), run.stage.start_step),
         }
     if run.stage.start == "fresh":
         return {"model_config_folder": base_model, "start_model": base_model}
     assert plan.pretraining is not None  # a recipe that starts otherwise from a folder is refused
-    checkpoint = checkpoint_place(store.place(plan.base), plan.pretraining.end_step)
+    checkpoint = checkpoint_place(store.output_location(plan.base), plan.pretraining.end_step)
     return {"model_config_folder": base_model, "start_checkpoint": checkpoint}
 
 
@@ -118,7 +118,7 @@ def run_is_done(plan: Plan, store: Store, run: Trained) -> bool:
 
 def missing_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
     """The steps whose checkpoint or model the arms still need from the run; pruned ones as in `run_is_done`."""
-    place, record = store.place(run.identity), store.record(run.identity)
+    place, record = store.output_location(run.identity), store.record(run.identity)
     if record is None:
         return {*run.keep_steps, *run.export_steps}
     exports = {step for step in run.export_steps if not has_model(place, step)}
@@ -140,7 +140,7 @@ def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
 
 def check_parent(plan: Plan, store: Store, run: Trained) -> None:
     """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
-    if run.parent is not None and not is_kept(store.place(run.parent), run.stage.start_step):
+    if run.parent is not None and not is_kept(store.output_location(run.parent), run.stage.start_step):
         raise TrainingFailed(
             f"the checkpoint of {run.parent.path} that it continues is missing: {_cause(plan, store, run.parent)}"
         )
@@ -178,7 +178,7 @@ def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
 def model_is_there(store: Store, model: Identity) -> bool:
     """Return whether a model is there: one that a run exports at some step, or an output of its own."""
     if model.kind == "model":
-        return has_model(store.place(model.inputs["run"]), model.config["step"])
+        return has_model(store.output_location(model.inputs["run"]), model.config["step"])
     return store.is_done(model)
 
 
@@ -191,9 +191,9 @@ def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
     return f"{model.path}/{MODEL_FOLDER}"
 
 
-def model_folder(plan: Plan, store: Store, model: Identity) -> Path:
+def fetch_model(plan: Plan, store: Store, model: Identity) -> Path:
     """The same folder, on this machine."""
-    return store.folder(model_in_store(plan, store, model))
+    return store.fetch_folder(model_in_store(plan, store, model))
 
 
 def _check_model_folder(plan: Plan) -> None:
@@ -203,7 +203,7 @@ def _check_model_folder(plan: Plan) -> None:
         raise BadInput("the folder has changed since it was planned: run again", file=folder, field="model.folder")
 
 
-def _common(plan: Plan, store: Store, place: Where, stage: Train) -> dict[str, Any]:
+def _common(plan: Plan, store: Store, place: Location, stage: Train) -> dict[str, Any]:
     """Return what every job carries of its stage."""
     sources: dict[str, JobSource] = {}
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
@@ -213,7 +213,7 @@ def _common(plan: Plan, store: Store, place: Where, stage: Train) -> dict[str, A
         for key, facts in record["outputs"]["sources"].items():
             sources[key] = JobSource(stream=facts["stream"])
     return {
-        "folder": str(place), "tokenizer": plan.tokenizer.path, "store": store.where,
+        "folder": str(place), "tokenizer": plan.tokenizer.path, "store": store.location,
         "sources": sources,
         "phases": [
             JobPhase(
@@ -256,7 +256,7 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
             )  # fmt: skip
     except TrainingFailed as failure:
         told, log = str(failure), str(failure.log)
-        patiently(store.where, lambda: store.write_failure(identity, told, log))
+        patiently(store.location, lambda: store.write_failure(identity, told, log))
         raise TrainingFailed(f"{failure}; log: {failure.log}", failure.log) from None
     finally:
         store.save(store.log_folder(identity))
@@ -265,4 +265,4 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
 def _notes(plan: Plan, store: Store, identity: Identity) -> dict[str, str]:
     """What a pod belongs to."""
     arms = [arm.run_name for arm in plan.arms if identity in arm.runs] or ["all"]
-    return {"arms": ", ".join(arms), "store": store.where, "path": identity.path}
+    return {"arms": ", ".join(arms), "store": store.location, "path": identity.path}

@@ -13,13 +13,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from components.launch.job import ON_ONE_MACHINE, JobRequest, run_job
 from components.recipe.cluster import Cluster
 from components.recipe.digest import digest_of
-from components.store.place import Where
+from components.store.location import Location
 from components.store.remote import is_remote
 from components.store.retries import is_permanent
 from components.train.checkpoint import has_model, is_kept, steps_in
 from components.train.ending import Ending, ending, forget_ending, keep_stacks
 from components.train.job import TrainJob
-from components.train.job_files import bring_ending, write_job
+from components.train.job_files import fetch_ending, write_job
 from components.train.metrics import last_step
 
 AWAY_SECONDS = 6 * 3600.0
@@ -54,7 +54,7 @@ def train_to_end(
         end = run_job(request)
         if end.succeeded:
             return
-        folder = patiently(job.folder, lambda: bring_ending(job))
+        folder = patiently(job.folder, lambda: fetch_ending(job))
         found = ending(folder, keep_stacks(folder, log_folder), end)
         before, reached = reached, max(reached, _reached(job))
         if reached > before:
@@ -81,7 +81,7 @@ def _reached(job: TrainJob) -> int:
     return max(patiently(job.folder, lambda: steps_in(job.folder)), default=-1)
 
 
-def patiently(place: Where, ask: Callable[[], Result]) -> Result:
+def patiently(place: Location, ask: Callable[[], Result]) -> Result:
     """The answer of an object store that may be away for a while; of a folder at once."""
     if not is_remote(str(place)):
         return ask()

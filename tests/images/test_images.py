@@ -127,7 +127,7 @@ def test_every_module_finds_what_it_imports(images: dict[str, Image], run_in: Ru
         "    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, package + '.'):\n"
         "        importlib.import_module(found.name)\n"
         "from pipelines.compile import SPEC\n"
-        "from pipelines.study_file import read_study\n"
+        "from pipelines.commands.study_file import read_study\n"
         "read_study('paper/table_4', 'cpu', None, None, None)\n"
         "print(SPEC.exists(), SPEC.is_relative_to('/opt/switchpoint'))"
     )

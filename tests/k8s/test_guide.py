@@ -17,8 +17,8 @@ from components.launch.volcano import volcano_job
 from components.recipe.cluster import Cluster
 from components.recipe.load import load_study
 from components.store.opening import STORE_VARIABLE
-from pipelines.doctor_runs import NEEDED, NEEDED_OF_RUNS, Needed
-from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
+from pipelines.commands.doctor_runs import NEEDED, NEEDED_OF_RUNS, Needed
+from pipelines.commands.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
 from pipelines.site import NAMESPACE_VARIABLE, SECRETS
 from tests.k8s.built import FOLDER, PROFILE, of_kind, one, pod_specs, resources
 from tests.restricted import violations

@@ -17,8 +17,8 @@ from components.plan.run import check_study
 from components.recipe.load import load_study
 from components.recipe.plan import Plan
 from components.store.store import Store
-from pipelines import submit
-from pipelines.cli import app
+from pipelines.commands import submit
+from pipelines.commands.cli import app
 from pipelines.compile import SPEC
 from tests.conftest import tiny_study
 from tests.kfp_stub import TOKEN, KFPStub, running_stub

@@ -16,7 +16,7 @@ from components.store.store import Store, read_json
 from components.train.checkpoint import steps_in
 from components.train.prune import prune
 from components.train.run import arm_is_done, run_is_done, train_run
-from pipelines.show import is_done
+from pipelines.commands.show import is_done
 from tests.conftest import losses, weights
 from tests.pipelines.conftest import Finished
 
@@ -70,7 +70,7 @@ def test_a_pruned_study_stays_done_and_gives_a_new_arm_the_same_bits(
     removed = prune(plan, store)
     assert all(one.num_bytes > 10_000 and not one.kept_because for one in removed)
     assert {(one.run, one.step) for one in removed} >= {(gb.identity.path, 29), (gb.identity.path, 40)}
-    assert not any(steps_in(store.path(run.identity)) for run in plan.runs)
+    assert not any(steps_in(store.local_folder(run.identity)) for run in plan.runs)
     assert all(is_done(plan, store, identity) for identity in plan.identities())
     assert weights(finished.root) == before
     assert prune(plan, store) == []
@@ -78,7 +78,7 @@ def test_a_pruned_study_stays_done_and_gives_a_new_arm_the_same_bits(
     more = with_arm(finished, tmp_path, 0.5)
     run, own = train_missing(more, store)
     assert run.identity == gb.identity
-    assert steps_in(store.path(gb.identity))[0] == own.stage.start_step == 20
+    assert steps_in(store.local_folder(gb.identity))[0] == own.stage.start_step == 20
     assert weights(finished.root)[gb.identity.path].items() >= before[gb.identity.path].items()
     assert all(run_is_done(more, store, run) for run in more.runs)
 
@@ -94,7 +94,7 @@ def test_what_another_study_still_trains_from_is_not_pruned(copied: Callable[[],
     assert more.arm("other").switch_step == 30
     kept = [one for one in prune(plan, store) if one.kept_because]
     assert [(one.run, one.step) for one in kept] == [(gb.identity.path, 29)]  # the newest before what is missing
-    assert steps_in(store.path(gb.identity)) == [29]
+    assert steps_in(store.local_folder(gb.identity)) == [29]
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import yaml
 from kfp import compiler, dsl
 
 from pipelines.backend_rules import problems
+from pipelines.commands.kfp_server import TASKS
 from pipelines.compile import SPEC
-from pipelines.kfp_server import TASKS
 
 
 def spec() -> dict[str, Any]:

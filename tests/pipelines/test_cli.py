@@ -110,7 +110,7 @@ def test_a_model_folder_without_weights(
 ) -> None:
     plan = finished.plan
     study |= {
-        "model": {"folder": "model"}, "tokenizer": {"folder": str(finished.store.path(plan.tokenizer))},
+        "model": {"folder": "model"}, "tokenizer": {"folder": str(finished.store.local_folder(plan.tokenizer))},
         "schedule": {"max_learning_rate": 1e-3}, "start": "fresh",
     }  # fmt: skip
     recipe = write_recipe(study)
@@ -143,7 +143,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
     code = (
         "import sys; sys.argv = ['switchpoint', '--help']\n"
-        "from pipelines.cli import main\n"
+        "from pipelines.commands.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'kfp', 'mlflow', 'transformers', 'numpy', 'pydantic', 'torchx', 'yaml'} & set(sys.modules)\n"

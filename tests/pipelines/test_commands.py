@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from components.recipe.errors import BadInput
 from pipelines import commands
-from pipelines.cli import app
+from pipelines.commands.cli import app
 
 COMMANDS = ("run", "plan", "status", "report", "prune", "submit", "cancel", "retry")
 

@@ -15,10 +15,10 @@ from kubernetes import client
 from typer.testing import CliRunner
 
 from components.store import retries
-from pipelines import doctor_cluster
-from pipelines.cli import app
-from pipelines.doctor import Check
-from pipelines.doctor_cluster import cluster_checks
+from pipelines.commands import doctor_cluster
+from pipelines.commands.cli import app
+from pipelines.commands.doctor import Check
+from pipelines.commands.doctor_cluster import cluster_checks
 from tests.kfp_stub import TOKEN, running_stub
 from tests.kube import Kube, client_of, kubeconfig_of
 

@@ -90,7 +90,16 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
     for folder in ("phase", "evaluation", "report"):
         shutil.rmtree(root / folder)
     killed, sibling = (finished.plan.arm(name).gb_run.digest for name in ("mixed", "prose"))
-    command = [sys.executable, "-m", "pipelines.cli", "run", str(finished.recipe), "--store", str(root), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.commands.cli",
+        "run",
+        str(finished.recipe),
+        "--store",
+        str(root),
+        "--json",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 300
@@ -209,7 +218,7 @@ def test_check_outcome_names_every_arm_without_scores_and_why(copied: Callable[[
     study = copied()
     check_outcome(study.plan, study.store)
     evaluation = study.plan.arm("mixed").evaluation
-    shutil.rmtree(study.store.path(evaluation))
+    shutil.rmtree(study.store.local_folder(evaluation))
     study.store.write_failure(evaluation, "ran out of memory", "the log")
     with pytest.raises(StudyFailed, match=r"1 of the study's models .*\n.*mixed: evaluation failed: ran out of memory"):
         check_outcome(study.plan, study.store)

@@ -10,8 +10,8 @@ import yaml
 from kubernetes import client
 from typer.testing import CliRunner
 
-from pipelines.cli import app
-from pipelines.commands import checked
+from pipelines.commands.cli import app
+from pipelines.commands.command import checked
 from tests.components.launch.controller import Controller
 from tests.components.launch.kubelet_logs import NODE, kubelet
 from tests.components.launch.launcher_process import Launcher

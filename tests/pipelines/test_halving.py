@@ -10,7 +10,7 @@ import pytest
 from components.recipe.errors import BadInput
 from components.recipe.load import load_study
 from components.store.store import Store, read_json, write_json
-from pipelines.rungs import current_rung
+from pipelines.commands.rungs import current_rung
 from tests.conftest import losses, switchpoint
 
 Study = dict[str, Any]
@@ -29,7 +29,7 @@ def test_decisions_are_replayed_from_the_scores(
     assert first.most_tokens == first.whole.tokens_shared  # `mixed` first, and two that have not parted yet
     scores = {"prose": 2.0, "mixed": 3.0, "switched": 2.0}
     for arm in first.plan.arms:
-        folder = store.path(arm.evaluation)
+        folder = store.local_folder(arm.evaluation)
         folder.mkdir(parents=True, exist_ok=True)
         score = {"value": scores[arm.arm_id], "stderr": 0.1, "n": 4}
         write_json(folder / "record.json", {"outputs": {"scores": {"bits_per_byte": score}}})
@@ -40,7 +40,7 @@ def test_decisions_are_replayed_from_the_scores(
     assert current_rung(data, str(recipe), store.root).stops == last.stops
     # Failed instead: tried again by a new command first, given up after it.
     evaluation = first.plan.arm("mixed").evaluation
-    (store.path(evaluation) / "record.json").unlink()
+    (store.local_folder(evaluation) / "record.json").unlink()
     store.write_failure(evaluation, "no memory", "log")
     assert not current_rung(data, str(recipe), store.root, give_up_failed=False).is_last
     given_up = current_rung(data, str(recipe), store.root).plan.arm("mixed")

@@ -9,8 +9,8 @@ import yaml
 from safetensors.torch import load_file
 
 from components.recipe.load import load_study
-from components.train.run import model_folder
-from pipelines.rungs import current_rung
+from components.train.run import fetch_model
+from pipelines.commands.rungs import current_rung
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished
 
@@ -34,7 +34,7 @@ def test_a_merge_that_is_added_to_a_study_trains_nothing_and_is_a_row_like_an_ar
     plan = current_rung(load_study(added), str(added), str(study.root)).plan
     (soup,) = plan.derived
     states = [
-        load_file(model_folder(plan, study.store, model) / "model.safetensors")
+        load_file(fetch_model(plan, study.store, model) / "model.safetensors")
         for model in (*soup.output.stage.models, soup.model)
     ]
     for name, merged in states[2].items():

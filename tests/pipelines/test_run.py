@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from components.report.results import curve
 from components.train.metrics import read_metrics
-from components.train.run import model_folder
+from components.train.run import fetch_model
 from tests.conftest import losses, records, switchpoint, tiny_study, weights
 from tests.pipelines.conftest import Finished
 
@@ -37,7 +37,9 @@ def test_mlflow_holds_the_full_curve_of_each_arm(finished: Finished) -> None:
     runs = mlflow_runs(finished.root)
     assert set(runs) == {"base", "prose", "mixed", "switched"}
     for name, (client, run) in runs.items():
-        steps = curve(plan, store, plan.arm(name)) if name != "base" else list(read_metrics(store.path(plan.base)))
+        steps = (
+            curve(plan, store, plan.arm(name)) if name != "base" else list(read_metrics(store.local_folder(plan.base)))
+        )
         assert len(steps) == 40
         for key, field in (("train.loss", "loss"), ("train.learning_rate", "learning_rate")):
             history = sorted((metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key))
@@ -52,7 +54,7 @@ def test_mlflow_holds_the_full_curve_of_each_arm(finished: Finished) -> None:
 
 def test_one_truth(finished: Finished) -> None:
     """Law 8: the same scores in the store, in MLflow and in the report."""
-    data = json.loads((finished.store.path(finished.plan.report) / "report.json").read_text())
+    data = json.loads((finished.store.local_folder(finished.plan.report) / "report.json").read_text())
     runs = mlflow_runs(finished.root)
     assert [row["arm"] for row in data["rows"]] == ["base", "prose", "mixed", "switched"]
     for row in data["rows"]:
@@ -64,7 +66,7 @@ def test_one_truth(finished: Finished) -> None:
 
 
 def test_the_report_is_one_file_that_needs_no_other(finished: Finished) -> None:
-    page = (finished.store.path(finished.plan.report) / "report.html").read_text()
+    page = (finished.store.local_folder(finished.plan.report) / "report.html").read_text()
     assert len(page.encode()) < 2_000_000
     for outside in ("src=", "@import", "<link", "<script"):
         assert outside not in page
@@ -136,7 +138,7 @@ def test_where_one_arm_fails_the_others_finish_and_the_report_says_why(copied: C
     study = copied()
     plan, store = study.plan, study.store
     for identity in (plan.arm("mixed").gb_run, plan.arm("switched").runs[-1]):
-        shutil.rmtree(store.path(identity))
+        shutil.rmtree(store.local_folder(identity))
     for kind in ("evaluation", "report"):
         shutil.rmtree(study.root / kind)
     record = store.record(plan.tokens["answers"])
@@ -212,7 +214,7 @@ def test_no_task_outlives_the_command(finished: Finished, tmp_path: Path) -> Non
 
 def _run_until(recipe: Path, root: Path, shows: str, sent: signal.Signals, whole_group: bool = True) -> int:
     """Starts the study in a process group of its own and sends the signal once the file `shows` has something in it."""
-    command = [sys.executable, "-m", "pipelines.cli", "run", str(recipe), "--store", str(root)]
+    command = [sys.executable, "-m", "pipelines.commands.cli", "run", str(recipe), "--store", str(root)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
     while not any(_has_begun(path) for path in root.glob(shows)):
@@ -278,7 +280,7 @@ def test_another_sequence_length_in_the_same_store(copied: Callable[[], Finished
 
 def test_a_base_from_a_hugging_face_folder(finished: Finished, tmp_path: Path) -> None:
     recipe = tiny_study(tmp_path)
-    folder = str(model_folder(finished.plan, finished.store, finished.plan.base_model))
+    folder = str(fetch_model(finished.plan, finished.store, finished.plan.base_model))
     recipe |= {
         "model": {"folder": folder}, "tokenizer": {"folder": folder}, "schedule": {"max_learning_rate": 1e-3},
         "arms": {"switched": {}}, "horizon_tokens": 2_560, "start": "fresh",

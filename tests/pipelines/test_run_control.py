@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from components.recipe.errors import BadInput
 from components.store.store import Store
-from pipelines.cli import app
-from pipelines.study_file import read_study
-from pipelines.submission import submission_of
+from pipelines.commands.cli import app
+from pipelines.commands.study_file import read_study
+from pipelines.commands.submission import submission_of
 from tests.kfp_stub import KFPStub
 from tests.pipelines.conftest import command
 

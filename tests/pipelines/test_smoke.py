@@ -11,8 +11,8 @@ from components.recipe.expand import expand
 from components.recipe.load import SHIPPED, parse_recipe
 from components.recipe.plan import Plan
 from components.recipe.source import origin_of
-from pipelines.smoke import smoke_study
-from pipelines.study_file import read_study
+from pipelines.commands.smoke import smoke_study
+from pipelines.commands.study_file import read_study
 from tests.conftest import tiny_study
 
 RECIPES = sorted(str(file.relative_to(SHIPPED).with_suffix("")) for file in SHIPPED.rglob("*.yaml"))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from components.plan.run import write_plan
 from components.recipe.errors import BadInput
 from components.store.plan_file import load_plan
-from pipelines.cli import app
+from pipelines.commands.cli import app
 from tests.kfp_stub import KFPStub
 from tests.pipelines.conftest import command
 

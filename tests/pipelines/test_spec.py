@@ -94,7 +94,7 @@ def outputs_of(finished: Finished, name: str) -> dict[str, list[str]]:
 
 
 def test_the_report_is_shown_in_the_pipelines_ui(finished: Finished) -> None:
-    folder = finished.store.path(finished.plan.report)
+    folder = finished.store.local_folder(finished.plan.report)
     assert outputs_of(finished, "shown")["report"] == [(folder / "report.md").read_text()]
     assert outputs_of(finished, "page") == {"report": [(folder / "report.html").read_text()]}
     assert "has the lowest bits/byte" in outputs_of(finished, "shown")["report"][0]

@@ -11,7 +11,7 @@ from components.blend.environment_text import ENVIRONMENT_PARTS
 from components.recipe.catalogue import catalogue
 from components.recipe.errors import BadInput
 from components.recipe.load import parse_recipe, recipe_path
-from pipelines.study_file import read_study
+from pipelines.commands.study_file import read_study
 
 
 def test_every_name_of_the_table_is_one() -> None:

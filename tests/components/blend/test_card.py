@@ -21,7 +21,7 @@ def test_a_card_says_what_the_source_holds(study: dict[str, Any], tmp_path: Path
     done = planned(study, tmp_path / "store")
     read_evaluation_sets(done.plan, done.store, done.corpora)
     done.run()
-    folder, record = done.store.path(done.plan.tokens["prose"]), done.record("prose")
+    folder, record = done.store.local_folder(done.plan.tokens["prose"]), done.record("prose")
     card = json.loads((folder / "card.json").read_text())
     documents = done.decoded("prose")
     assert card["documents"] == len(documents) == sum(card["documents_by_tokens"].values())
@@ -40,7 +40,7 @@ def test_a_card_says_what_the_source_holds(study: dict[str, Any], tmp_path: Path
     for outside in ("src=", "<link", "<script"):
         assert outside not in page
     phase = done.plan.arm("mixed").phases[0]
-    blend = json.loads((done.store.path(phase.blend_identity) / "card.json").read_text())
+    blend = json.loads((done.store.local_folder(phase.blend_identity) / "card.json").read_text())
     assert {row["source"]: row["weight"] for row in blend["sources"]} == {"prose": "7/10", "answers": "3/10"}
     assert blend["sources"][1]["tokens"] == card["tokens"]
     assert (done.store.root / record["shards"][0] / DOCUMENTS).exists()

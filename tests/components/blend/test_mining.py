@@ -95,7 +95,7 @@ def test_what_is_near_to_the_questions_is_mined(study: dict[str, Any], tmp_path:
     assert 0 < len(mined) <= 2 * len(QUESTIONS)
     assert set(mined) <= set(COOKING) - set(done.heldout("prose"))
     origin = origin_of(done.plan.recipe.sources["mined"])
-    table = pq.read_table(done.store.path(done.plan.texts[origin]) / SCORES).to_pydict()
+    table = pq.read_table(done.store.local_folder(done.plan.texts[origin]) / SCORES).to_pydict()
     assert len(table["score"]) == len(mined)
     assert all(0.2 < score <= 1.01 for score in table["score"])
     assert set(table["source"]) == {"prose"}

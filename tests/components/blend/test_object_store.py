@@ -21,7 +21,7 @@ import tenacity
 
 from components.blend import shards
 from components.blend.corpus import Corpus, CorpusFile, FileDigests, check_unchanged, list_files, open_file, version_of
-from components.blend.join import stream_path
+from components.blend.join import fetch_stream
 from components.blend.readers import Piece, TextOptions, read_piece
 from components.blend.remote_tokens import RangeCache, open_tokens
 from components.blend.samples import open_samples
@@ -64,7 +64,7 @@ def in_object_store(done: Tokenised, object_store: ObjectStore, folder: Path) ->
     shard = done.store.root / done.record("prose")["shards"][0]
     for suffix in (".bin", ".idx"):
         object_store.system.put_file(str(shard / f"all{suffix}"), f"{object_store.url}/tokens/corpus{suffix}")
-    shutil.copytree(done.store.path(done.plan.tokenizer), folder / "tokenizer")
+    shutil.copytree(done.store.local_folder(done.plan.tokenizer), folder / "tokenizer")
     (folder / "valid").mkdir()
     (folder / "valid" / "v.txt").write_text("What is held out of it.")
     return f"{object_store.url}/tokens/corpus"
@@ -82,7 +82,7 @@ def test_samples_from_an_object_store_are_those_of_this_machine(
     for packing in ("concatenate", "best_fit"):
         both = []
         for one in (done, there):
-            path = stream_path(one.plan, one.store, "prose")
+            path = fetch_stream(one.plan, one.store, "prose")
             pack_stream(path, one.store, 32)
             samples = open_samples(path, one.store, 32, packing)  # type: ignore[arg-type]
             chosen = np.random.default_rng(0).permutation(samples.num_samples)[:200].tolist()

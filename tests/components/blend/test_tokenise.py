@@ -21,7 +21,7 @@ from components.blend.blend import build_blends, source_tokens
 from components.blend.corpus import Corpus, CorpusFile, document_hash
 from components.blend.encoder import FastEncoder, ReferenceEncoder, leading_ids, open_encoder
 from components.blend.groups import groups, tokenise_group
-from components.blend.join import heldout_files, stream_path
+from components.blend.join import fetch_heldout_files, fetch_stream
 from components.blend.samples import ConcatenatedSamples
 from components.blend.token_file import read_token_file
 from components.blend.tokenizer import load_tokenizer, train_tokenizer
@@ -50,19 +50,19 @@ class Tokenised:
         return self
 
     def tokens(self, key: str) -> list[int]:
-        stream = ConcatenatedSamples(stream_path(self.plan, self.store, key), self.store, 8)
+        stream = ConcatenatedSamples(fetch_stream(self.plan, self.store, key), self.store, 8)
         name, _, tier = key.partition("@")
         found = np.empty(self.record(name)["tokens"][tier or "all"], dtype=np.int64)
         stream.read_tokens(0, found)
         return found.tolist()
 
     def decoded(self, key: str) -> list[str]:
-        tokenizer, end = load_tokenizer(self.store.path(self.plan.tokenizer))
+        tokenizer, end = load_tokenizer(self.store.local_folder(self.plan.tokenizer))
         text = tokenizer.decode(self.tokens(key), skip_special_tokens=False)
         return text.split(tokenizer.id_to_token(end))[:-1]
 
     def heldout(self, key: str) -> list[str]:
-        files = heldout_files(self.plan, self.store, key)
+        files = fetch_heldout_files(self.plan, self.store, key)
         return [json.loads(line)["text"] for file in files for line in file.read_text().splitlines()]
 
     def record(self, key: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def test_a_lost_shard_is_written_again_and_no_other(
     lost = done.record("prose")["shards"][1]
     for path in (done.store.root / lost).iterdir():
         path.unlink()
-    for path in sorted(done.store.path(done.plan.tokens["prose"]).rglob("*"), reverse=True):
+    for path in sorted(done.store.local_folder(done.plan.tokens["prose"]).rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     assert groups(done.plan, done.store, done.corpora) == 1
     done.run()
@@ -234,7 +234,7 @@ def test_both_engines_give_the_same_ids_and_a_sample_is_compared_all_along(
 ) -> None:
     done = planned(study, tmp_path / "store").run()
     monkeypatch.setattr(encoder, "FIRST_CHARACTERS", 10_000)
-    folder = done.store.path(done.plan.tokenizer)
+    folder = done.store.local_folder(done.plan.tokenizer)
     fast, reference = open_encoder(folder), ReferenceEncoder(folder)
     assert isinstance(fast, FastEncoder)
     compared = []
@@ -252,7 +252,7 @@ def test_a_tokenizer_that_begins_documents_itself(study: dict[str, Any], tmp_pat
     done = planned(study, tmp_path / "store").run()
     folder = tmp_path / "with_bos"
     folder.mkdir()
-    source = done.store.path(done.plan.tokenizer)
+    source = done.store.local_folder(done.plan.tokenizer)
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.add_special_tokens(["<s>"])
     begin = tokenizer.token_to_id("<s>")
@@ -415,7 +415,7 @@ def test_tokens_of_megatron_are_used_in_place(study: dict[str, Any], tmp_path: P
     shard = first.store.root / first.record("prose")["shards"][0]
     folder = tmp_path / "tokenizer"
     folder.mkdir()
-    for path in first.store.path(first.plan.tokenizer).glob("tokenizer*.json"):
+    for path in first.store.local_folder(first.plan.tokenizer).glob("tokenizer*.json"):
         (folder / path.name).write_bytes(path.read_bytes())
     prefix = tmp_path / "megatron" / "corpus.v2"
     prefix.parent.mkdir()
@@ -459,7 +459,7 @@ def test_documents_are_whole_whatever_the_tokenizers_folder_says_of_inputs(
 ) -> None:
     """Folders of models often carry truncation and padding."""
     done = planned(study, tmp_path / "store").run()
-    folder = done.store.path(done.plan.tokenizer)
+    folder = done.store.local_folder(done.plan.tokenizer)
     cut = Tokenizer.from_file(str(folder / "tokenizer.json"))
     cut.enable_truncation(8)
     cut.enable_padding(length=50)
@@ -474,7 +474,7 @@ def test_documents_are_whole_whatever_the_tokenizers_folder_says_of_inputs(
 
 def test_long_documents_are_compared_in_every_batch(study: dict[str, Any], tmp_path: Path) -> None:
     done = planned(study, tmp_path / "store").run()
-    fast = FastEncoder(done.store.path(done.plan.tokenizer))
+    fast = FastEncoder(done.store.local_folder(done.plan.tokenizer))
     compared = []
     for _ in range(5):
         fast.encode(["".join(TEXTS[:40])])

@@ -16,7 +16,7 @@ from tests.components.tracking.made_study import make_study
 
 def unevaluate(store: Store, *evaluations: Identity) -> None:
     for evaluation in evaluations:
-        (store.path(evaluation) / "record.json").unlink()
+        (store.local_folder(evaluation) / "record.json").unlink()
 
 
 def test_a_job_that_cannot_be_run_is_the_failure_of_all_that_it_was_for(
@@ -30,7 +30,7 @@ def test_a_job_that_cannot_be_run_is_the_failure_of_all_that_it_was_for(
     def run_job(_: object) -> None:
         raise ConnectionError("the scheduler is away")
 
-    monkeypatch.setattr(run, "heldout_parts", lambda *_: {})
+    monkeypatch.setattr(run, "fetch_heldout_parts", lambda *_: {})
     monkeypatch.setattr(run, "run_job", run_job)
     evaluate_models(plan, store)
     failures = {row.name: row.failure for row in results.rows(plan, store) if row.failure}
@@ -44,10 +44,10 @@ def test_held_out_text_that_cannot_be_read_is_told_too(
     plan, store = make_study(tmp_path, study)
     unevaluate(store, plan.arm("prose").evaluation)
 
-    def heldout_parts(*_: object) -> None:
+    def fetch_heldout_parts(*_: object) -> None:
         raise FileNotFoundError("shard-3")
 
-    monkeypatch.setattr(run, "heldout_parts", heldout_parts)
+    monkeypatch.setattr(run, "fetch_heldout_parts", fetch_heldout_parts)
     evaluate_models(plan, store)
     (failure,) = [row.failure for row in results.rows(plan, store) if row.failure]
     assert failure == "evaluation failed: FileNotFoundError: shard-3"
@@ -64,7 +64,7 @@ def test_one_models_own_reason_stays(study: dict[str, Any], tmp_path: Path, monk
         write_json(folder / f"{evaluation.digest}.json", {"error": "ValueError: no such task"})
         return JobEnd(succeeded=True, log=tmp_path / "log")
 
-    monkeypatch.setattr(run, "heldout_parts", lambda *_: {})
+    monkeypatch.setattr(run, "fetch_heldout_parts", lambda *_: {})
     monkeypatch.setattr(run, "run_job", run_job)
     evaluate_models(plan, store)
     assert (store.failure(evaluation) or {})["reason"] == "ValueError: no such task"

@@ -24,7 +24,7 @@ def planned(study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     plan, store = checked(study, tmp_path)
     monkeypatch.setattr(module, "model_is_there", lambda *_: True)
     monkeypatch.setattr(module, "model_in_store", lambda *_: "model")
-    monkeypatch.setattr(module, "heldout_parts", lambda *_: {})
+    monkeypatch.setattr(module, "fetch_heldout_parts", lambda *_: {})
     return plan, store
 
 

@@ -114,7 +114,7 @@ def test_what_arms_are_ranked_by() -> None:
 
 def test_the_papers_studies_are_evaluated_as_there() -> None:
     from components.recipe.load import parse_recipe, recipe_path
-    from pipelines.study_file import read_study
+    from pipelines.commands.study_file import read_study
 
     large, _ = read_study("paper/table_9")
     assert parse_recipe(large, "r").evaluation.suites == ["paper"]

@@ -40,14 +40,14 @@ def rows(plan: Plan, store: Store, values: Values, base: float | None = None) ->
         found.append(Row(name=arm.run_name, arm=arm, scores=scores, failure="" if scores else "qb failed", log=""))
         if value is not None:
             documents = [[value * 100 + number % 5, 100] for number in range(40)]
-            store.path(arm.evaluation).mkdir(parents=True)
-            write_json(store.path(arm.evaluation) / "examples.json", {f"{METRIC}.prose": documents})
+            store.local_folder(arm.evaluation).mkdir(parents=True)
+            write_json(store.local_folder(arm.evaluation) / "examples.json", {f"{METRIC}.prose": documents})
     if base is not None:
         scores = {METRIC: {"value": base, "stderr": 0.01, "n": 40}}
         found.insert(0, Row(name="base", arm=None, scores=scores, failure="", log=""))
-        store.path(plan.base_evaluation).mkdir(parents=True)
+        store.local_folder(plan.base_evaluation).mkdir(parents=True)
         documents = [[base * 100 + number % 5, 100] for number in range(40)]
-        write_json(store.path(plan.base_evaluation) / "examples.json", {f"{METRIC}.prose": documents})
+        write_json(store.local_folder(plan.base_evaluation) / "examples.json", {f"{METRIC}.prose": documents})
     return found
 
 

@@ -16,7 +16,7 @@ from components.report.content import gather
 from components.report.html import render
 from components.report.reproduce import again, reproduce_table
 from components.report.results import Row
-from components.store.place import read_json
+from components.store.location import read_json
 from components.store.store import Store, write_json
 from tests.components.tracking.made_study import make_study, report
 from tests.conftest import tiny_study
@@ -39,7 +39,7 @@ class Made:
     def __init__(self, folder: Path) -> None:
         self.plan, self.store = make_study(folder, evaluated_study(folder))
         for number, arm in enumerate(self.plan.arms):
-            file = self.store.path(arm.evaluation) / "record.json"
+            file = self.store.local_folder(arm.evaluation) / "record.json"
             record = read_json(file)
             record["outputs"] |= {"questions_too_long": 7, "prompts_cut": {"paper.mgsm": number, "paper.mmlu": 0}}
             write_json(file, record)
@@ -108,7 +108,7 @@ def test_what_was_trained_is_counted_and_not_only_planned(made: Made) -> None:
     steps = made.plan.tokens_shared // 128
     assert f"have {steps:,} of the {steps:,} planned steps" in made.markdown
     run = made.plan.later_runs[0]
-    file = made.store.path(run.identity) / "metrics.jsonl"
+    file = made.store.local_folder(run.identity) / "metrics.jsonl"
     whole = file.read_text()
     file.write_text("".join(whole.splitlines(keepends=True)[:-4]))
     found = gather(made.plan, made.store, results.rows(made.plan, made.store), "recipe.yaml", "")

@@ -11,7 +11,7 @@ from components.recipe.plan import Plan
 from components.report import results
 from components.report.table import build_table
 from components.store.store import Store, read_json
-from pipelines.show import print_outcome
+from pipelines.commands.show import print_outcome
 from tests.components.tracking.made_study import make_study, report
 
 
@@ -20,14 +20,14 @@ def with_checkpoint(study: dict[str, Any], folder: Path) -> tuple[Plan, Store]:
     study["evaluation"]["checkpoints"] = [0.9]
     plan, store = make_study(folder, study)
     for arm in ("mixed", "switched"):
-        shutil.rmtree(store.path(plan.arm(arm).checkpoint_evaluations[36]))
+        shutil.rmtree(store.local_folder(plan.arm(arm).checkpoint_evaluations[36]))
     return plan, store
 
 
 def evaluate(plan: Plan, store: Store, arm: str) -> None:
     evaluation = plan.arm(arm).checkpoint_evaluations[36]
-    store.path(evaluation).mkdir(parents=True)
-    store.write_record(evaluation, store.path(evaluation), {"scores": {}})
+    store.local_folder(evaluation).mkdir(parents=True)
+    store.write_record(evaluation, store.local_folder(evaluation), {"scores": {}})
 
 
 def test_a_chosen_checkpoint_without_scores_is_told_and_waited_for(study: dict[str, Any], tmp_path: Path) -> None:

@@ -53,11 +53,11 @@ def test_an_output_of_one_machine_is_there_on_another(machine: Machine, object_s
     assert there.root != here.root
     assert there.is_done(one)
     assert (there.record(one) or {})["outputs"] == {"tokens": 5}
-    assert (there.path(one) / "sub" / "file.txt").read_text() == "some text"
-    assert (there.path(one) / "empty").read_bytes() == b""
-    assert not (there.path(one) / "all.bin").exists()  # read in place
-    assert there.in_place(f"{one.path}/all") == f"{object_store.url}/store/{one.path}/all"
-    assert here.in_place(f"{one.path}/all") == str(here.path(one) / "all")
+    assert (there.fetch_output(one) / "sub" / "file.txt").read_text() == "some text"
+    assert (there.fetch_output(one) / "empty").read_bytes() == b""
+    assert not (there.fetch_output(one) / "all.bin").exists()  # read in place
+    assert there.token_location(f"{one.path}/all") == f"{object_store.url}/store/{one.path}/all"
+    assert here.token_location(f"{one.path}/all") == str(here.fetch_output(one) / "all")
 
 
 def test_what_is_cut_off_before_its_record_does_not_exist(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_files_that_change_are_brought_as_they_are_now(machine: Machine) -> None
         (here.root / one.path).mkdir(parents=True, exist_ok=True)
         (here.root / one.path / "status.json").write_text(said)
         here.save(here.root / one.path / "status.json")
-        assert (there.refresh(one, "status.json", "none.json") / "status.json").read_text() == said
+        assert (there.fetch_current(one, "status.json", "none.json") / "status.json").read_text() == said
     here.write_failure(one, "no memory", "log")
     assert (there.failure(one) or {})["reason"] == "no memory"
     there.forget_failure(one)
@@ -134,7 +134,7 @@ def test_faults_are_outlived(
                 (folder / f"{number}.txt").write_text(str(number) * 1000)
             (folder / "large").write_bytes(content)
             there.write_record(one, folder, {})
-        again = machine("third").path(one)
+        again = machine("third").fetch_output(one)
         assert (again / "large").read_bytes() == content
         assert [(again / f"{number}.txt").read_text() for number in range(6)] == [str(n) * 1000 for n in range(6)]
         assert set(proxy.faults) == set(FAULTS)
@@ -146,14 +146,14 @@ def test_a_plan_is_read_where_there_is_nothing_else(machine: Machine, tmp_path: 
     for source in study["sources"].values():
         source["folder"] = str(tmp_path / source["folder"])
     here = machine("here")
-    reference = write_plan(study, here.where, "recipe.yaml")
+    reference = write_plan(study, here.location, "recipe.yaml")
     assert reference.startswith(f"{here.url}/plans/")
     planned = load_plan(reference)
     there = machine("there")
     assert load_plan(reference).plan.report == planned.plan.report
     assert load_plan(reference).store.root == there.root != here.root
     with pytest.raises(RuntimeError, match="there is no plan"):
-        load_plan(f"{here.where}/plans/none.json")
+        load_plan(f"{here.location}/plans/none.json")
 
 
 @pytest.mark.parametrize("url", ["s3://me:hunter2@bucket/x", "s3://me@bucket/x"])

@@ -40,11 +40,11 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_what_lies_there_without_a_record_is_replaced(tmp_path: Path) -> None:
     store, one = Store(tmp_path), identity(seed=0)
-    store.path(one).mkdir(parents=True)
-    (store.path(one) / "left").write_text("")
+    store.local_folder(one).mkdir(parents=True)
+    (store.local_folder(one) / "left").write_text("")
     with store.output(one) as folder:
         store.write_record(one, folder, {})
-    assert not (store.path(one) / "left").exists()
+    assert not (store.local_folder(one) / "left").exists()
 
 
 def test_a_changed_field_is_named_against_the_nearest_output(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
     for number, run in enumerate(plan.runs):
         tokens = [run.stage.clock.tokens_at(step) for step in range(run.stage.end_step + 1)]
         _train(store, run.identity, tokens, run.stage.start_step, list(run.stage.phase.weights), 100 + number, probes)
-        place = store.path(run.identity)
+        place = store.local_folder(run.identity)
         for step in run.keep_steps:
             checkpoint_path(place, step).mkdir(parents=True)
             write_json(checkpoint_path(place, step) / "state.json", {"weights_sha256": "none"})
@@ -44,12 +44,12 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
     for number, evaluation in enumerate([plan.base_evaluation, *(arm.evaluation for arm in plan.arms)]):
         names = ["bits_per_byte", *(f"bits_per_byte.{source}" for source in study["sources"])]
         scores = {name: {"value": 2.0 - number / 8, "stderr": 0.125, "n": 5} for name in names}
-        store.path(evaluation).mkdir(parents=True, exist_ok=True)
-        store.write_record(evaluation, store.path(evaluation), {"scores": scores})
+        store.local_folder(evaluation).mkdir(parents=True, exist_ok=True)
+        store.write_record(evaluation, store.local_folder(evaluation), {"scores": scores})
     for step, evaluation in [one for arm in plan.arms for one in arm.checkpoint_evaluations.items()]:
         scores = {"bits_per_byte": {"value": 2.0 + step / 64, "stderr": 0.125, "n": 5}}
-        store.path(evaluation).mkdir(parents=True, exist_ok=True)
-        store.write_record(evaluation, store.path(evaluation), {"scores": scores})
+        store.local_folder(evaluation).mkdir(parents=True, exist_ok=True)
+        store.write_record(evaluation, store.local_folder(evaluation), {"scores": scores})
     return plan, store
 
 
@@ -57,7 +57,7 @@ def _train(
     store: Store, identity: Identity, tokens: list[int], start_step: int, sources: list[str], began: int, probes: str
 ) -> None:
     """A row per step, and an evaluation now and then; `tokens` by step."""
-    folder = store.path(identity)
+    folder = store.local_folder(identity)
     folder.mkdir(parents=True)
     with (folder / "metrics.jsonl").open("w") as metrics, (folder / "evaluation.jsonl").open("w") as evaluations:
         for step in range(start_step + 1, len(tokens)):

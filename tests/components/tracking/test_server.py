@@ -13,7 +13,7 @@ from components.store.store import read_json
 from components.tracking.client import MLflowAway
 from components.tracking.registry import register_best
 from components.tracking.study import log_study
-from components.train.run import model_folder
+from components.train.run import fetch_model
 from tests.components.conftest import ObjectStore
 from tests.components.tracking.made_study import deliver, make_study
 from tests.components.tracking.server import Server, postgresql
@@ -87,7 +87,7 @@ def test_a_study_on_a_server_with_postgresql_object_store_and_login(
     assert versions == ["1", "1"]
     assert client.get_model_version("tiny", "1").run_id == logged.run_ids["switched"]
     folder = Path(client.download_artifacts(logged.run_ids["switched"], "model", str(tmp_path)))
-    exported = model_folder(plan, store, arm.model) / "model.safetensors"
+    exported = fetch_model(plan, store, arm.model) / "model.safetensors"
     assert (folder / "model.safetensors").read_bytes() == exported.read_bytes()
     report = Path(client.download_artifacts(logged.study_run_id, "report.html", str(tmp_path)))
     assert report.read_text() == page.read_text()

@@ -26,9 +26,9 @@ from components.tracking.delivery import Delivery
 from components.tracking.registry import register_best
 from components.tracking.study import Logged, compare_commands, row_key
 from components.train.metrics import read_metrics
-from components.train.run import model_folder
-from pipelines.register import print_registered
-from pipelines.rungs import Rung
+from components.train.run import fetch_model
+from pipelines.commands.register import print_registered
+from pipelines.commands.rungs import Rung
 from tests.components.tracking.made_study import EVALUATED_STEPS, deliver, make_study, report
 from tests.conftest import tiny_study
 
@@ -65,7 +65,7 @@ class Made:
         self.plan, self.store = make_study(folder, three_sources(folder))
         gb = self.plan.gb_runs[0].identity
         for identity in (gb, self.plan.later_runs[0].identity):  # delivered while they train
-            rows = list(read_metrics(self.store.path(identity)))[:5]
+            rows = list(read_metrics(self.store.local_folder(identity)))[:5]
             label, is_gb_run = self.plan.label(identity), identity == gb
             Delivery(self.store, "tiny", identity, lambda rows=rows: rows, label=label, is_gb_run=is_gb_run)._deliver()
         self.logged = deliver(self.plan, self.store)
@@ -178,7 +178,7 @@ def test_blends_and_sources_are_dataset_inputs(made: Made) -> None:
 def test_the_model_and_a_recipe_that_makes_the_row_again(made: Made, tmp_path: Path) -> None:
     arm, run_id = made.plan.arm("mixed-seed-2"), made.logged.run_ids["mixed-seed-2"]
     folder = Path(made.client.download_artifacts(run_id, "model", str(tmp_path)))
-    exported = model_folder(made.plan, made.store, arm.model)
+    exported = fetch_model(made.plan, made.store, arm.model)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in exported.iterdir()
     }
@@ -203,7 +203,7 @@ def test_a_step_that_was_trained_again_is_not_there_twice(made: Made) -> None:
     before = dump(made.store.root / "mlflow.db")
     for run in made.plan.runs:
         for name in ("metrics.jsonl", "evaluation.jsonl"):
-            path = made.store.path(run.identity) / name
+            path = made.store.local_folder(run.identity) / name
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             path.write_text("".join(json.dumps(row | {"time": row["time"] + 7}) + "\n" for row in rows))
     deliver(made.plan, made.store)

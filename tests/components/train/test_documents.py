@@ -13,7 +13,7 @@ from components.blend.streams import file_prefixes, write_stream
 from components.store.plan_file import Planned
 from components.train.data import Batch, Batches, document_positions
 from components.train.job import JobSource
-from components.train.job_files import brought_here
+from components.train.job_files import fetch_inputs
 from components.train.loop import FINISHED, Trainer
 from components.train.model import build_model
 from components.train.parallel import Ranks
@@ -94,7 +94,7 @@ def test_samples_of_an_object_store_are_read_ahead(prepared: Planned, tmp_path: 
     import fsspec
     import numpy as np
 
-    here = brought_here(job(prepared, tmp_path / "here"), 0)
+    here = fetch_inputs(job(prepared, tmp_path / "here"), 0)
     memory, remote = fsspec.filesystem("memory"), {}
     for name, source in here.sources.items():
         (prefix,) = (one.decode() for one in file_prefixes(Path(source.stream)))
@@ -103,7 +103,7 @@ def test_samples_of_an_object_store_are_read_ahead(prepared: Planned, tmp_path: 
         (size,) = np.load(f"{source.stream}.ends.npy").tolist()
         write_stream(tmp_path / name, [(f"memory://tokens/{name}", size)])
         remote[name] = JobSource(stream=str(tmp_path / name))
-    there = Batches(brought_here(job(prepared, tmp_path / "there", sources=remote), 0), 0, 1)
+    there = Batches(fetch_inputs(job(prepared, tmp_path / "there", sources=remote), 0), 0, 1)
     local = Batches(here, 0, 1)
     before = len(shared_cache()._ranges)
     for step in (0, 1, 2, 30):

@@ -81,7 +81,7 @@ def test_a_folder_is_widened_and_exported_with_the_same_logits(
     with torch.no_grad():
         expected = original(tokens, use_cache=False).logits
         assert torch.equal(model(tokens, use_cache=False).logits, expected)
-        export(model, full_state(model), tmp_path / "out", prepared.store.path(prepared.plan.tokenizer))
+        export(model, full_state(model), tmp_path / "out", prepared.store.local_folder(prepared.plan.tokenizer))
         loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
         assert torch.equal(loaded(tokens, use_cache=False).logits, expected)
     assert {one.dtype for one in loaded.parameters()} == {torch.float32}

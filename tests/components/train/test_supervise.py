@@ -294,7 +294,7 @@ def test_a_store_that_is_away_when_the_job_ends_is_asked_again(
 
         return ask
 
-    for name, value in {"steps_in": [7], "forget_ending": None, "bring_ending": tmp_path, "write_job": "job"}.items():
+    for name, value in {"steps_in": [7], "forget_ending": None, "fetch_ending": tmp_path, "write_job": "job"}.items():
         monkeypatch.setattr(supervise, name, answered(value) if name != "write_job" else lambda _: "job")
     monkeypatch.setattr(supervise, "wait_exponential", lambda *_, **__: lambda _: 0.0)
     monkeypatch.setattr(supervise, "run_job", lambda _: JobEnd(succeeded=False, log=tmp_path / "log"))

@@ -22,8 +22,8 @@ from components.tracking.study import REPORT_FILES
 from components.train.ending import STATUS
 from components.train.prune import prune
 from components.train.run import run_is_done
-from pipelines.amounts import size
-from pipelines.progress import labels
+from pipelines.commands.amounts import size
+from pipelines.commands.progress import labels
 
 WIDEST = 100_000
 """Characters: a table is measured without a limit."""
@@ -43,7 +43,9 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     shown = labels(plan)
     for identity in plan.identities():
         failure = store.failure(identity)
-        progress = read_json(store.refresh(identity, STATUS) / STATUS) if KINDS[identity.kind].is_trained else None
+        progress = (
+            read_json(store.fetch_current(identity, STATUS) / STATUS) if KINDS[identity.kind].is_trained else None
+        )
         if is_done(plan, store, identity) or (identity == plan.report and report_is_written(plan, store)):
             state = "done"
         elif failure:
@@ -95,7 +97,7 @@ def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bo
         console.print(f"  {failure['reason']}\n  log: {failure['log']}", highlight=False, markup=False, soft_wrap=True)
     for line in left_out(plan, store):
         console.print(f"note: {line}", style="yellow", highlight=False, markup=False)
-    folder = store.refresh(plan.report, *REPORT_FILES)
+    folder = store.fetch_current(plan.report, *REPORT_FILES)
     page, saved = folder / "report.html", read_json(folder / "report.json") or {"rows": [], "compare": []}
     if page.exists():
         console.print(f"report:  {page}", highlight=False, soft_wrap=True)

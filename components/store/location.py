@@ -12,11 +12,11 @@ from components.store import remote
 from components.store.remote import is_remote
 from components.store.remote_file import RemoteFile
 
-Where = str | Path
+Location = str | Path
 """A path on this machine, or a URL."""
 
 
-def files_in(folder: Where) -> dict[str, int]:
+def files_in(folder: Location) -> dict[str, int]:
     """Return the size in bytes of every file below `folder`, by the name from there on."""
     if is_remote(str(folder)):
         return {name: version.num_bytes for name, version in remote.list_files(str(folder)).items()}
@@ -30,14 +30,14 @@ def files_in(folder: Where) -> dict[str, int]:
     return sizes
 
 
-def names_in(folder: Where) -> list[str]:
+def names_in(folder: Location) -> list[str]:
     """Return the names of the files directly in `folder`. Locks and unfinished files begin with a dot: not those."""
     if is_remote(str(folder)):
         return [name for name in remote.list_files(str(folder)) if "/" not in name]
     return sorted(path.name for path in Path(folder).glob("[!.]*") if path.is_file())
 
 
-def read_text(file: Where) -> str | None:
+def read_text(file: Location) -> str | None:
     """Return the file's text; None where there is no such file."""
     if is_remote(str(file)):
         content = remote.read_bytes(str(file))
@@ -48,13 +48,13 @@ def read_text(file: Where) -> str | None:
         return None
 
 
-def read_json(file: Where) -> Any:
+def read_json(file: Location) -> Any:
     """Return the content of a JSON file; None where there is no such file."""
     text = read_text(file)
     return None if text is None else json.loads(text)
 
 
-def write_json(file: Where, value: Any) -> None:
+def write_json(file: Location, value: Any) -> None:
     """Write a JSON file, complete or not at all: on a disk it is written beside, flushed and renamed."""
     if is_remote(str(file)):
         remote.write_bytes(str(file), json.dumps(value, indent=1).encode())
@@ -68,12 +68,12 @@ def write_json(file: Where, value: Any) -> None:
     beside.replace(path)
 
 
-def exists(file: Where) -> bool:
+def exists(file: Location) -> bool:
     """Return whether a file exists; in an object store, whether there is an object of that name."""
     return remote.version_of(str(file)) is not None if is_remote(str(file)) else Path(file).exists()
 
 
-def remove_files(folder: Where, names: Iterable[str]) -> None:
+def remove_files(folder: Location, names: Iterable[str]) -> None:
     """Remove files. One that does not exist is no error."""
     if is_remote(str(folder)):
         remote.remove(f"{folder}/{name}" for name in names)
@@ -82,7 +82,7 @@ def remove_files(folder: Where, names: Iterable[str]) -> None:
         (Path(folder) / name).unlink(missing_ok=True)
 
 
-def remove_folder(folder: Where) -> None:
+def remove_folder(folder: Location) -> None:
     """Remove a folder with all its files. One that does not exist is no error."""
     if is_remote(str(folder)):
         remove_files(folder, files_in(folder))
@@ -90,7 +90,7 @@ def remove_folder(folder: Where) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def digest_of_file(file: Where) -> str:
+def digest_of_file(file: Location) -> str:
     """Return the SHA-256 of a file."""
     with RemoteFile(str(file)) if is_remote(str(file)) else Path(file).open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

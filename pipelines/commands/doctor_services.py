@@ -8,8 +8,8 @@ import requests
 from components.recipe.errors import BadInput
 from components.store.opening import check_writable
 from components.tracking.client import reason_of, without_password
-from pipelines.doctor import Check
-from pipelines.kfp_server import TOKEN_VARIABLE, URL_VARIABLE, KFPServer
+from pipelines.commands.doctor import Check
+from pipelines.commands.kfp_server import TOKEN_VARIABLE, URL_VARIABLE, KFPServer
 
 
 def service_checks(where: str) -> Iterator[Check]:

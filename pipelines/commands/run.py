@@ -17,22 +17,22 @@ from components.launch.process import DRIVER_VARIABLE
 from components.launch.slots import SLOTS_VARIABLE, slots_folder
 from components.launch.task import RUN_LOG_VARIABLE
 from components.plan.run import check_runnable
+from components.store.location import Location
 from components.store.opening import check_writable, open_store
-from components.store.place import Where
 from components.store.plan_file import plan_reference
 from components.store.store import Store
+from pipelines.commands.outcome import why_failed, write_missing_report
+from pipelines.commands.plan_view import print_plan
+from pipelines.commands.progress import Watch
+from pipelines.commands.rungs import Rung, current_rung
+from pipelines.commands.show import print_outcome
 from pipelines.compile import SPEC
-from pipelines.outcome import why_failed, write_missing_report
-from pipelines.plan_view import print_plan
-from pipelines.progress import Watch
-from pipelines.rungs import Rung, current_rung
-from pipelines.show import print_outcome
 
 INTERRUPTED = 130
 
 
 def run_study(
-    study: dict[str, Any], recipe_file: str, options: str, where: Where, console: Console
+    study: dict[str, Any], recipe_file: str, options: str, where: Location, console: Console
 ) -> tuple[int, dict[str, Any]]:
     """Runs the study to its end; returns the exit code and the outcome for `--json`.
 
@@ -96,7 +96,7 @@ def _run_pipeline(
     study: dict[str, Any], recipe_file: str, options: str, rung: Rung, store: Store, log: Path, console: Console
 ) -> bool:
     arguments = {
-        "study": study, "store": store.where, "recipe_file": recipe_file, "options": options, "stops": rung.stops,
+        "study": study, "store": store.location, "recipe_file": recipe_file, "options": options, "stops": rung.stops,
     }  # fmt: skip
     watch = Watch(rung.plan, store, console)
     with (

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from components.recipe.errors import BadInput
+from components.store.location import Location
 from components.store.opening import check_writable, store_at
-from components.store.place import Where
 
 REINSTALL = "make setup (or: pip install -c constraints.txt -e '.[dev]')"
 NEEDED_MEMORY_GIB, NEEDED_DISK_GIB = 3, 2
@@ -28,7 +28,7 @@ class Check:
     """False: some studies do without it, so it is a warning and no failure."""
 
 
-def checks(where: Where) -> Iterator[Check]:
+def checks(where: Location) -> Iterator[Check]:
     yield Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "install Python 3.11 or newer")
     for requirement in _requirements():
         name, _, wanted = requirement.partition("==")

@@ -9,9 +9,9 @@ from kubernetes.client.rest import ApiException
 
 from components.launch.cluster_api import or_none
 from components.launch.site import SITE_VARIABLE, Launched
-from components.store.place import is_remote
-from pipelines.doctor import Check
-from pipelines.kfp_server import SERVICE_ACCOUNT_VARIABLE
+from components.store.location import is_remote
+from pipelines.commands.doctor import Check
+from pipelines.commands.kfp_server import SERVICE_ACCOUNT_VARIABLE
 from pipelines.site import CONFIG_MAP, NAMESPACE_VARIABLE, SECRETS, SERVICE_ACCOUNT, STORE_SECRET, runs_namespace
 
 GUIDE = "k8s/README.md"

@@ -57,8 +57,8 @@ def checked(
 ) -> Any:
     """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
     from components.store.opening import store_at
-    from pipelines.rungs import current_rung
-    from pipelines.study_file import read_study
+    from pipelines.commands.rungs import current_rung
+    from pipelines.commands.study_file import read_study
 
     study, file = read_study(recipe, scale, sources, budget, arm)
     check_answers(where)
@@ -71,9 +71,9 @@ def followed(recipe: str, scale: str | None, sources: Path | None, where: str) -
     Text of the Python environment, and folders that only pods have, differ from what this machine would plan with.
     """
     from components.store.opening import store_at
-    from pipelines.rungs import Rung
-    from pipelines.study_file import read_study
-    from pipelines.submission import submission_of
+    from pipelines.commands.rungs import Rung
+    from pipelines.commands.study_file import read_study
+    from pipelines.commands.submission import submission_of
 
     study, _ = read_study(recipe, scale, sources)
     check_answers(where)

@@ -24,7 +24,7 @@ def write_plot(plan: Plan, path: Path) -> None:
     from matplotlib.ticker import FuncFormatter
 
     from components.report.plots import ARM_COLOURS, SOURCE_COLOURS, STYLE
-    from pipelines.amounts import amount
+    from pipelines.commands.amounts import amount
 
     arms = plan.arms[:MAX_ARMS]
     blends = list(dict.fromkeys(phase.blend for arm in arms for phase in arm.phases))

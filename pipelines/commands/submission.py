@@ -8,7 +8,7 @@ from typing import Any
 from components.recipe.deciding import NOT_DECIDING
 from components.recipe.digest import digest_of
 from components.recipe.errors import BadInput
-from components.store.place import remove_files
+from components.store.location import remove_files
 from components.store.plan_file import Planned, load_plan
 from components.store.store import Store, read_json
 
@@ -88,12 +88,12 @@ def forget_submission(store: Store, study: dict[str, Any], before: Submission | 
         save_submission(store, study, before, smoke=smoke)
     else:
         folder, _, name = _path(study, smoke).rpartition("/")
-        remove_files(f"{store.where}/{folder}", [name])
+        remove_files(f"{store.location}/{folder}", [name])
 
 
 def submission_of(store: Store, study: dict[str, Any], *, smoke: bool = False) -> Submission | None:
     """Return the newest one of this very study; a changed recipe is another one."""
-    found = read_json(f"{store.where}/{_path(study, smoke)}")
+    found = read_json(f"{store.location}/{_path(study, smoke)}")
     return None if found is None else Submission(**found)
 
 
@@ -113,4 +113,4 @@ def needed_submission(store: Store, study: dict[str, Any]) -> Submission:
 
 
 def not_submitted(store: Store) -> BadInput:
-    return BadInput("this study was not submitted", file=store.where, allowed="`switchpoint submit` first")
+    return BadInput("this study was not submitted", file=store.location, allowed="`switchpoint submit` first")

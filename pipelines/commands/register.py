@@ -9,7 +9,7 @@ from components.recipe.plan import Plan
 from components.report import results
 from components.store.store import Store
 from components.tracking.registry import register_best
-from pipelines.rungs import Rung
+from pipelines.commands.rungs import Rung
 
 
 def print_registered(rung: Rung, store: Store, name: str, arm: str | None, console: Console) -> dict[str, Any]:

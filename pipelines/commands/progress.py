@@ -41,7 +41,7 @@ class Watched:
     def read(self, store: Store) -> bool:
         """Takes in new rows; whether there were any. A file that was written anew (a resume) is read anew."""
         try:
-            with (store.refresh(self.identity, METRICS) / METRICS).open("rb") as file:
+            with (store.fetch_current(self.identity, METRICS) / METRICS).open("rb") as file:
                 found = os.fstat(file.fileno())
                 if found.st_ino != self.inode or found.st_size < self.offset:
                     self.offset, self.inode = 0, found.st_ino

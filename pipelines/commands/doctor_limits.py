@@ -7,8 +7,8 @@ from kubernetes import client
 from kubernetes.client.rest import ApiException
 
 from components.launch.site import Launched
-from pipelines.doctor import Check
-from pipelines.doctor_runs import GUIDE, UNSEEN, Runs, seen
+from pipelines.commands.doctor import Check
+from pipelines.commands.doctor_runs import GUIDE, UNSEEN, Runs, seen
 from pipelines.site import KFP_NAMESPACE
 
 SERVICES_NAMESPACE = "switchpoint"

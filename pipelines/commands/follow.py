@@ -13,12 +13,12 @@ from components.report import results
 from components.report.table import title
 from components.store.store import Store
 from components.tracking.link import experiment_url
-from pipelines.arm_state import arm_state
-from pipelines.kfp_server import DELETED, URL_VARIABLE, page_of
-from pipelines.outcome import why_failed
-from pipelines.pods import pods_with
-from pipelines.run_control import server_of
-from pipelines.submission import Submission, submissions_of
+from pipelines.commands.arm_state import arm_state
+from pipelines.commands.kfp_server import DELETED, URL_VARIABLE, page_of
+from pipelines.commands.outcome import why_failed
+from pipelines.commands.pods import pods_with
+from pipelines.commands.run_control import server_of
+from pipelines.commands.submission import Submission, submissions_of
 
 
 def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:

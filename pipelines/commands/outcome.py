@@ -14,8 +14,8 @@ from components.report.run import report_is_written, write_report
 from components.store.lock import locked
 from components.store.plan_file import load_plan, plan_failure, plan_reference
 from components.store.store import Store
-from pipelines.arm_state import arm_state
-from pipelines.kfp_server import RunState
+from pipelines.commands.arm_state import arm_state
+from pipelines.commands.kfp_server import RunState
 
 FAILED_STATES = ("FAILED", "ERROR", "SYSTEM_ERROR", "OMITTED")
 """Argo's and KFP's words for a task that did not end well."""

@@ -12,10 +12,10 @@ from urllib3.exceptions import HTTPError
 from components.launch.cluster_api import api_client, or_none
 from components.launch.site import SITE_VARIABLE, Launched, read_site
 from components.recipe.errors import BadInput
-from pipelines.doctor import Check
-from pipelines.doctor_limits import Limits
-from pipelines.doctor_runs import GUIDE, Runs
-from pipelines.doctor_services import service_checks
+from pipelines.commands.doctor import Check
+from pipelines.commands.doctor_limits import Limits
+from pipelines.commands.doctor_runs import GUIDE, Runs
+from pipelines.commands.doctor_services import service_checks
 from pipelines.site import runs_namespace
 
 POD_SECURITY = "pod-security.kubernetes.io/enforce"

@@ -9,7 +9,7 @@ from components.recipe.check import unknown
 from components.recipe.digest import Identity
 from components.recipe.plan import Plan
 from components.store.store import Store
-from pipelines.pods import pods_with
+from pipelines.commands.pods import pods_with
 
 TAIL_LINES = 200
 
@@ -34,7 +34,7 @@ def logs_of(store: Store, identity: Identity, console: Console) -> list[tuple[st
     found = _of_pods(identity, console)
     if found:
         return found
-    folder = store.folder(f"logs/{identity.path}")
+    folder = store.fetch_folder(f"logs/{identity.path}")
     written = (path for path in folder.rglob("*.log") if path.stat().st_size)
     files = sorted(written, key=lambda path: path.stat().st_mtime)
     newest = {path.parent if path.parent != folder else path for path in files[-1:]}

@@ -12,12 +12,12 @@ from components.plan.run import check_runnable
 from components.recipe.errors import BadInput
 from components.store.opening import store_at
 from components.store.store import Store
-from pipelines.kfp_server import URL_VARIABLE, KFPServer, page_of
-from pipelines.pods import ask_cluster
-from pipelines.rungs import current_rung
-from pipelines.study_file import options_given, read_study
-from pipelines.submission import Submission, needed_submission, not_submitted, save_submission, submissions_of
-from pipelines.submit import found_by_name, refuse_if_running, start_run
+from pipelines.commands.kfp_server import URL_VARIABLE, KFPServer, page_of
+from pipelines.commands.pods import ask_cluster
+from pipelines.commands.rungs import current_rung
+from pipelines.commands.study_file import options_given, read_study
+from pipelines.commands.submission import Submission, needed_submission, not_submitted, save_submission, submissions_of
+from pipelines.commands.submit import found_by_name, refuse_if_running, start_run
 
 
 def cancel_run(

@@ -21,14 +21,13 @@ from components.store.opening import open_store, store_at
 from components.store.plan_file import forget_plan_failure, plan_reference
 from components.store.remote import is_remote
 from components.store.store import Store
-from pipelines.amounts import size
-from pipelines.compile import version_name
-from pipelines.kfp_server import KFPServer, NoAnswer, RunState, page_of
-from pipelines.outcome import planned_or_given, why_failed, write_missing_report
-from pipelines.plan_view import print_plan
-from pipelines.rungs import current_rung
-from pipelines.smoke import smoke_study
-from pipelines.submission import (
+from pipelines.commands.amounts import size
+from pipelines.commands.kfp_server import KFPServer, NoAnswer, RunState, page_of
+from pipelines.commands.outcome import planned_or_given, why_failed, write_missing_report
+from pipelines.commands.plan_view import print_plan
+from pipelines.commands.rungs import current_rung
+from pipelines.commands.smoke import smoke_study
+from pipelines.commands.submission import (
     Submission,
     forget_submission,
     now,
@@ -36,7 +35,8 @@ from pipelines.submission import (
     submission_of,
     submissions_of,
 )
-from pipelines.workflow_size import check_workflow_size
+from pipelines.commands.workflow_size import check_workflow_size
+from pipelines.compile import version_name
 
 POLL_SECONDS = 10.0
 AWAY_SECONDS = 3600.0
@@ -212,4 +212,4 @@ def _run_smoke(
     plan, store = planned_or_given(small, check.plan, store)
     failed = why_failed(plan, store, plan_reference(small, store), state)
     write_missing_report(plan, store, recipe_file, "--smoke")
-    return state, [*failed, f"its report: {store.place(plan.report)}/report.html"]
+    return state, [*failed, f"its report: {store.output_location(plan.report)}/report.html"]

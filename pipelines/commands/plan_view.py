@@ -12,8 +12,8 @@ from components.recipe.phase import START_MODES
 from components.recipe.plan import Plan
 from components.report.table import title
 from components.store.store import Store
-from pipelines.amounts import amount, size
-from pipelines.show import is_done
+from pipelines.commands.amounts import amount, size
+from pipelines.commands.show import is_done
 
 
 def print_plan(plan: Plan, store: Store, console: Console, most_tokens: int | None = None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from components.recipe.stops import models_at, most_tokens, stops_at
 from components.report import results
 from components.report.results import BASE, by_arm, higher_is_better, means_over_seeds, scores_by_seed
 from components.report.table import title
+from components.store.location import Location
 from components.store.opening import store_at
-from components.store.place import Where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Rung:
     """That the study takes at most; None without halving."""
 
 
-def current_rung(study: dict[str, Any], recipe_file: str, where: Where, *, give_up_failed: bool = True) -> Rung:
+def current_rung(study: dict[str, Any], recipe_file: str, where: Location, *, give_up_failed: bool = True) -> Rung:
     """Replays the decisions that were made, from the scores in the store; writes nothing. Raises BadInput.
 
     `give_up_failed`: arms that failed at a point are stopped there; otherwise they are to be tried again first.
