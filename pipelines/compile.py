@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 SPECS = Path(__file__).parent / "specs"
 SPEC = SPECS / "study.yaml"
@@ -25,8 +25,8 @@ def compile_spec(path: Path = SPEC, image: str = "", volume: str = "") -> Path:
     """
     from kfp import compiler
 
-    from components.launch.component import IMAGE
-    from pipelines.study import study_pipeline
+    from switchpoint.components.launch.component import IMAGE
+    from switchpoint.pipelines.study import study_pipeline
 
     image = image or IMAGE
     if "python" not in image:

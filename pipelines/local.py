@@ -1,4 +1,4 @@
-"""Runs the compiled pipeline on this machine: `python -m pipelines.local SPEC ARGUMENTS.json FOLDER`.
+"""Runs the compiled pipeline on this machine: `python -m switchpoint.pipelines.local SPEC ARGUMENTS.json FOLDER`.
 
 A process of its own, because KFP's local runner replaces `print` and keeps one configuration per process.
 """
@@ -10,9 +10,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from components.launch.process import die_with_parent
-from components.launch.slots import num_slots
-from components.store.store import KFP_RUN_VARIABLE
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.launch.slots import num_slots
+from switchpoint.components.store.store import KFP_RUN_VARIABLE
 
 MAX_TASKS = 32
 """Each is a process of Python, most of which wait for their jobs."""

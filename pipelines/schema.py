@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from components.recipe.fields import Config
+    from switchpoint.components.recipe.fields import Config
 
 SCHEMA = Path(__file__).parent / "recipes" / "schema.json"
 """Named in the first line of every recipe that ships."""
@@ -12,10 +12,10 @@ SCHEMA = Path(__file__).parent / "recipes" / "schema.json"
 
 def recipe_schema() -> dict[str, Any]:
     """Of a recipe as it is written; a catalogue gives what is required otherwise."""
-    from components.recipe.catalogue import CATALOGUES, catalogue
-    from components.recipe.field_docs import field_docs
-    from components.recipe.fields import Config
-    from components.recipe.recipe import Recipe
+    from switchpoint.components.recipe.catalogue import CATALOGUES, catalogue
+    from switchpoint.components.recipe.field_docs import field_docs
+    from switchpoint.components.recipe.fields import Config
+    from switchpoint.components.recipe.recipe import Recipe
 
     schema = Recipe.model_json_schema()
     for section in _sections(Config):

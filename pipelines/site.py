@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from components.launch.site import STAYS
-from components.store.login import ENDPOINT_VARIABLE, KEY_VARIABLE, REGION_VARIABLE, SECRET_KEY_VARIABLE
+from switchpoint.components.launch.site import STAYS
+from switchpoint.components.store.login import ENDPOINT_VARIABLE, KEY_VARIABLE, REGION_VARIABLE, SECRET_KEY_VARIABLE
 
 CONFIG_MAP = "switchpoint"
 SETTINGS = {

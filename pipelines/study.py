@@ -17,14 +17,14 @@ from pathlib import Path
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from components.blend.component import build_blend, prepare_text, tokenise, train_tokenizer
-from components.derive.component import derive, join_arms
-from components.evaluate.component import evaluate, prepare_evaluation
-from components.plan.component import plan
-from components.recipe.load import load_study
-from components.report.component import check_outcome, report
-from components.train.component import join, train_base, train_gb, train_qb
-from pipelines.site import with_site
+from switchpoint.components.blend.component import build_blend, prepare_text, tokenise, train_tokenizer
+from switchpoint.components.derive.component import derive, join_arms
+from switchpoint.components.evaluate.component import evaluate, prepare_evaluation
+from switchpoint.components.plan.component import plan
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.report.component import check_outcome, report
+from switchpoint.components.train.component import join, train_base, train_gb, train_qb
+from switchpoint.pipelines.site import with_site
 
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 

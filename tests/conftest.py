@@ -71,7 +71,7 @@ def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 def switchpoint(*arguments: str | Path, timeout: float = 600) -> "subprocess.CompletedProcess[str]":
     """Runs the command to its end, as a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.commands.cli", *map(str, arguments)],
+        [sys.executable, "-m", "switchpoint.pipelines.commands.cli", *map(str, arguments)],
         capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.backend_rules import problems
+from switchpoint.pipelines.backend_rules import problems
 
 TOKEN = "a-token-of-this-test"
 MLFLOW = "http://mlflow.test"

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from components.blend.environment_places import NamedFiles, part_files
-from components.blend.environment_text import file_documents, without_copies
-from components.recipe.check import unknown
-from components.recipe.errors import BadInput, raise_all
-from components.recipe.load import absolute_folders
-from components.recipe.yaml_file import Lines, read_yaml
+from switchpoint.components.blend.environment_places import NamedFiles, part_files
+from switchpoint.components.blend.environment_text import file_documents, without_copies
+from switchpoint.components.recipe.check import unknown
+from switchpoint.components.recipe.errors import BadInput, raise_all
+from switchpoint.components.recipe.load import absolute_folders
+from switchpoint.components.recipe.yaml_file import Lines, read_yaml
 
 MIN_BYTES = 200_000
 """Of distinct text: a paper's source that finds less is bound to nothing."""

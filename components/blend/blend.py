@@ -1,15 +1,15 @@
 """The step `blend`: sources joined from their shards, weights resolved against them; epochs and caps exact."""
 
-from components.blend.card import write_blend_card
-from components.blend.join import fetch_stream, join_shards
-from components.blend.shards import Corpora
-from components.blend.streams import num_packed, pack_stream
-from components.launch.task import sole_task
-from components.recipe.epochs import check_sources
-from components.recipe.plan import Plan
-from components.recipe.source import SourceKey, split_key
-from components.recipe.stage import Phase
-from components.store.store import Store
+from switchpoint.components.blend.card import write_blend_card
+from switchpoint.components.blend.join import fetch_stream, join_shards
+from switchpoint.components.blend.shards import Corpora
+from switchpoint.components.blend.streams import num_packed, pack_stream
+from switchpoint.components.launch.task import sole_task
+from switchpoint.components.recipe.epochs import check_sources
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import SourceKey, split_key
+from switchpoint.components.recipe.stage import Phase
+from switchpoint.components.store.store import Store
 
 
 def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> None:

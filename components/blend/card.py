@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from components.blend.remote_tokens import open_tokens, read_any_index
+from switchpoint.components.blend.remote_tokens import open_tokens, read_any_index
 
 NUM_EXCERPTS = 10
 EXCERPT_TOKENS = 96

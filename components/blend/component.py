@@ -2,7 +2,7 @@
 
 from typing import Dict, List, NamedTuple
 
-from components.launch.component import component
+from switchpoint.components.launch.component import component
 
 
 @component
@@ -10,14 +10,14 @@ def prepare_text(plan: str) -> str:
     """Prepare what must be known of the text before it is tokenised: text made from this environment, split into train
     and held-out; what the evaluation sets hold; which documents repeat others. Returns the plan's reference.
     """
-    from components.blend.contamination import read_evaluation_sets
-    from components.blend.duplicates import find_duplicates
-    from components.blend.mining import mine
-    from components.blend.shards import read_corpora
-    from components.blend.text import prepare_text as prepare
-    from components.launch.task import task
-    from components.recipe.source import GENERATED_ORIGINS, origin_of
-    from components.store.plan_file import load_plan
+    from switchpoint.components.blend.contamination import read_evaluation_sets
+    from switchpoint.components.blend.duplicates import find_duplicates
+    from switchpoint.components.blend.mining import mine
+    from switchpoint.components.blend.shards import read_corpora
+    from switchpoint.components.blend.text import prepare_text as prepare
+    from switchpoint.components.launch.task import task
+    from switchpoint.components.recipe.source import GENERATED_ORIGINS, origin_of
+    from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     corpora = read_corpora(planned.corpora)
@@ -48,12 +48,12 @@ def train_tokenizer(
     """
     from collections import namedtuple
 
-    from components.blend.groups import groups
-    from components.blend.quality import train_scorer
-    from components.blend.shards import read_corpora
-    from components.blend.tokenizer import train_tokenizer as train
-    from components.launch.task import task
-    from components.store.plan_file import load_plan
+    from switchpoint.components.blend.groups import groups
+    from switchpoint.components.blend.quality import train_scorer
+    from switchpoint.components.blend.shards import read_corpora
+    from switchpoint.components.blend.tokenizer import train_tokenizer as train
+    from switchpoint.components.launch.task import task
+    from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     corpora = read_corpora(planned.corpora)
@@ -71,9 +71,9 @@ def train_tokenizer(
 @component
 def tokenise(item: Dict) -> None:
     """Write the token files of a group of shards. `item`: plan, group, groups (0 where nothing is left to do)."""
-    from components.blend.groups import tokenise_group
-    from components.blend.shards import read_corpora
-    from components.store.plan_file import load_plan
+    from switchpoint.components.blend.groups import tokenise_group
+    from switchpoint.components.blend.shards import read_corpora
+    from switchpoint.components.store.plan_file import load_plan
 
     if not item["groups"]:
         print("nothing is left to tokenise")
@@ -87,10 +87,10 @@ def build_blend(plan: str) -> str:
     """Join sources from their shards, resolve blends against them, check epochs and caps exactly. Returns the plan's
     reference.
     """
-    from components.blend.blend import build_blends
-    from components.blend.shards import read_corpora
-    from components.launch.task import task
-    from components.store.plan_file import load_plan
+    from switchpoint.components.blend.blend import build_blends
+    from switchpoint.components.blend.shards import read_corpora
+    from switchpoint.components.launch.task import task
+    from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     with task(planned.store, next(iter(planned.plan.blends.values())).blend_identity):

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.corpus_input import corpus_documents
-from components.blend.shards import Corpora
-from components.recipe.evaluation import evaluation_origin
-from components.recipe.plan import Plan
-from components.recipe.source import Source
-from components.store.store import RECORD, Store, read_json
+from switchpoint.components.blend.corpus_input import corpus_documents
+from switchpoint.components.blend.shards import Corpora
+from switchpoint.components.recipe.evaluation import evaluation_origin
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import Source
+from switchpoint.components.store.store import RECORD, Store, read_json
 
 NUM_WORDS = 13
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)

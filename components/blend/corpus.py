@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from components.blend.folder_text import text_files
-from components.recipe.errors import BadInput
-from components.store import remote
-from components.store.remote import is_remote
-from components.store.remote_file import RemoteFile
+from switchpoint.components.blend.folder_text import text_files
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store import remote
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.remote_file import RemoteFile
 
 CHECKSUM = "sum "
 """Begins the version of a file whose object store has a checksum of it."""

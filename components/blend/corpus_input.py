@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.blend.corpus import (
+from switchpoint.components.blend.corpus import (
     ALL_HELDOUT,
     HASH_RANGE,
     Corpus,
@@ -17,12 +17,12 @@ from components.blend.corpus import (
     list_files,
     version_of,
 )
-from components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
-from components.blend.remote_tokens import open_tokens
-from components.recipe.errors import BadInput
-from components.recipe.source import Source
-from components.store.remote import is_remote
-from components.store.store import read_json
+from switchpoint.components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
+from switchpoint.components.blend.remote_tokens import open_tokens
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.source import Source
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.store import read_json
 
 SAMPLE_BYTES = 16 * 2**20
 """How much of each folder is read before anything is written: to check it, and to find the bound of the hold-out."""

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.corpus import Corpus, check_unchanged
-from components.blend.readers import CorpusDocument, Refuse, TextOptions, read_piece
-from components.blend.shards import Corpora, Shard, shards_of
-from components.launch.process import die_with_parent
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import origin_of
-from components.store.store import Store
+from switchpoint.components.blend.corpus import Corpus, check_unchanged
+from switchpoint.components.blend.readers import CorpusDocument, Refuse, TextOptions, read_piece
+from switchpoint.components.blend.shards import Corpora, Shard, shards_of
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import origin_of
+from switchpoint.components.store.store import Store
 
 Ordinals = npt.NDArray[np.uint32]
 """Of documents, in the order in which their shard is read."""

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.recipe.errors import BadInput
-from components.store.store import read_json
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.store import read_json
 
 TFIDF = "tfidf"
 DIMENSIONS, FEATURES = 256, 1 << 18

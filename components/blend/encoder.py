@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from components.blend.tokenizer import load_tokenizer
+from switchpoint.components.blend.tokenizer import load_tokenizer
 
 Ids = npt.NDArray[np.uint32]
 Ends = npt.NDArray[np.int64]

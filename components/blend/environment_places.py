@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from components.blend.python_text import LEFT_OUT_FOLDERS, python_files
+from switchpoint.components.blend.python_text import LEFT_OUT_FOLDERS, python_files
 
 OWN_DISTRIBUTION = "switchpoint"
 CODE_BYTES = 6_000_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from components.blend.documents import Document
+from switchpoint.components.blend.documents import Document
 
 # The one in C, where there is one. It reads past `!function`, whose code is not run.
 LOADER: Any = type("TaskLoader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from components.blend.documents import Document
-from components.blend.python_text import MAX_ANSWER_CHARACTERS, docstrings, first_sentences, prompt_of
+from switchpoint.components.blend.documents import Document
+from switchpoint.components.blend.python_text import MAX_ANSWER_CHARACTERS, docstrings, first_sentences, prompt_of
 
 MIN_ANSWER_CHARACTERS = 20
 MAX_QUESTION_CHARACTERS = 600

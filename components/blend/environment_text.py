@@ -9,23 +9,23 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from components.blend.documents import Document
-from components.blend.environment_places import part_files
-from components.blend.environment_prose import (
+from switchpoint.components.blend.documents import Document
+from switchpoint.components.blend.environment_places import part_files
+from switchpoint.components.blend.environment_prose import (
     Repetition,
     changelog_documents,
     description_documents,
     exercise_documents,
     whole_document,
 )  # fmt: skip
-from components.blend.environment_qa import (
+from switchpoint.components.blend.environment_qa import (
     Module,
     body_documents,
     definition_documents,
     help_documents,
     result_documents,
 )  # fmt: skip
-from components.blend.python_text import topics
+from switchpoint.components.blend.python_text import topics
 
 # In the order in which a unit gives them.
 PROSE: dict[str, Callable[[str, str], Iterator[Document]]] = {

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 
 def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:

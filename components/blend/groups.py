@@ -2,12 +2,12 @@
 
 from contextlib import suppress
 
-from components.blend.shards import Corpora, Shard, groups_of, shards_of
-from components.blend.tokenise import is_whole, packed_lengths, shard_work, write_shards
-from components.launch.process import die_with_parent
-from components.launch.task import failure_of_run, task
-from components.recipe.plan import Plan
-from components.store.store import Store
+from switchpoint.components.blend.shards import Corpora, Shard, groups_of, shards_of
+from switchpoint.components.blend.tokenise import is_whole, packed_lengths, shard_work, write_shards
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.launch.task import failure_of_run, task
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.store import Store
 
 
 def missing_shards(plan: Plan, store: Store, corpora: Corpora) -> list[Shard]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 CLASSES = {
     "gopher_quality": "GopherQualityFilter", "gopher_repetition": "GopherRepetitionFilter",

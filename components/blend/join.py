@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from components.blend.card import write_card
-from components.blend.remote_tokens import read_any_index
-from components.blend.shards import Corpora, shards_of
-from components.blend.streams import write_stream
-from components.blend.tokenise import DOCUMENTS, HELDOUT, WHOLE
-from components.blend.tokenizer import load_tokenizer
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import SourceKey, split_key
-from components.store.store import Store
+from switchpoint.components.blend.card import write_card
+from switchpoint.components.blend.remote_tokens import read_any_index
+from switchpoint.components.blend.shards import Corpora, shards_of
+from switchpoint.components.blend.streams import write_stream
+from switchpoint.components.blend.tokenise import DOCUMENTS, HELDOUT, WHOLE
+from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import SourceKey, split_key
+from switchpoint.components.store.store import Store
 
 STREAMS = "streams"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.remote_tokens import open_tokens, read_any_index
-from components.blend.samples import Sample
-from components.blend.streams import any_remote, file_prefixes
-from components.store.store import Store
+from switchpoint.components.blend.remote_tokens import open_tokens, read_any_index
+from switchpoint.components.blend.samples import Sample
+from switchpoint.components.blend.streams import any_remote, file_prefixes
+from switchpoint.components.store.store import Store
 
 SURPLUS = 0.005
 """Samples that each source is asked for beyond its share (Megatron's `mid_level_dataset_surplus`)."""

@@ -11,15 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.blend.corpus_input import corpus_documents
-from components.blend.documents import Document, read_documents, write_documents
-from components.blend.embedder import Embedder, open_embedder
-from components.blend.shards import Corpora
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import is_made, origin_of, part_of
-from components.store.store import Store
+from switchpoint.components.blend.corpus_input import corpus_documents
+from switchpoint.components.blend.documents import Document, read_documents, write_documents
+from switchpoint.components.blend.embedder import Embedder, open_embedder
+from switchpoint.components.blend.shards import Corpora
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import is_made, origin_of, part_of
+from switchpoint.components.store.store import Store
 
 BATCH_DOCUMENTS = 512
 MAX_QUERIES = 100_000

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.blend import python_text
-from components.blend.corpus import Corpus, FileDigests
-from components.blend.corpus_input import (
+from switchpoint.components.blend import python_text
+from switchpoint.components.blend.corpus import Corpus, FileDigests
+from switchpoint.components.blend.corpus_input import (
     CorpusInput,
     check_ids,
     check_sides,
@@ -16,17 +16,24 @@ from components.blend.corpus_input import (
     read_corpus,
     token_file_digest,
 )
-from components.blend.embedder import TFIDF
-from components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
-from components.blend.readers import can_be_split, kind_of
-from components.blend.remote_tokens import read_any_index
-from components.blend.suite_input import read_suites
-from components.blend.tokenizer import load_tokenizer, num_ids
-from components.recipe.errors import BadInput
-from components.recipe.evaluation import evaluation_origin
-from components.recipe.recipe import Recipe
-from components.recipe.source import ENVIRONMENT_ORIGIN, GENERATED_ORIGINS, Source, origin_of, part_of, reference_origin
-from components.store.store import read_json
+from switchpoint.components.blend.embedder import TFIDF
+from switchpoint.components.blend.environment_text import ENVIRONMENT_PARTS, environment_files
+from switchpoint.components.blend.readers import can_be_split, kind_of
+from switchpoint.components.blend.remote_tokens import read_any_index
+from switchpoint.components.blend.suite_input import read_suites
+from switchpoint.components.blend.tokenizer import load_tokenizer, num_ids
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.evaluation import evaluation_origin
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.source import (
+    ENVIRONMENT_ORIGIN,
+    GENERATED_ORIGINS,
+    Source,
+    origin_of,
+    part_of,
+    reference_origin,
+)
+from switchpoint.components.store.store import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.store.store import write_json
+from switchpoint.components.store.store import write_json
 
 SEGMENT = np.dtype([("start", "<i8"), ("length", "<i4")])
 """A piece of a document: where its tokens begin in the token file, and how many they are."""

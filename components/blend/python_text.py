@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.blend.documents import Document
+from switchpoint.components.blend.documents import Document
 
 # Tests and what differs between two machines with the same Python.
 LEFT_OUT_FOLDERS = {

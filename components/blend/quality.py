@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from components.blend.corpus import document_hash
-from components.blend.corpus_input import SAMPLE_BYTES, corpus_documents
-from components.blend.encoder import Batch, EngineDiffers, ReferenceEncoder, open_encoder
-from components.blend.perplexity import NgramModel, bound_of_best
-from components.blend.readers import CorpusDocument
-from components.blend.shards import Corpora
-from components.blend.tokenizer import load_tokenizer, num_ids
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import origin_of, reference_origin
-from components.store.store import Store
+from switchpoint.components.blend.corpus import document_hash
+from switchpoint.components.blend.corpus_input import SAMPLE_BYTES, corpus_documents
+from switchpoint.components.blend.encoder import Batch, EngineDiffers, ReferenceEncoder, open_encoder
+from switchpoint.components.blend.perplexity import NgramModel, bound_of_best
+from switchpoint.components.blend.readers import CorpusDocument
+from switchpoint.components.blend.shards import Corpora
+from switchpoint.components.blend.tokenizer import load_tokenizer, num_ids
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import origin_of, reference_origin
+from switchpoint.components.store.store import Store
 
 REFERENCE_BYTES = 256 * 2**20
 """Of the reference corpus are read, from its beginning."""

@@ -12,9 +12,9 @@ from typing import IO, Any
 import orjson
 import zstandard
 
-from components.blend.corpus import Corpus, document_hash, open_file
-from components.recipe.errors import BadInput
-from components.store.remote import is_remote
+from switchpoint.components.blend.corpus import Corpus, document_hash, open_file
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.remote import is_remote
 
 PARQUET_ROWS = 64
 

@@ -10,11 +10,11 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.token_file import HEAD_BYTES, check_size, index_head, read_index, read_token_file
-from components.recipe.errors import BadInput
-from components.store import remote
-from components.store.connection import reading_pool
-from components.store.remote import is_remote
+from switchpoint.components.blend.token_file import HEAD_BYTES, check_size, index_head, read_index, read_token_file
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store import remote
+from switchpoint.components.store.connection import reading_pool
+from switchpoint.components.store.remote import is_remote
 
 CACHE_BYTES = 256 * 2**20
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.recipe.counting import BLOCK_SAMPLES, Indices, blend_of, phase_counts, phase_key
-from components.recipe.permutation import num_bits, permute_each, round_keys
+from switchpoint.components.recipe.counting import BLOCK_SAMPLES, Indices, blend_of, phase_counts, phase_key
+from switchpoint.components.recipe.permutation import num_bits, permute_each, round_keys
 
 EPOCH_BITS = 40
 

@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.remote_tokens import RemoteTokens, Tokens, open_tokens
-from components.blend.streams import any_remote, fetch_packed_folder, file_prefixes, packed_ends
-from components.recipe.caps import samples_per_epoch
-from components.recipe.phase import Packing
-from components.store.store import Store
+from switchpoint.components.blend.remote_tokens import RemoteTokens, Tokens, open_tokens
+from switchpoint.components.blend.streams import any_remote, fetch_packed_folder, file_prefixes, packed_ends
+from switchpoint.components.recipe.caps import samples_per_epoch
+from switchpoint.components.recipe.phase import Packing
+from switchpoint.components.store.store import Store
 
 NO_TOKEN = -1
 """Fills a packed sample that is not full: nothing is learned there."""

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.blend.corpus import Corpus
-from components.blend.readers import Piece, can_be_split
-from components.recipe.digest import Identity
-from components.recipe.kind import identity_of
-from components.recipe.plan import Plan
-from components.recipe.source import is_made, origin_of, part_of
+from switchpoint.components.blend.corpus import Corpus
+from switchpoint.components.blend.readers import Piece, can_be_split
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.kind import identity_of
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import is_made, origin_of, part_of
 
 SHARD_BYTES = 256 * 2**20
 """Of input files, as they lie there. JSON lines that are not compressed are cut into shards, other files stay whole."""

@@ -8,8 +8,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 
-from components.blend.documents import Document
-from components.blend.environment_text import PROSE
+from switchpoint.components.blend.documents import Document
+from switchpoint.components.blend.environment_text import PROSE
 
 MIN_SHARED_CHARACTERS = 30
 """Shorter answers ("Return self.") are common phrases, not copies."""

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.blend.packing import PACKED, ensure_packed, pack_path
-from components.blend.remote_tokens import read_any_index
-from components.store.remote import is_remote
-from components.store.store import Store
+from switchpoint.components.blend.packing import PACKED, ensure_packed, pack_path
+from switchpoint.components.blend.remote_tokens import read_any_index
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.store import Store
 
 
 def write_stream(path: Path, entries: list[tuple[str, int]]) -> None:

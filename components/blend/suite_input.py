@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from components.blend.corpus import FileDigests
-from components.blend.folder_text import text_files
-from components.recipe.errors import BadInput
-from components.recipe.evaluation import Evaluation, data_origin, suite_origin
-from components.recipe.suites import data_sets
+from switchpoint.components.blend.corpus import FileDigests
+from switchpoint.components.blend.folder_text import text_files
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.evaluation import Evaluation, data_origin, suite_origin
+from switchpoint.components.recipe.suites import data_sets
 
 _DATA_SET = re.compile(r"^[\"']?dataset_path[\"']?:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 

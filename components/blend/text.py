@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.blend.documents import Document, write_documents
-from components.blend.environment_text import environment_documents
-from components.blend.origins import origin_digest, parts_of
-from components.blend.python_text import python_documents
-from components.blend.split import heldout_units
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import PYTHON_ORIGIN
-from components.store.store import Store
+from switchpoint.components.blend.documents import Document, write_documents
+from switchpoint.components.blend.environment_text import environment_documents
+from switchpoint.components.blend.origins import origin_digest, parts_of
+from switchpoint.components.blend.python_text import python_documents
+from switchpoint.components.blend.split import heldout_units
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import PYTHON_ORIGIN
+from switchpoint.components.store.store import Store
 
 SIDES = ("train", "heldout")
 

@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1

@@ -12,11 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from components.blend.contamination import EvaluationSets
-from components.blend.corpus import Corpus
-from components.blend.documents import read_documents
-from components.blend.duplicates import duplicates_file, shard_documents
-from components.blend.encoder import (
+from switchpoint.components.blend.contamination import EvaluationSets
+from switchpoint.components.blend.corpus import Corpus
+from switchpoint.components.blend.documents import read_documents
+from switchpoint.components.blend.duplicates import duplicates_file, shard_documents
+from switchpoint.components.blend.encoder import (
     Batch,
     Encoder,
     EngineDiffers,
@@ -25,21 +25,21 @@ from components.blend.encoder import (
     open_encoder,
     use_threads,
 )
-from components.blend.heuristics import first_objection
-from components.blend.metadata_file import MetadataWriter
-from components.blend.packing import PACKED, pack_path
-from components.blend.quality import load_scorer
-from components.blend.readers import CorpusDocument, TextOptions
-from components.blend.shards import Corpora, Shard
-from components.blend.streams import fetch_packed_folder, pack_file
-from components.blend.token_file import TokenWriter
-from components.blend.tokenizer import load_tokenizer, num_ids
-from components.launch.process import die_with_parent
-from components.launch.task import sole_task
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import Tier, origin_of, part_of, split_key
-from components.store.store import RECORD, Store, read_json
+from switchpoint.components.blend.heuristics import first_objection
+from switchpoint.components.blend.metadata_file import MetadataWriter
+from switchpoint.components.blend.packing import PACKED, pack_path
+from switchpoint.components.blend.quality import load_scorer
+from switchpoint.components.blend.readers import CorpusDocument, TextOptions
+from switchpoint.components.blend.shards import Corpora, Shard
+from switchpoint.components.blend.streams import fetch_packed_folder, pack_file
+from switchpoint.components.blend.token_file import TokenWriter
+from switchpoint.components.blend.tokenizer import load_tokenizer, num_ids
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.launch.task import sole_task
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import Tier, origin_of, part_of, split_key
+from switchpoint.components.store.store import RECORD, Store, read_json
 
 BATCH_BYTES = 4 * 2**20
 BATCH_DOCUMENTS = 4_096

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from components.blend.corpus import Corpus
-from components.blend.corpus_input import training_texts
-from components.blend.documents import read_documents
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import origin_of, part_of
-from components.store.store import Store, read_json
+from switchpoint.components.blend.corpus import Corpus
+from switchpoint.components.blend.corpus_input import training_texts
+from switchpoint.components.blend.documents import read_documents
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import origin_of, part_of
+from switchpoint.components.store.store import Store, read_json
 
 END_OF_DOCUMENT = "<|endoftext|>"
 

@@ -4,7 +4,7 @@ from typing import Dict, List, NamedTuple
 
 from kfp import dsl
 
-from components.launch.component import component
+from switchpoint.components.launch.component import component
 
 
 @component
@@ -12,9 +12,9 @@ def join_arms(plan: str) -> NamedTuple("ArmsJoined", [("Output", List[Dict]), ("
     """After all arms. `Output`: groups of outputs that are made of the arms' models and are left to make."""
     from collections import namedtuple
 
-    from components.derive.run import missing_derived
-    from components.launch.side_by_side import divided
-    from components.store.plan_file import load_plan
+    from switchpoint.components.derive.run import missing_derived
+    from switchpoint.components.launch.side_by_side import divided
+    from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     groups = divided([one.run_name for one in missing_derived(planned.plan, planned.store)])
@@ -27,11 +27,11 @@ def derive(item: Dict, shown: dsl.Output[dsl.Markdown]) -> None:
     """Make outputs of the arms' models, such as merges. `item`: plan and derived, by the names of their rows."""
     from pathlib import Path
 
-    from components.train.shown import NOTHING_LEFT, write_shown
+    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["derived"]:  # before torch is imported
         write_shown(Path(shown.path), [NOTHING_LEFT])
         return
-    from components.derive.run import derive_group
+    from switchpoint.components.derive.run import derive_group
 
     derive_group(item["plan"], item["derived"], Path(shown.path))

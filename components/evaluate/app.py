@@ -1,4 +1,7 @@
-"""Evaluates models one after the other, each process its own: `python -m components.evaluate.app JOB.json`."""
+"""Evaluates models one after the other, each process its own.
+
+`python -m switchpoint.components.evaluate.app JOB.json`
+"""
 
 import os
 import sys
@@ -7,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.launch.process import die_with_parent
-from components.recipe.fields import Config
-from components.store.location import read_json
-from components.store.opening import store_at
-from components.store.store import Store
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.recipe.fields import Config
+from switchpoint.components.store.location import read_json
+from switchpoint.components.store.opening import store_at
+from switchpoint.components.store.store import Store
 
 
 class EvaluatedModel(Config):
@@ -68,11 +71,11 @@ def main() -> None:
 
 def _evaluator(job: EvaluateJob, store: Store) -> Any:
     """A function of a model's folder: its result."""
-    from components.blend.tokenizer import load_tokenizer
-    from components.evaluate.harness import evaluate_suites
-    from components.evaluate.load import load_suites
-    from components.evaluate.model import load_model
-    from components.evaluate.suite import build_tasks, evaluate_local
+    from switchpoint.components.blend.tokenizer import load_tokenizer
+    from switchpoint.components.evaluate.harness import evaluate_suites
+    from switchpoint.components.evaluate.load import load_suites
+    from switchpoint.components.evaluate.model import load_model
+    from switchpoint.components.evaluate.suite import build_tasks, evaluate_local
 
     parts = {source: (part, [store.fetch_file(path) for path in paths]) for source, (part, paths) in job.parts.items()}
     tokenizer_folder = store.fetch_folder(job.tokenizer)

@@ -1,12 +1,15 @@
-"""Reads the data of suites, before anything is trained: `python -m components.evaluate.check_app JOB.json`."""
+"""Reads the data of suites, before anything is trained.
+
+`python -m switchpoint.components.evaluate.check_app JOB.json`
+"""
 
 import sys
 import traceback
 
-from components.launch.process import die_with_parent
-from components.recipe.fields import Config
-from components.store.location import read_json
-from components.store.opening import store_at
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.recipe.fields import Config
+from switchpoint.components.store.location import read_json
+from switchpoint.components.store.opening import store_at
 
 
 class CheckJob(Config):
@@ -22,8 +25,8 @@ class CheckJob(Config):
 
 def main() -> None:
     die_with_parent()
-    from components.evaluate.load import load_suites
-    from components.evaluate.suite_questions import suite_questions
+    from switchpoint.components.evaluate.load import load_suites
+    from switchpoint.components.evaluate.suite_questions import suite_questions
 
     job = CheckJob.model_validate(read_json(sys.argv[1]))
     store = store_at(job.store)

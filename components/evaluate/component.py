@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.launch.component import launcher
+from switchpoint.components.launch.component import launcher
 
 
 @launcher
@@ -10,11 +10,11 @@ def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> str:
     """Check, before anything is trained, that the suites' data is there; prepare what runs are evaluated on while they
     train. Returns the plan's reference.
     """
-    from components.evaluate.make_probes import make_probes
-    from components.evaluate.run import check_suites
-    from components.launch.site import keep_task_config
-    from components.launch.task import task
-    from components.store.plan_file import load_plan
+    from switchpoint.components.evaluate.make_probes import make_probes
+    from switchpoint.components.evaluate.run import check_suites
+    from switchpoint.components.launch.site import keep_task_config
+    from switchpoint.components.launch.task import task
+    from switchpoint.components.store.plan_file import load_plan
 
     keep_task_config(task_config)
     planned = load_plan(plan)
@@ -32,10 +32,10 @@ def evaluate(plan: str, task_config: dsl.TaskConfig) -> str:
 
     A model without scores is a result: the reason is in the store, and `check_outcome` names it.
     """
-    from components.evaluate.run import evaluate_models
-    from components.launch.site import keep_task_config
-    from components.launch.task import end_with_run, sole_task
-    from components.store.plan_file import load_plan
+    from switchpoint.components.evaluate.run import evaluate_models
+    from switchpoint.components.launch.site import keep_task_config
+    from switchpoint.components.launch.task import end_with_run, sole_task
+    from switchpoint.components.store.plan_file import load_plan
 
     end_with_run()
     keep_task_config(task_config)

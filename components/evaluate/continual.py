@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.source import split_key
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.source import split_key
 
 WINDOWS = (10, 100)
 """Of WF and WP: evaluations."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from components.evaluate import humaneval
-from components.evaluate.load import LoadedBenchmark
-from components.evaluate.scores import Results, mean_of_scores, means_of_pairs, resampled_score
-from components.recipe.suites import FEWSHOT_SEED, MAX_GENERATED_SHARE, SUITES, Benchmark
+from switchpoint.components.evaluate import humaneval
+from switchpoint.components.evaluate.load import LoadedBenchmark
+from switchpoint.components.evaluate.scores import Results, mean_of_scores, means_of_pairs, resampled_score
+from switchpoint.components.recipe.suites import FEWSHOT_SEED, MAX_GENERATED_SHARE, SUITES, Benchmark
 
 
 def evaluate_suites(lm: Any, loaded: Sequence[LoadedBenchmark]) -> Results:

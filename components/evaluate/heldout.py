@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from components.blend.join import fetch_heldout_files
-from components.recipe.plan import Plan
-from components.recipe.source import is_made, origin_of, part_of
-from components.store.store import Store
+from switchpoint.components.blend.join import fetch_heldout_files
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import is_made, origin_of, part_of
+from switchpoint.components.store.store import Store
 
 
 def fetch_heldout_parts(plan: Plan, store: Store) -> dict[str, tuple[str, list[Path]]]:

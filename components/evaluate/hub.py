@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from components.recipe.evaluation import Evaluation
+from switchpoint.components.recipe.evaluation import Evaluation
 
 SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 """Set to 1, the hub's libraries read their cache only."""

@@ -6,7 +6,7 @@ lm-eval's own task runs them unprotected, and loads what runs them from the hub.
 from collections.abc import Sequence
 from typing import Any
 
-from components.evaluate.sandbox import run
+from switchpoint.components.evaluate.sandbox import run
 
 STOP = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
 """What begins after the function: section 2.1 of the paper."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.evaluate import humaneval, sandbox
-from components.evaluate.hub import ask_only_the_cache, hub_answers
-from components.recipe.evaluation import is_folder, suite_name
-from components.recipe.suites import QUICKSTART, SUITES, Benchmark
+from switchpoint.components.evaluate import humaneval, sandbox
+from switchpoint.components.evaluate.hub import ask_only_the_cache, hub_answers
+from switchpoint.components.recipe.evaluation import is_folder, suite_name
+from switchpoint.components.recipe.suites import QUICKSTART, SUITES, Benchmark
 
 GENERATED_TOKENS = 256
 """At most, where a task does not say: lm-eval's default."""

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from components.blend.documents import read_documents
-from components.blend.tokenizer import load_tokenizer
-from components.evaluate.heldout import fetch_heldout_parts
-from components.evaluate.questions import QUESTION_PARTS, multiple_choice
-from components.evaluate.suite_questions import SuiteQuestion
-from components.recipe.plan import Plan
-from components.store.store import Store, write_json
-from components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
+from switchpoint.components.blend.documents import read_documents
+from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.evaluate.heldout import fetch_heldout_parts
+from switchpoint.components.evaluate.questions import QUESTION_PARTS, multiple_choice
+from switchpoint.components.evaluate.suite_questions import SuiteQuestion
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.store import Store, write_json
+from switchpoint.components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
 
 MAX_TOKENS = 1024
 """Of a text: longer ones cost memory (their logits) and tell little more."""

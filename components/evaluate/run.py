@@ -5,19 +5,19 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from components.evaluate.app import EvaluatedModel, EvaluateJob
-from components.evaluate.check_app import CheckJob
-from components.evaluate.heldout import fetch_heldout_parts
-from components.evaluate.hub import hub_environment
-from components.evaluate.suite_questions import SuiteQuestion
-from components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
-from components.launch.task import tell_failure
-from components.recipe.digest import Identity, digest_of
-from components.recipe.plan import Plan
-from components.store.location import exists
-from components.store.store import Store, read_json, write_json
-from components.train.ending import ending_outside
-from components.train.run import model_in_store, model_is_there
+from switchpoint.components.evaluate.app import EvaluatedModel, EvaluateJob
+from switchpoint.components.evaluate.check_app import CheckJob
+from switchpoint.components.evaluate.heldout import fetch_heldout_parts
+from switchpoint.components.evaluate.hub import hub_environment
+from switchpoint.components.evaluate.suite_questions import SuiteQuestion
+from switchpoint.components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
+from switchpoint.components.launch.task import tell_failure
+from switchpoint.components.recipe.digest import Identity, digest_of
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.location import exists
+from switchpoint.components.store.store import Store, read_json, write_json
+from switchpoint.components.train.ending import ending_outside
+from switchpoint.components.train.run import model_in_store, model_is_there
 
 NUM_THREADS = 2
 
@@ -52,7 +52,7 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     tries = 2  # of two who share it, one may have taken the result, and removed it
     while tries:
         request = JobRequest(
-            name=f"check-suites-{content}", module="components.evaluate.check_app",
+            name=f"check-suites-{content}", module="switchpoint.components.evaluate.check_app",
             arguments=(store.write(f"{folder}/job.json", job.model_dump(mode="json")),),
             log_folder=store.log_folder(missing[0]), num_threads=NUM_THREADS,
             variables=hub_environment(evaluation, os.environ), cluster=plan.recipe.cluster.without_devices(),
@@ -152,7 +152,7 @@ def _evaluate(
     first = next(iter(wanted.values()))
     job_file = store.write(f"{folder}/job.json", job.model_dump(mode="json"))
     request = JobRequest(
-        name=f"evaluate-{first.digest}", module="components.evaluate.app", arguments=(job_file,),
+        name=f"evaluate-{first.digest}", module="switchpoint.components.evaluate.app", arguments=(job_file,),
         log_folder=store.log_folder(first), num_processes=min(len(wanted), num_side_by_side(recipe.cluster)),
         variables=hub_environment(recipe.evaluation, os.environ), cluster=recipe.cluster,
         labels={"study": recipe.name, "kind": "evaluate"}, notes={"store": store.location}, content=content,

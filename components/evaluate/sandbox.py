@@ -15,8 +15,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluate.seccomp import ARCHITECTURES, filter_program
-from components.recipe.suites import CODE_MEMORY_BYTES, CODE_SECONDS
+from switchpoint.components.evaluate.seccomp import ARCHITECTURES, filter_program
+from switchpoint.components.recipe.suites import CODE_MEMORY_BYTES, CODE_SECONDS
 
 PROGRAM = Path(__file__).with_name("sandboxed.py")
 READY = b"ready\n"

@@ -7,9 +7,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from components.blend.documents import Document, read_documents
-from components.evaluate.questions import QUESTION_PARTS, multiple_choice
-from components.evaluate.scores import Results, Score, mean_of_scores
+from switchpoint.components.blend.documents import Document, read_documents
+from switchpoint.components.evaluate.questions import QUESTION_PARTS, multiple_choice
+from switchpoint.components.evaluate.scores import Results, Score, mean_of_scores
 
 QUESTIONS_TASK = "questions"
 BITS_PER_BYTE = "bits_per_byte."

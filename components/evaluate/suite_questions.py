@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from components.evaluate.load import LoadedBenchmark
-from components.recipe.fields import Config
-from components.recipe.suites import FEWSHOT_SEED
+from switchpoint.components.evaluate.load import LoadedBenchmark
+from switchpoint.components.recipe.fields import Config
+from switchpoint.components.recipe.suites import FEWSHOT_SEED
 
 
 class SuiteQuestion(Config):

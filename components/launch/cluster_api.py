@@ -14,7 +14,7 @@ from kubernetes.client.rest import ApiException
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 from urllib3.exceptions import HTTPError
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 GROUP, VERSION, JOBS = "batch.volcano.sh", "v1alpha1", "jobs"
 AWAY_SECONDS = 6 * 3600.0

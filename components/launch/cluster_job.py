@@ -16,16 +16,16 @@ from typing import Any
 import psutil
 from torchx.runner import Runner, get_runner
 
-from components.launch import following
-from components.launch.cluster_api import ENDED, SUCCEEDED, ClusterAPI, phase
-from components.launch.following import Following, is_own, say
-from components.launch.job import JobEnd, JobRequest, Superseded
-from components.launch.pods import waiting_for
-from components.launch.refusal import Refusal
-from components.launch.site import Launched, own_namespace
-from components.launch.termination import read_why_end
-from components.launch.volcano import CONTENT, NOTE, PODS, volcano_job
-from components.recipe.errors import BadInput
+from switchpoint.components.launch import following
+from switchpoint.components.launch.cluster_api import ENDED, SUCCEEDED, ClusterAPI, phase
+from switchpoint.components.launch.following import Following, is_own, say
+from switchpoint.components.launch.job import JobEnd, JobRequest, Superseded
+from switchpoint.components.launch.pods import waiting_for
+from switchpoint.components.launch.refusal import Refusal
+from switchpoint.components.launch.site import Launched, own_namespace
+from switchpoint.components.launch.termination import read_why_end
+from switchpoint.components.launch.volcano import CONTENT, NOTE, PODS, volcano_job
+from switchpoint.components.recipe.errors import BadInput
 
 
 class Cancelled(SystemExit):

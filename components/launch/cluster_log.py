@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torchx.runner import Runner
 
 if TYPE_CHECKING:
-    from components.launch.cluster_api import ClusterAPI
+    from switchpoint.components.launch.cluster_api import ClusterAPI
 
 AGAIN_SECONDS = 5.0
 TAIL_LINES = 2000

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from torchx.runner import Runner
 
-from components.launch.cluster_api import ENDED, SUCCEEDED, ClusterAPI, aborted_by, phase
-from components.launch.cluster_log import PodLog, write_logs
-from components.launch.job import JobEnd, JobRequest
-from components.launch.pods import (
+from switchpoint.components.launch.cluster_api import ENDED, SUCCEEDED, ClusterAPI, aborted_by, phase
+from switchpoint.components.launch.cluster_log import PodLog, write_logs
+from switchpoint.components.launch.job import JobEnd, JobRequest
+from switchpoint.components.launch.pods import (
     Cause,
     Object,
     began,
@@ -23,9 +23,9 @@ from components.launch.pods import (
     shown_events,
     waiting_for,
 )
-from components.launch.refusal import Refusal, refused_by
-from components.launch.site import Launched
-from components.launch.volcano import NOTE, label_value
+from switchpoint.components.launch.refusal import Refusal, refused_by
+from switchpoint.components.launch.site import Launched
+from switchpoint.components.launch.volcano import NOTE, label_value
 
 POLL_SECONDS = 5.0
 BLOCKED_SECONDS = 300.0

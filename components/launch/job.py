@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.launch.site import read_site, scheduler
-from components.launch.slots import num_slots
-from components.recipe.cluster import Cluster
-from components.recipe.digest import digest_of
+from switchpoint.components.launch.site import read_site, scheduler
+from switchpoint.components.launch.slots import num_slots
+from switchpoint.components.recipe.cluster import Cluster
+from switchpoint.components.recipe.digest import digest_of
 
 ON_ONE_MACHINE = Cluster()
 
@@ -76,13 +76,13 @@ class Superseded(RuntimeError):
 def run_job(request: JobRequest) -> JobEnd:
     """Runs it to its end. Raises BadInput where the site, or the cluster, does not let it; on a cluster Superseded."""
     if scheduler() == "local":
-        from components.launch.local import run_local_job
+        from switchpoint.components.launch.local import run_local_job
 
         return run_local_job(
             request.name, request.module, request.arguments, request.log_folder, num_processes=request.num_processes,
             num_threads=request.num_threads, variables=request.variables,
         )  # fmt: skip
-    from components.launch.cluster_job import run_on_cluster
+    from switchpoint.components.launch.cluster_job import run_on_cluster
 
     return run_on_cluster(request, read_site())
 

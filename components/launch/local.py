@@ -12,9 +12,9 @@ import psutil
 from torchx import specs
 from torchx.runner import get_runner
 
-from components.launch.job import JobEnd
-from components.launch.process import die_with_parent
-from components.launch.slots import has_gpus, slots, visible_gpus
+from switchpoint.components.launch.job import JobEnd
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.launch.slots import has_gpus, slots, visible_gpus
 
 LEFT_SECONDS = 5.0
 """For the processes that are left when one of a job failed: to find out by themselves, and to say so."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from components.launch.pods import Cause, Object
+from switchpoint.components.launch.pods import Cause, Object
 
 REASONS = ("FailedCreate", "PluginError", "PodGroupError")
 MAY_PASS = ("exceeded quota", "cannot create resource")

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from components.recipe.cluster import ObjectName
-from components.recipe.errors import BadInput
-from components.recipe.fields import Config
-from components.store.store import KFP_RUN_VARIABLE
+from switchpoint.components.recipe.cluster import ObjectName
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.fields import Config
+from switchpoint.components.store.store import KFP_RUN_VARIABLE
 
 SITE_VARIABLE = "SWITCHPOINT_SITE"
 TASK_CONFIG_VARIABLE = "SWITCHPOINT_TASK_CONFIG"

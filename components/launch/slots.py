@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from components.store.lock import locked
+from switchpoint.components.store.lock import locked
 
 SLOTS_VARIABLE = "SWITCHPOINT_SLOTS"
 """Where slots are, for the tasks of a run: it gives them a folder of its own for temporary files."""

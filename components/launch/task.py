@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.launch.process import DRIVER_VARIABLE, die_with_parent
-from components.launch.site import scheduler
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.store.lock import locked
-from components.store.store import KFP_RUN_VARIABLE, Store
+from switchpoint.components.launch.process import DRIVER_VARIABLE, die_with_parent
+from switchpoint.components.launch.site import scheduler
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.lock import locked
+from switchpoint.components.store.store import KFP_RUN_VARIABLE, Store
 
 RUN_LOG_VARIABLE = "SWITCHPOINT_RUN_LOG"
 WAIT_SECONDS = 30 * 24 * 3600.0

@@ -15,8 +15,8 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
-from components.launch.cluster_api import or_none
-from components.launch.pods import Object
+from switchpoint.components.launch.cluster_api import or_none
+from switchpoint.components.launch.pods import Object
 
 POD_NAME_VARIABLE, POD_UID_VARIABLE = "KFP_POD_NAME", "KFP_POD_UID"
 """KFP gives both to every task (backend/src/v2/compiler/argocompiler/common.go:42). A hostname is cut at 63 letters."""

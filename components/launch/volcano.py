@@ -13,10 +13,10 @@ from torchx.components.dist import torchrun
 from torchx.runner import Runner
 from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
 
-from components.launch.job import JobRequest
-from components.launch.site import STAYS, Launched, Site
-from components.recipe.cluster import NO_DEVICE, Cluster
-from components.recipe.digest import digest_of
+from switchpoint.components.launch.job import JobRequest
+from switchpoint.components.launch.site import STAYS, Launched, Site
+from switchpoint.components.recipe.cluster import NO_DEVICE, Cluster
+from switchpoint.components.recipe.digest import digest_of
 
 RENDEZVOUS_PORT = 29500
 KEPT_SECONDS = 7 * 24 * 3600

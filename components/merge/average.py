@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from components.train.weights import bytes_of, digest_of_tensors, safetensors_files
+from switchpoint.components.train.weights import bytes_of, digest_of_tensors, safetensors_files
 
 
 class NotMergeable(RuntimeError):

@@ -1,10 +1,10 @@
 """A merge as an output of the store."""
 
-from components.merge.average import average_models, digest_of_folder
-from components.recipe.plan import Plan
-from components.recipe.stage import Merge, Output
-from components.store.store import MODEL_FOLDER, Store
-from components.train.run import fetch_model
+from switchpoint.components.merge.average import average_models, digest_of_folder
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Merge, Output
+from switchpoint.components.store.store import MODEL_FOLDER, Store
+from switchpoint.components.train.run import fetch_model
 
 
 def merge_models(plan: Plan, store: Store, output: Output[Merge]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-from components.launch.component import component
+from switchpoint.components.launch.component import component
 
 
 @component
@@ -14,9 +14,9 @@ def plan(
     stops: Dict = {},  # noqa: B006
 ) -> str:
     """Check the study and work out what will run. Returns the plan's reference: its path in the store."""
-    from components.launch.process import die_with_parent
-    from components.plan.run import write_plan
-    from components.store.opening import default_store
+    from switchpoint.components.launch.process import die_with_parent
+    from switchpoint.components.plan.run import write_plan
+    from switchpoint.components.store.opening import default_store
 
     die_with_parent()
     return write_plan(study, store or default_store(), recipe_file, options, stops)

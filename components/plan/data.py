@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from components.plan.price import Price, over_budget
-from components.recipe.digest import Identity
-from components.recipe.epochs import MANY_EPOCHS, PackedSamples, check_sources, known_tokens, phase_epochs
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.source import SourceKey, split_key
-from components.recipe.stage import Phase
-from components.store.store import Store
+from switchpoint.components.plan.price import Price, over_budget
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.epochs import MANY_EPOCHS, PackedSamples, check_sources, known_tokens, phase_epochs
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.source import SourceKey, split_key
+from switchpoint.components.recipe.stage import Phase
+from switchpoint.components.store.store import Store
 
 IsDone = Callable[[Identity], bool]
 

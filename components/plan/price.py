@@ -7,12 +7,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.recipe.cost import checkpoint_bytes, gpu_hours, memory_bytes_per_gpu, model_bytes, train_flops
-from components.recipe.hardware import GPUS
-from components.recipe.model import KINDS, Architecture
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.recipe import Recipe
-from components.recipe.stage import Trained
+from switchpoint.components.recipe.cost import (
+    checkpoint_bytes,
+    gpu_hours,
+    memory_bytes_per_gpu,
+    model_bytes,
+    train_flops,
+)
+from switchpoint.components.recipe.hardware import GPUS
+from switchpoint.components.recipe.model import KINDS, Architecture
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.stage import Trained
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,25 @@
 from contextlib import suppress
 from typing import Any
 
-from components.blend.blend import packed_samples, source_tokens
-from components.blend.corpus import FileDigests
-from components.blend.corpus_input import check_record
-from components.blend.origins import Inputs, read_inputs
-from components.plan.price import over_budget
-from components.recipe.epochs import check_sources, known_tokens
-from components.recipe.errors import BadInput, raise_all
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
-from components.store.location import Location, read_json
-from components.store.opening import open_store, store_at
-from components.store.plan_file import (
+from switchpoint.components.blend.blend import packed_samples, source_tokens
+from switchpoint.components.blend.corpus import FileDigests
+from switchpoint.components.blend.corpus_input import check_record
+from switchpoint.components.blend.origins import Inputs, read_inputs
+from switchpoint.components.plan.price import over_budget
+from switchpoint.components.recipe.epochs import check_sources, known_tokens
+from switchpoint.components.recipe.errors import BadInput, raise_all
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.location import Location, read_json
+from switchpoint.components.store.opening import open_store, store_at
+from switchpoint.components.store.plan_file import (
     forget_plan_failure,
     read_stops,
     save_plan,
     write_plan_failure,
 )
-from components.store.store import Store, write_json
+from switchpoint.components.store.store import Store, write_json
 
 FILE_DIGESTS = "file_digests.json"
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components.recipe.blend import Resolver
-from components.recipe.errors import BadInput, raise_all
-from components.recipe.phase import SHORT_FORM, Arm, PhaseConfig, PhasePatch, StartMode
-from components.recipe.recipe import Recipe
-from components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.blend import Resolver
+from switchpoint.components.recipe.errors import BadInput, raise_all
+from switchpoint.components.recipe.phase import SHORT_FORM, Arm, PhaseConfig, PhasePatch, StartMode
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.step_settings import StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from components.recipe.errors import BadInput
-from components.recipe.fields import Config, Epochs, Multiplier, Name, Weight
-from components.recipe.source import Source, SourceKey, source_key
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.fields import Config, Epochs, Multiplier, Name, Weight
+from switchpoint.components.recipe.source import Source, SourceKey, source_key
 
 Weights = dict[SourceKey, Fraction]
 WEIGHT_DIGITS = 10**12

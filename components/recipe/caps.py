@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from components.recipe.blend import Weights
-from components.recipe.errors import BadInput
-from components.recipe.source import Source, SourceKey, split_key
+from switchpoint.components.recipe.blend import Weights
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.source import Source, SourceKey, split_key
 
 Counts = Mapping[SourceKey, int]
 
@@ -47,7 +47,9 @@ def moved_excess(
     """
     if all(sources[split_key(name)[0]].excess != "move" for name in weights):
         return weights, samples, {}
-    from components.recipe.counting import phase_counts  # it needs numpy: a quarter of the time that importing takes
+    from switchpoint.components.recipe.counting import (
+        phase_counts,  # it needs numpy: a quarter of the time that importing takes
+    )
 
     wanted, limits, slack = samples, dict[SourceKey, int](), dict[SourceKey, int]()
     while True:

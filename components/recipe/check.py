@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from components.recipe.arm import arms_of
-from components.recipe.blend import (
+from switchpoint.components.recipe.arm import arms_of
+from switchpoint.components.recipe.blend import (
     ByEpochs,
     ByTokens,
     Explicit,
@@ -13,13 +13,13 @@ from components.recipe.blend import (
     TierWeight,
     blend_references,
 )
-from components.recipe.catalogue import CATALOGUES, catalogue
-from components.recipe.errors import BadInput
-from components.recipe.evaluation import is_folder, suite_name
-from components.recipe.phase import SHORT_FORM
-from components.recipe.problems import did_you_mean
-from components.recipe.recipe import MAX_ARMS, Recipe
-from components.recipe.suites import QUICKSTART, SUITES, runs_code, suite_scores
+from switchpoint.components.recipe.catalogue import CATALOGUES, catalogue
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.evaluation import is_folder, suite_name
+from switchpoint.components.recipe.phase import SHORT_FORM
+from switchpoint.components.recipe.problems import did_you_mean
+from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
+from switchpoint.components.recipe.suites import QUICKSTART, SUITES, runs_code, suite_scores
 
 LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
 """Of the suite that always runs; bits per byte also by source and by category."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import model_validator
 
-from components.recipe.fields import BatchSize, Config, Tokens, TokensOrNone
+from switchpoint.components.recipe.fields import BatchSize, Config, Tokens, TokensOrNone
 
 
 class BatchRamp(Config):

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.fields import Config, Count
-from components.recipe.quantity import Cpus
-from components.recipe.training import Processes, Seconds
+from switchpoint.components.recipe.fields import Config, Count
+from switchpoint.components.recipe.quantity import Cpus
+from switchpoint.components.recipe.training import Processes, Seconds
 
 Label = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_./-]*[A-Za-z0-9])?$")]
 """The key of a label or taint, or the name of a device."""

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.recipe.errors import BadInput
-from components.recipe.fields import Config, Count
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.fields import Config, Count
 
 MAX_POINTS = 20_000
 """Of an arm: each is an evaluation, and a point of every curve."""

@@ -5,9 +5,9 @@ L sequence length, N matrix parameters.
 
 from dataclasses import dataclass
 
-from components.recipe.hardware import GPUS, Hardware
-from components.recipe.model import Architecture
-from components.recipe.training import Training
+from switchpoint.components.recipe.hardware import GPUS, Hardware
+from switchpoint.components.recipe.model import Architecture
+from switchpoint.components.recipe.training import Training
 
 STATE_BYTES = 4 + 4 + 8
 """Per parameter: fp32 weight, fp32 gradient, two fp32 moments of AdamW. All are sharded (FSDP2)."""

@@ -17,7 +17,7 @@ from math import lcm
 import numpy as np
 import numpy.typing as npt
 
-from components.recipe.permutation import Indices, permute
+from switchpoint.components.recipe.permutation import Indices, permute
 
 BLOCK_SAMPLES = 1024
 

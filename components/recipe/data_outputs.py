@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.recipe.evaluation import evaluation_origin
-from components.recipe.kind import identity_of
-from components.recipe.recipe import Recipe
-from components.recipe.source import Mine, Source, is_made, origin_of, part_of, reference_origin, source_key
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.evaluation import evaluation_origin
+from switchpoint.components.recipe.kind import identity_of
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.source import Mine, Source, is_made, origin_of, part_of, reference_origin, source_key
 
 
 class DataOutputs:

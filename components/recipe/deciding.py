@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.recipe.fields import Config
+from switchpoint.components.recipe.fields import Config
 
 NOT_DECIDING: Mapping[str, frozenset[str]] = {
     "Recipe": frozenset({"name", "question", "catalogue", "published", "budget", "halving", "hardware", "cluster"}),

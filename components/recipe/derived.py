@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.recipe.history import requesting
-from components.recipe.kind import identity_of
-from components.recipe.merge import ArmCheckpoint, MergeConfig
-from components.recipe.plan import ArmPlan, Derived
-from components.recipe.problems import did_you_mean
-from components.recipe.recipe import Recipe
-from components.recipe.stage import Merge, Output, Trained
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.history import requesting
+from switchpoint.components.recipe.kind import identity_of
+from switchpoint.components.recipe.merge import ArmCheckpoint, MergeConfig
+from switchpoint.components.recipe.plan import ArmPlan, Derived
+from switchpoint.components.recipe.problems import did_you_mean
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.stage import Merge, Output, Trained
 
 Runs = Mapping[str, Trained]
 """Training runs by digest."""

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 
-from components.recipe.caps import declared_tokens, samples_per_epoch
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.recipe.source import SourceKey, split_key
-from components.recipe.stage import Phase
+from switchpoint.components.recipe.caps import declared_tokens, samples_per_epoch
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import SourceKey, split_key
+from switchpoint.components.recipe.stage import Phase
 
 MANY_EPOCHS = 4
 """Beyond so many, repeating a source is worth less and less: the plan warns."""

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.continual import Continual
-from components.recipe.fields import Config, Count, Fraction01
-from components.recipe.suites import QUICKSTART, SUITES
+from switchpoint.components.recipe.continual import Continual
+from switchpoint.components.recipe.fields import Config, Count, Fraction01
+from switchpoint.components.recipe.suites import QUICKSTART, SUITES
 
 
 class Evaluation(Config):

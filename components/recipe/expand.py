@@ -9,32 +9,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.recipe.arm import ArmInput, arm_inputs
-from components.recipe.blend import Resolver
-from components.recipe.caps import declared_epochs, moved_excess
-from components.recipe.clock import Clock
-from components.recipe.data_outputs import DataOutputs
-from components.recipe.deciding import deciding
-from components.recipe.derived import derived_from
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput, raise_all
-from components.recipe.evaluation import Evaluation, data_origin, suite_name, suite_origin
-from components.recipe.halving import Stop
-from components.recipe.history import history, joined, requesting, stopped_at, timeline
-from components.recipe.kind import identity_of
-from components.recipe.model import Pretrain
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.recipe import Recipe
-from components.recipe.schedule import Schedule
-from components.recipe.schedule_config import Cosine
-from components.recipe.source import (
+from switchpoint.components.recipe.arm import ArmInput, arm_inputs
+from switchpoint.components.recipe.blend import Resolver
+from switchpoint.components.recipe.caps import declared_epochs, moved_excess
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.data_outputs import DataOutputs
+from switchpoint.components.recipe.deciding import deciding
+from switchpoint.components.recipe.derived import derived_from
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput, raise_all
+from switchpoint.components.recipe.evaluation import Evaluation, data_origin, suite_name, suite_origin
+from switchpoint.components.recipe.halving import Stop
+from switchpoint.components.recipe.history import history, joined, requesting, stopped_at, timeline
+from switchpoint.components.recipe.kind import identity_of
+from switchpoint.components.recipe.model import Pretrain
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.schedule import Schedule
+from switchpoint.components.recipe.schedule_config import Cosine
+from switchpoint.components.recipe.source import (
     Source,
     SourceKey,
     split_key,
 )
-from components.recipe.stage import Import, Output, Phase, Train, Trained
-from components.recipe.step_settings import StepSettings
-from components.recipe.suites import definition, harness_settings
+from switchpoint.components.recipe.stage import Import, Output, Phase, Train, Trained
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.suites import definition, harness_settings
 
 BASE_SEED = 0
 """A recipe's seed never changes its base."""
@@ -182,7 +182,7 @@ class _Expansion:
         first, num_samples = clock.samples_at(start_step), clock.samples_at(end_step) - clock.samples_at(start_step)
         length = settings.sequence_length
         weights = self.resolver.weights(blend, end_tokens - start_tokens)
-        from components.recipe.counting import phase_counts, phase_key  # numpy, as in caps.py
+        from switchpoint.components.recipe.counting import phase_counts, phase_key  # numpy, as in caps.py
 
         key = phase_key(seed, first)
         samples: Mapping[SourceKey, int] = phase_counts(weights, num_samples, key)

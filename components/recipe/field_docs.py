@@ -14,7 +14,7 @@ def field_docs(section: type[BaseModel]) -> dict[str, str]:
     """The docstring of every field that has one, those of the classes it is made from included."""
     found: dict[str, str] = {}
     for one in reversed(section.__mro__):
-        if issubclass(one, BaseModel) and one is not BaseModel and one.__module__.startswith("components."):
+        if issubclass(one, BaseModel) and one is not BaseModel and one.__module__.startswith("switchpoint.components."):
             found |= _own_docs(one)
     return {name: text for name, text in found.items() if name in section.model_fields}
 

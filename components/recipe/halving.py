@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from components.recipe.fields import Config, Fraction01
+from switchpoint.components.recipe.fields import Config, Fraction01
 
 
 class Halving(Config):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.recipe.fields import Config, Count, Tokens
+from switchpoint.components.recipe.fields import Config, Count, Tokens
 
 GPUName = Literal["A100-80GB", "H100-SXM", "H200-SXM", "B200", "L40S", "MI300X"]
 

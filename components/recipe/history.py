@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.recipe.arm import ArmInput, WrittenPhase
-from components.recipe.clock import Clock
-from components.recipe.deciding import deciding
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.recipe.kind import identity_of
-from components.recipe.phase import Switch
-from components.recipe.schedule import Piece, Schedule
-from components.recipe.schedule_config import ScheduleConfig
-from components.recipe.stage import Output, Phase, Train, Trained
-from components.recipe.step_settings import StepSettings
-from components.recipe.switch import switch_step
+from switchpoint.components.recipe.arm import ArmInput, WrittenPhase
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.deciding import deciding
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.kind import identity_of
+from switchpoint.components.recipe.phase import Switch
+from switchpoint.components.recipe.schedule import Piece, Schedule
+from switchpoint.components.recipe.schedule_config import ScheduleConfig
+from switchpoint.components.recipe.stage import Output, Phase, Train, Trained
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.switch import switch_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,10 @@ def stage_config(stage: Train) -> dict[str, Any]:
 
 def stopped_at(step: int, phases: list[Phase], runs: list[Trained], seed: int) -> tuple[list[Phase], list[Trained]]:
     """Return what is left of an arm that ends at `step`. Its history, and so its digests, are the whole arm's."""
-    from components.recipe.counting import phase_counts, phase_key  # numpy, which a plain recipe does without
+    from switchpoint.components.recipe.counting import (  # numpy, which a plain recipe does without
+        phase_counts,
+        phase_key,
+    )
 
     left = []
     for phase in (phase for phase in phases if phase.start_step < step):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.recipe.digest import Identity
+from switchpoint.components.recipe.digest import Identity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.recipe.check import check_names, check_recipe
-from components.recipe.errors import BadInput, raise_all
-from components.recipe.evaluation import is_folder
-from components.recipe.phase import Arm
-from components.recipe.problems import did_you_mean, problems_of
-from components.recipe.recipe import MAX_ARMS, Recipe
-from components.recipe.suites import QUICKSTART, SUITES
-from components.recipe.yaml_file import Lines, read_yaml
+from switchpoint.components.recipe.check import check_names, check_recipe
+from switchpoint.components.recipe.errors import BadInput, raise_all
+from switchpoint.components.recipe.evaluation import is_folder
+from switchpoint.components.recipe.phase import Arm
+from switchpoint.components.recipe.problems import did_you_mean, problems_of
+from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
+from switchpoint.components.recipe.suites import QUICKSTART, SUITES
+from switchpoint.components.recipe.yaml_file import Lines, read_yaml
 
 ORDERED_FIELDS = ("sources", "arms", "phases", "grid")
 PATH_FIELDS = ("folder", "token_file", "heldout", "reference")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from components.recipe.fields import Config, Fraction01, Name, Weight
+from switchpoint.components.recipe.fields import Config, Fraction01, Name, Weight
 
 
 def _read_at(value: Any) -> Any:

@@ -4,10 +4,19 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
-from components.recipe.clock import BatchRamp
-from components.recipe.fields import BatchSize, Config, Count, LearningRate, Name, Tokens, TokensOrNone, one_of
-from components.recipe.presets import PRESETS, Preset
-from components.recipe.training import Processes
+from switchpoint.components.recipe.clock import BatchRamp
+from switchpoint.components.recipe.fields import (
+    BatchSize,
+    Config,
+    Count,
+    LearningRate,
+    Name,
+    Tokens,
+    TokensOrNone,
+    one_of,
+)
+from switchpoint.components.recipe.presets import PRESETS, Preset
+from switchpoint.components.recipe.training import Processes
 
 
 def _preset_is_enough(schema: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.recipe.fields import Config
+from switchpoint.components.recipe.fields import Config
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 

@@ -5,10 +5,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.clock import BatchRamp
-from components.recipe.fields import BatchSize, Config, Fraction01, Name, SequenceLength, Tokens, TokensOrNone, one_of
-from components.recipe.optimizer import Optimizer
-from components.recipe.schedule_config import ScheduleConfig
+from switchpoint.components.recipe.clock import BatchRamp
+from switchpoint.components.recipe.fields import (
+    BatchSize,
+    Config,
+    Fraction01,
+    Name,
+    SequenceLength,
+    Tokens,
+    TokensOrNone,
+    one_of,
+)
+from switchpoint.components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.schedule_config import ScheduleConfig
 
 Packing = Literal["concatenate", "best_fit"]
 """How documents become samples: one stream cut into equal parts, or whole documents, those that fit best together."""

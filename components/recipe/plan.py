@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from components.recipe.clock import Clock
-from components.recipe.digest import Identity
-from components.recipe.kind import KINDS
-from components.recipe.recipe import Recipe
-from components.recipe.schedule import Schedule
-from components.recipe.source import Source, SourceKey, is_made, split_key
-from components.recipe.stage import Import, Merge, Output, Phase, Train, Trained
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.kind import KINDS
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.schedule import Schedule
+from switchpoint.components.recipe.source import Source, SourceKey, is_made, split_key
+from switchpoint.components.recipe.stage import Import, Merge, Output, Phase, Train, Trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, RootModel, ValidationError
 
-from components.recipe.blend import (
+from switchpoint.components.recipe.blend import (
     ByEpochs,
     ByTokens,
     Multipliers,
@@ -14,10 +14,10 @@ from components.recipe.blend import (
     Share,
     TierWeight,
 )
-from components.recipe.errors import BadInput
-from components.recipe.field_docs import field_docs
-from components.recipe.recipe import Recipe
-from components.recipe.schedule_config import WSD, Constant, Cosine, Infinite, InverseSqrt, Linear, Rewarm
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.field_docs import field_docs
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.schedule_config import WSD, Constant, Cosine, Infinite, InverseSqrt, Linear, Rewarm
 
 TAGGED: dict[str, type[BaseModel]] = {
     "~tokens": ByTokens, "~multipliers": Multipliers, "~share": Share, "~replay": Replay, "~epochs": ByEpochs,

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from components.recipe.fields import Config, Name
+from switchpoint.components.recipe.fields import Config, Name
 
 
 class Published(Config):

@@ -5,23 +5,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.blend import BlendConfig
-from components.recipe.catalogue import with_catalogue
-from components.recipe.clock import BatchRamp
-from components.recipe.cluster import Cluster, check_nodes
-from components.recipe.evaluation import Evaluation
-from components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLength, Tokens, one_of
-from components.recipe.halving import Halving
-from components.recipe.hardware import Budget, Hardware
-from components.recipe.merge import MergeConfig
-from components.recipe.model import Model
-from components.recipe.optimizer import Optimizer
-from components.recipe.phase import PAPER_SWITCH, SHORT_FORM, Arm, DataOrder, Packing, PhaseConfig, Switch
-from components.recipe.published import Published
-from components.recipe.schedule_config import Cosine, ScheduleConfig
-from components.recipe.source import Source
-from components.recipe.step_settings import StepSettings
-from components.recipe.training import Training, check_batch, check_processes
+from switchpoint.components.recipe.blend import BlendConfig
+from switchpoint.components.recipe.catalogue import with_catalogue
+from switchpoint.components.recipe.clock import BatchRamp
+from switchpoint.components.recipe.cluster import Cluster, check_nodes
+from switchpoint.components.recipe.evaluation import Evaluation
+from switchpoint.components.recipe.fields import BatchSize, Config, Name, Seed, SequenceLength, Tokens, one_of
+from switchpoint.components.recipe.halving import Halving
+from switchpoint.components.recipe.hardware import Budget, Hardware
+from switchpoint.components.recipe.merge import MergeConfig
+from switchpoint.components.recipe.model import Model
+from switchpoint.components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.phase import PAPER_SWITCH, SHORT_FORM, Arm, DataOrder, Packing, PhaseConfig, Switch
+from switchpoint.components.recipe.published import Published
+from switchpoint.components.recipe.schedule_config import Cosine, ScheduleConfig
+from switchpoint.components.recipe.source import Source
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.training import Training, check_batch, check_processes
 
 MAX_ARMS = 10_000
 OF_SEVERAL_ARMS = ("arms", "grid", "seeds", "halving", "merges", "published")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from components.recipe.errors import BadInput
-from components.recipe.fields import MAX_EXACT_INT, read_tokens
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.fields import MAX_EXACT_INT, read_tokens
 
 TOKENS = Fraction(1, 10**6)
 """300B of continued training become 300 thousand."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from components.recipe.fields import (
+from switchpoint.components.recipe.fields import (
     Config,
     Fraction01,
     LearningRate,
@@ -18,7 +18,7 @@ from components.recipe.fields import (
     at_most_one_of,
     one_of,
 )
-from components.recipe.schedule import Piece, Schedule, Shape, schedule_of
+from switchpoint.components.recipe.schedule import Piece, Schedule, Shape, schedule_of
 
 DEFAULT_FLOOR_RATIO = 0.01
 Decay = Literal["linear", "cosine", "1-sqrt"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.fields import Config, Epochs, Name, Tokens, at_most_one_of
+from switchpoint.components.recipe.fields import Config, Epochs, Name, Tokens, at_most_one_of
 
 MINED = "mined"
 PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = GENERATED_ORIGINS = ("python", "environment")

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Generic, Literal, TypeVar
 
-from components.recipe.blend import Weights
-from components.recipe.clock import Clock
-from components.recipe.digest import Identity
-from components.recipe.phase import StartMode
-from components.recipe.schedule import Schedule
-from components.recipe.source import SourceKey
-from components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.blend import Weights
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.phase import StartMode
+from switchpoint.components.recipe.schedule import Schedule
+from switchpoint.components.recipe.source import SourceKey
+from switchpoint.components.recipe.step_settings import StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from components.recipe.clock import BatchRamp
-from components.recipe.fields import BatchSize, Config, SequenceLength
-from components.recipe.optimizer import Optimizer
-from components.recipe.phase import DataOrder, Packing
+from switchpoint.components.recipe.clock import BatchRamp
+from switchpoint.components.recipe.fields import BatchSize, Config, SequenceLength
+from switchpoint.components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.phase import DataOrder, Packing
 
 
 class StepSettings(Config):

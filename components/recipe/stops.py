@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from components.recipe.halving import Halving, Models, Stop, Stops
-from components.recipe.plan import Plan
+from switchpoint.components.recipe.halving import Halving, Models, Stop, Stops
+from switchpoint.components.recipe.plan import Plan
 
 
 def stops_at(plan: Plan, point: Fraction, stopped: Mapping[str, Stop]) -> Stops:

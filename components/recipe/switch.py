@@ -2,10 +2,10 @@
 
 import math
 
-from components.recipe.clock import Clock
-from components.recipe.errors import BadInput
-from components.recipe.phase import Switch
-from components.recipe.schedule import Schedule
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.phase import Switch
+from switchpoint.components.recipe.schedule import Schedule
 
 
 def switch_step(until: Switch, schedule: Schedule, clock: Clock, zero_step: int, field: str) -> int:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.fields import Config, Count
+from switchpoint.components.recipe.fields import Config, Count
 
 Processes = Annotated[int, Field(ge=1, le=65_536)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 50

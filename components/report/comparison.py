@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from components.recipe.plan import Plan
-from components.recipe.suites import SUITES
-from components.report.results import (
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.suites import SUITES
+from switchpoint.components.report.results import (
     BASE,
     Row,
     best_arm,
@@ -18,8 +18,8 @@ from components.report.results import (
     scores_by_seed,
     shared_seeds,
 )
-from components.report.statistics import Difference, Part, columns, differences
-from components.store.store import Store
+from switchpoint.components.report.statistics import Difference, Part, columns, differences
+from switchpoint.components.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

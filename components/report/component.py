@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.launch.component import component
+from switchpoint.components.launch.component import component
 
 
 @component
@@ -14,9 +14,9 @@ def report(plan: str, shown: dsl.Output[dsl.Markdown], page: dsl.Output[dsl.HTML
     """
     from pathlib import Path
 
-    from components.launch.task import task
-    from components.report.run import show_report, write_report
-    from components.store.plan_file import load_plan
+    from switchpoint.components.launch.task import task
+    from switchpoint.components.report.run import show_report, write_report
+    from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     with task(planned.store, planned.plan.report):
@@ -32,8 +32,8 @@ def report(plan: str, shown: dsl.Output[dsl.Markdown], page: dsl.Output[dsl.HTML
 @component
 def check_outcome(plan: str) -> None:
     """Fail the run where an arm failed, and name each of them with its reason."""
-    from components.report.outcome import check_outcome as check
-    from components.store.plan_file import load_plan
+    from switchpoint.components.report.outcome import check_outcome as check
+    from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
     check(planned.plan, planned.store)

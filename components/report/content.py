@@ -3,19 +3,19 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.evaluate.continual import Summary, shared_tokens, summarise
-from components.recipe.plan import ArmPlan, Plan
-from components.report import results
-from components.report.comparison import Comparison, compare
-from components.report.cost import Costs
-from components.report.drawn import drawn_tokens
-from components.report.notes import missing_points, score_note, suite_notes
-from components.report.plots import Rows
-from components.report.reproduce import Again, again, command
-from components.report.results import Row
-from components.report.table import Table, build_table
-from components.report.verdict import verdict
-from components.store.store import Store
+from switchpoint.components.evaluate.continual import Summary, shared_tokens, summarise
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.report import results
+from switchpoint.components.report.comparison import Comparison, compare
+from switchpoint.components.report.cost import Costs
+from switchpoint.components.report.drawn import drawn_tokens
+from switchpoint.components.report.notes import missing_points, score_note, suite_notes
+from switchpoint.components.report.plots import Rows
+from switchpoint.components.report.reproduce import Again, again, command
+from switchpoint.components.report.results import Row
+from switchpoint.components.report.table import Table, build_table
+from switchpoint.components.report.verdict import verdict
+from switchpoint.components.store.store import Store
 
 QUESTIONS = "accuracy"
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from statistics import median
 
-from components.plan.price import Price
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.stage import Trained
-from components.store.store import Store
-from components.train.metrics import rows_of
-from components.train.progress import duration
+from switchpoint.components.plan.price import Price
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.metrics import rows_of
+from switchpoint.components.train.progress import duration
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What each arm was trained on: how much every phase draws of every source."""
 
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.source import split_key
-from components.recipe.stage import Phase
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.source import split_key
+from switchpoint.components.recipe.stage import Phase
 
 
 def drawn_tokens(phase: Phase) -> dict[str, int]:

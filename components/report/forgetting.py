@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from components.evaluate.continual import WINDOWS, StabilityGap, Summary
-from components.recipe.plan import ArmPlan, Plan
-from components.report.statistics import mean_interval
+from switchpoint.components.evaluate.continual import WINDOWS, StabilityGap, Summary
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.report.statistics import mean_interval
 
 
 def gap_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:

@@ -5,18 +5,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from components.plan.data import left_out
-from components.recipe.plan import Plan
-from components.report import plots
-from components.report.content import Content
-from components.report.cost import cost_table, sharing
-from components.report.forgetting import NOTE as FORGETTING_NOTE
-from components.report.forgetting import forgetting_table, gap_table
-from components.report.reproduce import reproduce_table
-from components.report.results import best_arm, by_arm, main_scores
-from components.report.table import MAX_LINES, bounded, bounded_lines, checkpoint_table, every_score, stopped_arms
-from components.report.verdict import NOT_DISTINGUISHABLE, difference_note, difference_table
-from components.store.store import Store
+from switchpoint.components.plan.data import left_out
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report import plots
+from switchpoint.components.report.content import Content
+from switchpoint.components.report.cost import cost_table, sharing
+from switchpoint.components.report.forgetting import NOTE as FORGETTING_NOTE
+from switchpoint.components.report.forgetting import forgetting_table, gap_table
+from switchpoint.components.report.reproduce import reproduce_table
+from switchpoint.components.report.results import best_arm, by_arm, main_scores
+from switchpoint.components.report.table import (
+    MAX_LINES,
+    bounded,
+    bounded_lines,
+    checkpoint_table,
+    every_score,
+    stopped_arms,
+)
+from switchpoint.components.report.verdict import NOT_DISTINGUISHABLE, difference_note, difference_table
+from switchpoint.components.store.store import Store
 
 BEST = "The best arm of each column, by the seeds that all arms have, is bold, also where intervals overlap."
 FOLDED_LINES = 40

@@ -1,14 +1,14 @@
 """The report as Markdown, for the KFP UI: all that the page has, but for its pictures."""
 
-from components.recipe.plan import Plan
-from components.report.content import Content
-from components.report.cost import cost_table, sharing
-from components.report.drawn import blend_table
-from components.report.forgetting import NOTE as FORGETTING_NOTE
-from components.report.forgetting import forgetting_table, gap_table
-from components.report.reproduce import reproduce_table
-from components.report.table import bounded_lines, checkpoint_table, markdown, markdown_table, stopped_arms
-from components.report.verdict import difference_note, difference_table
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.content import Content
+from switchpoint.components.report.cost import cost_table, sharing
+from switchpoint.components.report.drawn import blend_table
+from switchpoint.components.report.forgetting import NOTE as FORGETTING_NOTE
+from switchpoint.components.report.forgetting import forgetting_table, gap_table
+from switchpoint.components.report.reproduce import reproduce_table
+from switchpoint.components.report.table import bounded_lines, checkpoint_table, markdown, markdown_table, stopped_arms
+from switchpoint.components.report.verdict import difference_note, difference_table
 
 
 def markdown_report(plan: Plan, content: Content) -> str:

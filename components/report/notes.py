@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from components.recipe.plan import Plan
-from components.recipe.suites import QUICKSTART
-from components.report.plots import Rows
-from components.report.results import Row, by_arm
-from components.store.store import Store
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.suites import QUICKSTART
+from switchpoint.components.report.plots import Rows
+from switchpoint.components.report.results import Row, by_arm
+from switchpoint.components.store.store import Store
 
 
 def score_note(plan: Plan, rows: Sequence[Row]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from components.recipe.plan import Plan
-from components.report.results import Row, rows
-from components.store.store import Store
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.results import Row, rows
+from switchpoint.components.store.store import Store
 
 
 class StudyFailed(RuntimeError):

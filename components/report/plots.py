@@ -12,10 +12,10 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from components.evaluate.continual import learning_tasks, mean_bits, mean_scores
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.source import split_key
-from components.report.drawn import drawn_tokens, one_of_each
+from switchpoint.components.evaluate.continual import learning_tasks, mean_bits, mean_scores
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.source import split_key
+from switchpoint.components.report.drawn import drawn_tokens, one_of_each
 
 ARM_COLOURS = ("#3b6fb6", "#c8553d", "#3a8f5c", "#8c5fa8", "#b58a1f", "#4f9aa8")
 SOURCE_COLOURS = ("#5b7fb0", "#8fb3d9", "#c9d3dc", "#e0a458", "#a85f4c", "#7c9c6b", "#6f6690", "#b7a9c9")

@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.recipe.digest import Identity
-from components.recipe.plan import Plan
-from components.report.results import Row
-from components.store.store import MODEL_FOLDER, Store
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.results import Row
+from switchpoint.components.store.store import MODEL_FOLDER, Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.recipe.plan import ArmPlan, Derived, Plan
-from components.store.store import Store, read_json
-from components.train.metrics import rows_of, series_of
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
+from switchpoint.components.store.store import Store, read_json
+from switchpoint.components.train.metrics import rows_of, series_of
 
 BASE = "base"
 """The first row's name."""

@@ -5,13 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.recipe.plan import Plan
-from components.report import results
-from components.report.content import as_data, gather
-from components.report.markdown import markdown_report
-from components.store.store import Store, write_json
-from components.tracking.client import MLflowAway
-from components.tracking.study import REPORT_FILES, Logged, compare_commands, log_report, log_study, tracked_in
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report import results
+from switchpoint.components.report.content import as_data, gather
+from switchpoint.components.report.markdown import markdown_report
+from switchpoint.components.store.store import Store, write_json
+from switchpoint.components.tracking.client import MLflowAway
+from switchpoint.components.tracking.study import (
+    REPORT_FILES,
+    Logged,
+    compare_commands,
+    log_report,
+    log_study,
+    tracked_in,
+)
 
 
 def write_report(
@@ -43,7 +50,7 @@ def write_report(
             logged = log_study(plan, store, found)
     except MLflowAway as error:  # the report does not wait for it, and is not recorded as done
         logged, away = Logged("", {}), _said(error)
-    from components.report.html import render
+    from switchpoint.components.report.html import render
 
     content = gather(plan, store, found, recipe_file, options, is_finished=is_finished)
     compare = [] if away else compare_commands(store, logged)

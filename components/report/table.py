@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from components.recipe.plan import Plan
-from components.report.results import BASE, NOT_RUN, Row, by_arm, main_scores, score_names
-from components.report.statistics import mean_interval
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.results import BASE, NOT_RUN, Row, by_arm, main_scores, score_names
+from switchpoint.components.report.statistics import mean_interval
 
 INTERVAL = 1.96
 """Standard errors on either side: a 95% interval."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from components.report.comparison import Comparison
-from components.report.results import BASE, NOT_RUN, Row
-from components.report.statistics import Interval
-from components.report.table import title
+from switchpoint.components.report.comparison import Comparison
+from switchpoint.components.report.results import BASE, NOT_RUN, Row
+from switchpoint.components.report.statistics import Interval
+from switchpoint.components.report.table import title
 
 DISTINGUISHABLE, NOT_DISTINGUISHABLE = "distinguishable", "not distinguishable"
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from components.recipe.errors import BadInput
-from components.store.login import use_own_login
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.login import use_own_login
 
 S3_LIMITS: dict[str, Any] = {
     "connect_timeout": 20, "read_timeout": 20, "retries": {"mode": "standard", "max_attempts": 8},
@@ -69,7 +69,7 @@ def _system(root: str, process: int) -> Any:
     use_own_login()
     if not root.startswith("s3"):
         return fsspec.core.url_to_fs(root)[0]
-    from components.store.s3_session import PatientSession
+    from switchpoint.components.store.s3_session import PatientSession
 
     given = fsspec.config.conf.get("s3", {})
     limits = S3_LIMITS | given.get("config_kwargs", {}) | {"http_session_cls": PatientSession}

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from components.store import remote
-from components.store.remote import is_remote
-from components.store.remote_file import RemoteFile
+from switchpoint.components.store import remote
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.remote_file import RemoteFile
 
 Location = str | Path
 """A path on this machine, or a URL."""

@@ -8,7 +8,7 @@ the store's login has other names (pipelines/site.py), and becomes AWS_* only in
 import os
 from collections.abc import MutableMapping
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 KEY_VARIABLE, SECRET_KEY_VARIABLE = "SWITCHPOINT_STORE_ACCESS_KEY_ID", "SWITCHPOINT_STORE_SECRET_ACCESS_KEY"
 ENDPOINT_VARIABLE, REGION_VARIABLE = "SWITCHPOINT_STORE_ENDPOINT_URL", "SWITCHPOINT_STORE_REGION"

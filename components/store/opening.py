@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components.recipe.errors import BadInput
-from components.store import remote
-from components.store.connection import check_address, file_system
-from components.store.location import Location
-from components.store.remote import is_remote
-from components.store.store import Store
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store import remote
+from switchpoint.components.store.connection import check_address, file_system
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.store import Store
 
 CACHE_VARIABLE = "SWITCHPOINT_CACHE"
 """The folder in which this machine's copies of object stores lie."""

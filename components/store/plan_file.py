@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.recipe.digest import digest_of
-from components.recipe.errors import BadInput
-from components.recipe.expand import expand
-from components.recipe.halving import Stop, Stops
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
-from components.store.location import read_json, remove_files
-from components.store.opening import store_at
-from components.store.store import Store, write_json
+from switchpoint.components.recipe.digest import digest_of
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.halving import Stop, Stops
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.location import read_json, remove_files
+from switchpoint.components.store.opening import store_at
+from switchpoint.components.store.store import Store, write_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 
-from components.store.connection import file_system
-from components.store.remote_file import BLOCK_BYTES, RemoteFile
-from components.store.retries import retried
+from switchpoint.components.store.connection import file_system
+from switchpoint.components.store.remote_file import BLOCK_BYTES, RemoteFile
+from switchpoint.components.store.retries import retried
 
 CHECKSUMS = ("ETag", "etag", "md5Hash", "checksum")
 TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
-from components.store.connection import file_system, reading_pool
-from components.store.retries import retried
+from switchpoint.components.store.connection import file_system, reading_pool
+from switchpoint.components.store.retries import retried
 
 BLOCK_BYTES = 8 * 2**20
 """0.1 s at what one connection to S3 gives (some 80 MB/s), beside 0.03 to 0.1 s until its first byte."""

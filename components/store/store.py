@@ -15,11 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.recipe.kind import KINDS
-from components.store import location, remote
-from components.store.location import read_json as read_json
-from components.store.location import write_json as write_json
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.kind import KINDS
+from switchpoint.components.store import location, remote
+from switchpoint.components.store.location import read_json as read_json
+from switchpoint.components.store.location import write_json as write_json
 
 RECORD = "record.json"
 MODEL_FOLDER = "model"

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from components.launch.task import sole_task
-from components.recipe.digest import Identity
-from components.store.store import Store
-from components.tracking.tracked import TrackedRun
+from switchpoint.components.launch.task import sole_task
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.tracked import TrackedRun
 
 DATABASE = "mlflow.db"
 MLFLOW = "mlflow"

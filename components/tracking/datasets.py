@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.recipe.plan import Plan
-from components.recipe.stage import Phase
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Phase
 
 CONTEXT = "mlflow.data.context"
 """MLflow's own tag for what a dataset is used for."""

@@ -8,9 +8,9 @@ from itertools import chain
 from types import TracebackType
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.store.store import Store
-from components.tracking.client import (
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.client import (
     GB_RUN,
     KIND_TAG,
     PHASE,
@@ -21,8 +21,8 @@ from components.tracking.client import (
     tag_task_run,
     training_key,
 )
-from components.tracking.link import run_url
-from components.tracking.tracked import TrackedRun
+from switchpoint.components.tracking.link import run_url
+from switchpoint.components.tracking.tracked import TrackedRun
 
 FIRST_SECONDS = 30.0
 """A run that is over by then is in MLflow with its study; importing MLflow takes a few seconds."""

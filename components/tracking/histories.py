@@ -2,17 +2,25 @@
 
 from typing import Any
 
-from components.recipe.plan import Plan
-from components.recipe.stage import Trained
-from components.store.store import Store
-from components.tracking.client import GB_RUN, KIND_TAG, PARENT_TAG, PHASE, find, find_or_create, training_key
-from components.tracking.curve import series_points
-from components.tracking.datasets import as_inputs, datasets_of
-from components.tracking.notes import NOTE_TAG, Link, gb_note, phase_note
-from components.tracking.params import as_text, gb_params
-from components.tracking.tracked import TrackedRun
-from components.train.metrics import rows_of, series_of
-from components.train.run import run_is_done
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.client import (
+    GB_RUN,
+    KIND_TAG,
+    PARENT_TAG,
+    PHASE,
+    find,
+    find_or_create,
+    training_key,
+)
+from switchpoint.components.tracking.curve import series_points
+from switchpoint.components.tracking.datasets import as_inputs, datasets_of
+from switchpoint.components.tracking.notes import NOTE_TAG, Link, gb_note, phase_note
+from switchpoint.components.tracking.params import as_text, gb_params
+from switchpoint.components.tracking.tracked import TrackedRun
+from switchpoint.components.train.metrics import rows_of, series_of
+from switchpoint.components.train.run import run_is_done
 
 
 def log_gb_run(

@@ -3,9 +3,16 @@
 import os
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.store.store import Store
-from components.tracking.client import experiment, find, open_client, reason_of, training_key, without_password
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.client import (
+    experiment,
+    find,
+    open_client,
+    reason_of,
+    training_key,
+    without_password,
+)
 
 PAGE_VARIABLE = "SWITCHPOINT_MLFLOW_URL"
 """Where people open MLflow, if that is not where jobs reach it."""

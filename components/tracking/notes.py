@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from components.recipe.plan import ArmPlan, Derived, Plan
-from components.recipe.stage import Trained
+from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
+from switchpoint.components.recipe.stage import Trained
 
 NOTE_TAG = "mlflow.note.content"
 STUDY_FILE = "study.yaml"

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from components.recipe.arm import arms_of
-from components.recipe.blend import Weights
-from components.recipe.plan import ArmPlan, Derived, Plan
-from components.recipe.recipe import OF_SEVERAL_ARMS
-from components.recipe.source import SourceKey, split_key
-from components.recipe.stage import Trained
-from components.recipe.step_settings import StepSettings
-from components.tracking.curve import metric_name
+from switchpoint.components.recipe.arm import arms_of
+from switchpoint.components.recipe.blend import Weights
+from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
+from switchpoint.components.recipe.recipe import OF_SEVERAL_ARMS
+from switchpoint.components.recipe.source import SourceKey, split_key
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.tracking.curve import metric_name
 
 QA = "qa"
 """The category of sources whose weights are added up as a blend's `qa_share`."""

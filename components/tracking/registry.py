@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.store.store import Store
-from components.tracking.client import MLflowAway, experiment, find, open_client, reason_of
-from components.tracking.study import MODEL, row_key
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.client import MLflowAway, experiment, find, open_client, reason_of
+from switchpoint.components.tracking.study import MODEL, row_key
 
 
 def register_best(plan: Plan, store: Store, name: str, arm_name: str) -> str:

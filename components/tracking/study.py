@@ -12,13 +12,13 @@ from urllib.parse import quote, urlencode
 
 import yaml
 
-from components.recipe.digest import Identity, digest_of
-from components.recipe.kind import KINDS
-from components.recipe.plan import ArmPlan, Derived, Plan
-from components.recipe.stage import Phase
-from components.report.results import Row, curve, series
-from components.store.store import Store
-from components.tracking.client import (
+from switchpoint.components.recipe.digest import Identity, digest_of
+from switchpoint.components.recipe.kind import KINDS
+from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
+from switchpoint.components.recipe.stage import Phase
+from switchpoint.components.report.results import Row, curve, series
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.client import (
     DATABASE,
     EXPERIMENT_TAGS,
     KIND_TAG,
@@ -32,14 +32,28 @@ from components.tracking.client import (
     tracking_uri,
     without_password,
 )
-from components.tracking.curve import checkpoint_points, score_points, series_points
-from components.tracking.datasets import as_inputs, datasets_of
-from components.tracking.histories import log_gb_run, nest_phases
-from components.tracking.notes import NOTE_TAG, STUDY_FILE, Link, arm_note, base_note, derived_note, study_note
-from components.tracking.params import as_text, deciding_params, flat_recipe, resolved_recipe, runnable_study
-from components.tracking.tracked import TrackedRun
-from components.train.metrics import rows_of
-from components.train.run import fetch_model, model_is_there
+from switchpoint.components.tracking.curve import checkpoint_points, score_points, series_points
+from switchpoint.components.tracking.datasets import as_inputs, datasets_of
+from switchpoint.components.tracking.histories import log_gb_run, nest_phases
+from switchpoint.components.tracking.notes import (
+    NOTE_TAG,
+    STUDY_FILE,
+    Link,
+    arm_note,
+    base_note,
+    derived_note,
+    study_note,
+)
+from switchpoint.components.tracking.params import (
+    as_text,
+    deciding_params,
+    flat_recipe,
+    resolved_recipe,
+    runnable_study,
+)
+from switchpoint.components.tracking.tracked import TrackedRun
+from switchpoint.components.train.metrics import rows_of
+from switchpoint.components.train.run import fetch_model, model_is_there
 
 UI_PORT = 5000
 MODEL = "model"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from components.tracking.curve import LAST_OF_A_ROW, Point, curve_points
+from switchpoint.components.tracking.curve import LAST_OF_A_ROW, Point, curve_points
 
 BATCH_METRICS = 1000
 BATCH_PARAMS = BATCH_TAGS = 100

@@ -1,4 +1,4 @@
-"""A process of a training job: `python -m components.train.app JOB.json`, with RANK and WORLD_SIZE set.
+"""A process of a training job: `python -m switchpoint.components.train.app JOB.json`, with RANK and WORLD_SIZE set.
 
 What it does is in `loop.py`; this module holds its lock, watches it for hangs, and reports how it ended.
 """
@@ -9,10 +9,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from components.launch.process import die_with_parent
-from components.store.location import remove_files
-from components.store.lock import locked
-from components.train.ending import RESUME_ME, STATUS, failure_file, write_failure, write_status
+from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.store.location import remove_files
+from switchpoint.components.store.lock import locked
+from switchpoint.components.train.ending import RESUME_ME, STATUS, failure_file, write_failure, write_status
 
 LOCK_WAIT_SECONDS = 60.0
 """How long to wait for an earlier trainer: when its launcher is killed, it writes one more checkpoint and ends."""
@@ -21,7 +21,7 @@ LOCK_WAIT_SECONDS = 60.0
 def main() -> None:
     die_with_parent(signal.SIGTERM)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    from components.train.job_files import read_job, work_folder
+    from switchpoint.components.train.job_files import read_job, work_folder
 
     job = read_job(sys.argv[1])
     folder = work_folder(job, rank)
@@ -33,7 +33,7 @@ def main() -> None:
     except BaseException as error:
         traceback.print_exc()
         write_failure(folder, rank, error)
-        from components.train.upload import send_ending
+        from switchpoint.components.train.upload import send_ending
 
         send_ending(job, rank)
         # Exit without waiting: a thread that writes a checkpoint may wait for the other processes forever.
@@ -47,12 +47,12 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
     import torch
     import torch.distributed as dist
 
-    from components.train.job_files import work_folder
-    from components.train.loop import FINISHED, STOPPED, Trainer
-    from components.train.metrics import last_step
-    from components.train.parallel import Ranks, join_processes
-    from components.train.upload import send_ending
-    from components.train.watchdog import Watchdog
+    from switchpoint.components.train.job_files import work_folder
+    from switchpoint.components.train.loop import FINISHED, STOPPED, Trainer
+    from switchpoint.components.train.metrics import last_step
+    from switchpoint.components.train.parallel import Ranks, join_processes
+    from switchpoint.components.train.upload import send_ending
+    from switchpoint.components.train.watchdog import Watchdog
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     file = os.environ.get("SWITCHPOINT_RENDEZVOUS")

@@ -26,8 +26,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from components.store import remote
-from components.store.location import (
+from switchpoint.components.store import remote
+from switchpoint.components.store.location import (
     Location,
     digest_of_file,
     exists,
@@ -37,8 +37,8 @@ from components.store.location import (
     remove_folder,
     write_json,
 )
-from components.store.remote import is_remote
-from components.train.checkpoint_files import DigestWriter, reader
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.train.checkpoint_files import DigestWriter, reader
 
 STATE = "state.json"
 MODEL_LAST = "config.json"

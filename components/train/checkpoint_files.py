@@ -15,11 +15,11 @@ import fsspec
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint._fsspec_filesystem import FileSystem
 
-from components.store import remote
-from components.store.connection import file_system
-from components.store.location import Location
-from components.store.remote import is_remote
-from components.store.remote_file import RemoteFile
+from switchpoint.components.store import remote
+from switchpoint.components.store.connection import file_system
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.remote_file import RemoteFile
 
 NUM_BLOCKS = 16
 """Blocks in memory of a file that is read from an object store: DCP reads its tensors in an order of its own."""

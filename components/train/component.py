@@ -8,7 +8,7 @@ from typing import Dict, List, NamedTuple
 
 from kfp import dsl
 
-from components.launch.component import component, launcher
+from switchpoint.components.launch.component import component, launcher
 
 
 @launcher
@@ -16,12 +16,12 @@ def train_base(plan: str, task_config: dsl.TaskConfig) -> NamedTuple("Based", [(
     """Pretrain the base, or record where the user's lies. `Output`: groups of GB runs that are left to train."""
     from collections import namedtuple
 
-    from components.launch.side_by_side import divided
-    from components.launch.site import keep_task_config
-    from components.launch.task import task
-    from components.store.plan_file import load_plan
-    from components.train.run import missing_gb_runs
-    from components.train.run import train_base as train
+    from switchpoint.components.launch.side_by_side import divided
+    from switchpoint.components.launch.site import keep_task_config
+    from switchpoint.components.launch.task import task
+    from switchpoint.components.store.plan_file import load_plan
+    from switchpoint.components.train.run import missing_gb_runs
+    from switchpoint.components.train.run import train_base as train
 
     keep_task_config(task_config)
     planned = load_plan(plan)
@@ -37,13 +37,13 @@ def train_gb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
     """Train GB runs that arms share, each kept at its arms' switch points. `item`: plan and gb_runs."""
     from pathlib import Path
 
-    from components.launch.site import keep_task_config
-    from components.train.shown import NOTHING_LEFT, write_shown
+    from switchpoint.components.launch.site import keep_task_config
+    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["gb_runs"]:  # before torch is imported
         write_shown(Path(shown.path), [NOTHING_LEFT])
         return
-    from components.train.group import train_gb_group
+    from switchpoint.components.train.group import train_gb_group
 
     keep_task_config(task_config)
     train_gb_group(item["plan"], item["gb_runs"], Path(shown.path))
@@ -54,9 +54,9 @@ def join(plan: str) -> NamedTuple("Joined", [("Output", List[Dict]), ("plan", st
     """After all GB runs, whether they succeeded or not. `Output`: groups of arms that are left to train."""
     from collections import namedtuple
 
-    from components.launch.side_by_side import divided
-    from components.store.plan_file import load_plan
-    from components.train.run import missing_arms
+    from switchpoint.components.launch.side_by_side import divided
+    from switchpoint.components.store.plan_file import load_plan
+    from switchpoint.components.train.run import missing_arms
 
     planned = load_plan(plan)
     groups = divided([arm.run_name for arm in missing_arms(planned.plan, planned.store)])
@@ -69,13 +69,13 @@ def train_qb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
     """Train the phases after GB of arms, each from its GB run's checkpoint at the switch. `item`: plan and arms."""
     from pathlib import Path
 
-    from components.launch.site import keep_task_config
-    from components.train.shown import NOTHING_LEFT, write_shown
+    from switchpoint.components.launch.site import keep_task_config
+    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["arms"]:  # before torch is imported
         write_shown(Path(shown.path), [NOTHING_LEFT])
         return
-    from components.train.group import train_arm_group
+    from switchpoint.components.train.group import train_arm_group
 
     keep_task_config(task_config)
     train_arm_group(item["plan"], item["arms"], Path(shown.path))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from components.blend.samples import NO_TOKEN
-from components.recipe.training import check_batch
-from components.train.job import TrainJob
-from components.train.order import Place, order_of
+from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.recipe.training import check_batch
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.order import Place, order_of
 
 READ_AHEAD_STEPS = 4
 """Samples in an object store are requested this many steps before they are trained on."""

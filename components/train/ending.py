@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from components.launch.job import JobEnd
-from components.launch.local import tail
-from components.store.location import Location, names_in, read_json, remove_files, write_json
-from components.store.lock import Locked
+from switchpoint.components.launch.job import JobEnd
+from switchpoint.components.launch.local import tail
+from switchpoint.components.store.location import Location, names_in, read_json, remove_files, write_json
+from switchpoint.components.store.lock import Locked
 
 RESUME_ME = 75
 """EX_TEMPFAIL: the exit code of a trainer that wants to be started again."""

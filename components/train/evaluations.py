@@ -5,10 +5,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from components.train.job import TrainJob
-from components.train.metrics import append_to_series, read_series
-from components.train.parallel import Ranks
-from components.train.probes import Probes
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.metrics import append_to_series, read_series
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.probes import Probes
 
 
 class Evaluations:

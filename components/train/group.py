@@ -9,14 +9,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from components.launch.side_by_side import run_side_by_side
-from components.launch.task import FailedBefore, failure_as_data, task
-from components.recipe.plan import Plan
-from components.recipe.stage import Trained
-from components.store.plan_file import Planned, load_plan
-from components.store.store import Store
-from components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run
-from components.train.shown import write_shown
+from switchpoint.components.launch.side_by_side import run_side_by_side
+from switchpoint.components.launch.task import FailedBefore, failure_as_data, task
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.plan_file import Planned, load_plan
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run
+from switchpoint.components.train.shown import write_shown
 
 
 def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:

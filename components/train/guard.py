@@ -3,7 +3,7 @@
 import math
 from collections import deque
 
-from components.recipe.training import Training
+from switchpoint.components.recipe.training import Training
 
 WINDOW_STEPS = 128
 

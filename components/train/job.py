@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.recipe.clock import Clock, Stretch
-from components.recipe.fields import Config, Weight
-from components.recipe.phase import StartMode
-from components.recipe.schedule import Piece, Schedule
-from components.recipe.step_settings import StepSettings
-from components.recipe.training import Training
+from switchpoint.components.recipe.clock import Clock, Stretch
+from switchpoint.components.recipe.fields import Config, Weight
+from switchpoint.components.recipe.phase import StartMode
+from switchpoint.components.recipe.schedule import Piece, Schedule
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.training import Training
 
 
 class JobPhase(Config):

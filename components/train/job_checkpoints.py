@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from components.train.checkpoint import (
+from switchpoint.components.train.checkpoint import (
     CheckpointWriter,
     DamagedCheckpoint,
     checkpoint_place,
@@ -20,11 +20,11 @@ from components.train.checkpoint import (
     newest_intact,
     steps_in,
 )
-from components.train.job import TrainJob
-from components.train.missing_steps import MissingSteps, find_missing
-from components.train.optimizer import apply_settings
-from components.train.parallel import Ranks
-from components.train.weights import export, full_state, weights_digest
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.missing_steps import MissingSteps, find_missing
+from switchpoint.components.train.optimizer import apply_settings
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.weights import export, full_state, weights_digest
 
 MAX_SAVING_SHARE = 0.05
 """The largest share of the time for which periodic checkpoints may stop the loop."""

@@ -4,14 +4,14 @@ import fnmatch
 import shutil
 from pathlib import Path
 
-from components.recipe.digest import digest_of
-from components.store import remote
-from components.store.location import names_in, read_text, remove_files, write_json
-from components.store.opening import store_at
-from components.store.remote import is_remote
-from components.train.ending import STATUS, is_of_ending
-from components.train.job import TrainJob
-from components.train.metrics import METRICS, SERIES
+from switchpoint.components.recipe.digest import digest_of
+from switchpoint.components.store import remote
+from switchpoint.components.store.location import names_in, read_text, remove_files, write_json
+from switchpoint.components.store.opening import store_at
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.train.ending import STATUS, is_of_ending
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.metrics import METRICS, SERIES
 
 
 def write_job(job: TrainJob) -> str:

@@ -7,20 +7,20 @@ A step is in `training_step`, which checkpoints are missing in `missing_steps`, 
 import signal
 from collections.abc import Callable
 
-from components.store.store import write_json
-from components.train.data import Batch, Batches
-from components.train.ending import write_status
-from components.train.evaluations import Evaluations
-from components.train.guard import BadBatch, Guard, describe_bad_batch
-from components.train.job import TrainJob
-from components.train.job_checkpoints import JobCheckpoints, Resumed
-from components.train.job_files import fetch_inputs, work_folder
-from components.train.model import build_model
-from components.train.optimizer import build_optimizer
-from components.train.parallel import Ranks
-from components.train.step_metrics import StepMetrics
-from components.train.training_step import StepResult, TrainingStep
-from components.train.upload import Upload
+from switchpoint.components.store.store import write_json
+from switchpoint.components.train.data import Batch, Batches
+from switchpoint.components.train.ending import write_status
+from switchpoint.components.train.evaluations import Evaluations
+from switchpoint.components.train.guard import BadBatch, Guard, describe_bad_batch
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.job_checkpoints import JobCheckpoints, Resumed
+from switchpoint.components.train.job_files import fetch_inputs, work_folder
+from switchpoint.components.train.model import build_model
+from switchpoint.components.train.optimizer import build_optimizer
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.step_metrics import StepMetrics
+from switchpoint.components.train.training_step import StepResult, TrainingStep
+from switchpoint.components.train.upload import Upload
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.recipe.digest import Identity
-from components.store.store import Store
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.store.store import Store
 
 METRICS = "metrics.jsonl"
 SERIES = "evaluation.jsonl"

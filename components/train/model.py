@@ -7,10 +7,10 @@ import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from components.train.job import TrainJob
-from components.train.loss import install_loss
-from components.train.parallel import Ranks, parallelise
-from components.train.weights import load_folder, spread
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.loss import install_loss
+from switchpoint.components.train.parallel import Ranks, parallelise
+from switchpoint.components.train.weights import load_folder, spread
 
 
 def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.optimizer import Optimizer
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:

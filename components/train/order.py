@@ -5,13 +5,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from components.blend.megatron_order import MegatronBlend, MegatronSamples
-from components.blend.sampler import Sampler
-from components.blend.samples import Samples, open_samples
-from components.recipe.permutation import Indices
-from components.recipe.phase import Packing
-from components.store.opening import store_at
-from components.train.job import TrainJob
+from switchpoint.components.blend.megatron_order import MegatronBlend, MegatronSamples
+from switchpoint.components.blend.sampler import Sampler
+from switchpoint.components.blend.samples import Samples, open_samples
+from switchpoint.components.recipe.permutation import Indices
+from switchpoint.components.recipe.phase import Packing
+from switchpoint.components.store.opening import store_at
+from switchpoint.components.train.job import TrainJob
 
 Place = tuple[str, Samples, int]
 """A source, its samples, and which of them."""

@@ -13,8 +13,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
-from components.recipe.training import Training, check_processes
-from components.train.allocator import keep_freed_memory
+from switchpoint.components.recipe.training import Training, check_processes
+from switchpoint.components.train.allocator import keep_freed_memory
 
 SMALL_MODEL_PARAMETERS = 50_000_000
 

@@ -3,7 +3,7 @@
 Made once, before training (`components/evaluate/make_probes.py`); the trainer reads it and needs nothing else.
 """
 
-from components.recipe.fields import Config
+from switchpoint.components.recipe.fields import Config
 
 PROBES = "probes.json"
 

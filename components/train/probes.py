@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
-from components.blend.samples import NO_TOKEN
-from components.train.parallel import Ranks
-from components.train.probe_file import ProbeFile
+from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.probe_file import ProbeFile
 
 LOGITS = 2**25
 """How many are held at a time (128 MB in fp32)."""

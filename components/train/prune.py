@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from components.launch.task import task_lock_file
-from components.recipe.plan import Plan
-from components.recipe.stage import Trained
-from components.store.location import files_in, names_in
-from components.store.lock import Locked, locked
-from components.store.plan_file import load_plan
-from components.store.store import Store
-from components.train.checkpoint import checkpoint_place, remove_checkpoint, steps_in
-from components.train.run import missing_steps, needed_steps
+from switchpoint.components.launch.task import task_lock_file
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.location import files_in, names_in
+from switchpoint.components.store.lock import Locked, locked
+from switchpoint.components.store.plan_file import load_plan
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.checkpoint import checkpoint_place, remove_checkpoint, steps_in
+from switchpoint.components.train.run import missing_steps, needed_steps
 
 
 @dataclass(frozen=True, kw_only=True)

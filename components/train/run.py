@@ -4,26 +4,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.blend.origins import folder_digest
-from components.launch.job import Superseded
-from components.launch.site import scheduler
-from components.plan.price import model_shape
-from components.recipe.cost import train_flops
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.stage import Train, Trained
-from components.store.location import Location
-from components.store.store import MODEL_FOLDER, Store
-from components.tracking.delivery import Delivery
-from components.tracking.link import training_link
-from components.train.checkpoint import checkpoint_place, has_model, is_kept, model_path, read_state
-from components.train.job import JobPhase, JobSource, TrainJob
-from components.train.metrics import newest_row_of, rows_of
-from components.train.probe_file import PROBES
-from components.train.progress import ProgressLog
-from components.train.shown import training_markdown
-from components.train.supervise import TrainingFailed, patiently, train_to_end
+from switchpoint.components.blend.origins import folder_digest
+from switchpoint.components.launch.job import Superseded
+from switchpoint.components.launch.site import scheduler
+from switchpoint.components.plan.price import model_shape
+from switchpoint.components.recipe.cost import train_flops
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.stage import Train, Trained
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.store import MODEL_FOLDER, Store
+from switchpoint.components.tracking.delivery import Delivery
+from switchpoint.components.tracking.link import training_link
+from switchpoint.components.train.checkpoint import checkpoint_place, has_model, is_kept, model_path, read_state
+from switchpoint.components.train.job import JobPhase, JobSource, TrainJob
+from switchpoint.components.train.metrics import newest_row_of, rows_of
+from switchpoint.components.train.probe_file import PROBES
+from switchpoint.components.train.progress import ProgressLog
+from switchpoint.components.train.shown import training_markdown
+from switchpoint.components.train.supervise import TrainingFailed, patiently, train_to_end
 
 
 def train_base(plan: Plan, store: Store) -> None:

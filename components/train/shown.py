@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.recipe.plan import Plan
-from components.recipe.stage import Trained
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Trained
 
 WIDTH, HEIGHT = 72, 12
 BARS = " ▁▂▃▄▅▆▇█"

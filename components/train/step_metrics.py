@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.train.job import TrainJob
-from components.train.metrics import MetricsFile
-from components.train.parallel import Ranks
-from components.train.throughput import Throughput
-from components.train.training_step import StepResult
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.metrics import MetricsFile
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.throughput import Throughput
+from switchpoint.components.train.training_step import StepResult
 
 
 class StepMetrics:

@@ -10,17 +10,17 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from components.launch.job import ON_ONE_MACHINE, JobRequest, run_job
-from components.recipe.cluster import Cluster
-from components.recipe.digest import digest_of
-from components.store.location import Location
-from components.store.remote import is_remote
-from components.store.retries import is_permanent
-from components.train.checkpoint import has_model, is_kept, steps_in
-from components.train.ending import Ending, ending, forget_ending, keep_stacks
-from components.train.job import TrainJob
-from components.train.job_files import fetch_ending, write_job
-from components.train.metrics import last_step
+from switchpoint.components.launch.job import ON_ONE_MACHINE, JobRequest, run_job
+from switchpoint.components.recipe.cluster import Cluster
+from switchpoint.components.recipe.digest import digest_of
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.retries import is_permanent
+from switchpoint.components.train.checkpoint import has_model, is_kept, steps_in
+from switchpoint.components.train.ending import Ending, ending, forget_ending, keep_stacks
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.job_files import fetch_ending, write_job
+from switchpoint.components.train.metrics import last_step
 
 AWAY_SECONDS = 6 * 3600.0
 """So long a launcher asks an object store again that does not answer: what was trained is not lost for its sake."""
@@ -44,7 +44,7 @@ def train_to_end(
     `labels` and `notes` say in a cluster what the job belongs to.
     """
     request = JobRequest(
-        name=name, module="components.train.app", arguments=(write_job(job),), log_folder=log_folder,
+        name=name, module="switchpoint.components.train.app", arguments=(write_job(job),), log_folder=log_folder,
         num_processes=num_processes, cluster=cluster, max_restarts=job.training.max_restarts, labels=labels or {},
         notes=notes or {}, content=digest_of(job.model_dump(mode="json")), is_done=lambda: _is_trained(job),
     )  # fmt: skip

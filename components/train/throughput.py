@@ -6,7 +6,7 @@ from collections import deque
 
 import torch
 
-from components.recipe.hardware import GPUS
+from switchpoint.components.recipe.hardware import GPUS
 
 WINDOW_STEPS = 32
 

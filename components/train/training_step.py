@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from components.train.data import Batch, document_positions
-from components.train.gradients import clip, total_norm
-from components.train.guard import Guard
-from components.train.job import TrainJob
-from components.train.loss import summed_losses
-from components.train.optimizer import set_learning_rate
-from components.train.parallel import Ranks
+from switchpoint.components.train.data import Batch, document_positions
+from switchpoint.components.train.gradients import clip, total_norm
+from switchpoint.components.train.guard import Guard
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.loss import summed_losses
+from switchpoint.components.train.optimizer import set_learning_rate
+from switchpoint.components.train.parallel import Ranks
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from components.store import remote
-from components.store.remote import is_remote
-from components.train.checkpoint import MODEL_LAST
-from components.train.ending import is_of_ending
-from components.train.job import TrainJob
-from components.train.job_files import work_folder
+from switchpoint.components.store import remote
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.train.checkpoint import MODEL_LAST
+from switchpoint.components.train.ending import is_of_ending
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.job_files import work_folder
 
 EVERY_SECONDS = 5.0
 MAX_SHARE = 0.05

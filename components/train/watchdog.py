@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from components.train.ending import RESUME_ME
+from switchpoint.components.train.ending import RESUME_ME
 
 GRACE_SECONDS = 5.0
 """So that every process has written its stacks before the first one ends and takes the others with it."""

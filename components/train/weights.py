@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput
 
 
 def load_folder(model: PreTrainedModel, folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.stage import Trained
-from components.store.store import Store
-from components.train.metrics import rows_of
-from components.train.run import run_is_done
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.metrics import rows_of
+from switchpoint.components.train.run import run_is_done
 
 
 def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:

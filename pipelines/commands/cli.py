@@ -7,9 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.cli_cluster import cluster_app
-from pipelines.commands.command import check_answers, checked, console_for, finish, followed
-from pipelines.commands.options import DEFAULT_STORE, ArmOption, Budget, Json, Recipe, Scale, Sources, StoreOption
+from switchpoint.pipelines.commands.cli_cluster import cluster_app
+from switchpoint.pipelines.commands.command import check_answers, checked, console_for, finish, followed
+from switchpoint.pipelines.commands.options import (
+    DEFAULT_STORE,
+    ArmOption,
+    Budget,
+    Json,
+    Recipe,
+    Scale,
+    Sources,
+    StoreOption,
+)
 
 app = typer.Typer(
     name="switchpoint", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -41,8 +50,8 @@ def run(
     budget: Budget = None, arm: ArmOption = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run the study: what is done is not done again, what was interrupted goes on."""
-    from pipelines.commands.run import run_study
-    from pipelines.commands.study_file import options_given, read_study
+    from switchpoint.pipelines.commands.run import run_study
+    from switchpoint.pipelines.commands.study_file import options_given, read_study
 
     study, file = read_study(recipe, scale, sources, budget, arm)
     given = options_given(scale, sources, budget, arm)
@@ -57,13 +66,13 @@ def plan(
     budget: Budget = None, arm: ArmOption = None, plot: Plot = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show what would run and what it costs: phases, tokens and epochs per source, shared runs, what is done."""
-    from pipelines.commands.plan_view import print_plan
+    from switchpoint.pipelines.commands.plan_view import print_plan
 
     rung, kept = checked(recipe, scale, sources, store, budget, arm)
     console = console_for(as_json)
     outcome = print_plan(rung.whole if not rung.is_last else rung.plan, kept, console, rung.most_tokens)
     if plot is not None:
-        from pipelines.commands.plan_plot import write_plot
+        from switchpoint.pipelines.commands.plan_plot import write_plot
 
         write_plot(rung.plan, plot)
         console.print(f"plot: {plot}", highlight=False, soft_wrap=True)
@@ -76,8 +85,8 @@ def status(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show where every arm and output of the study stands, and its run in Kubeflow Pipelines."""
-    from pipelines.commands.follow import print_arms
-    from pipelines.commands.show import print_status
+    from switchpoint.pipelines.commands.follow import print_arms
+    from switchpoint.pipelines.commands.show import print_status
 
     rung, kept = followed(recipe, scale, sources, store)
     console = console_for(as_json)
@@ -91,9 +100,9 @@ def report(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show the table of arms, and where the report and MLflow's comparison are; write the report if there is none."""
-    from pipelines.commands.outcome import is_begun, write_missing_report
-    from pipelines.commands.show import print_outcome
-    from pipelines.commands.study_file import options_given, recipe_path
+    from switchpoint.pipelines.commands.outcome import is_begun, write_missing_report
+    from switchpoint.pipelines.commands.show import print_outcome
+    from switchpoint.pipelines.commands.study_file import options_given, recipe_path
 
     rung, kept = followed(recipe, scale, sources, store)
     if is_begun(rung.plan, kept):
@@ -109,7 +118,7 @@ def prune(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Remove checkpoints of switch points and ends that no study in the store trains from any more."""
-    from pipelines.commands.show import print_pruned
+    from switchpoint.pipelines.commands.show import print_pruned
 
     rung, kept = followed(recipe, scale, sources, store)
     finish(0, print_pruned(rung.plan, rung.whole, kept, console_for(as_json)), as_json)
@@ -122,7 +131,7 @@ def register(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Register an arm's model in MLflow's model registry: the best one's, unless --arm names another."""
-    from pipelines.commands.register import print_registered
+    from switchpoint.pipelines.commands.register import print_registered
 
     rung, kept = followed(recipe, scale, sources, store)
     finish(0, print_registered(rung, kept, name, arm, console_for(as_json)), as_json)
@@ -135,8 +144,8 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check the environment, or the cluster, and say how to mend it."""
-    from pipelines.commands.doctor import checks, diagnose
-    from pipelines.commands.doctor_cluster import cluster_checks
+    from switchpoint.pipelines.commands.doctor import checks, diagnose
+    from switchpoint.pipelines.commands.doctor_cluster import cluster_checks
 
     code, outcome = diagnose(cluster_checks(store) if cluster else checks(store), console_for(as_json))
     finish(code, outcome, as_json)
@@ -145,13 +154,13 @@ def doctor(
 @app.command()
 def schema(as_json: Json = False) -> None:
     """Print the recipe's JSON Schema, by which editors complete and check recipes."""
-    from pipelines.schema import recipe_schema
+    from switchpoint.pipelines.schema import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=1))
 
 
 def main() -> None:
-    from components.recipe.errors import BadInput
+    from switchpoint.components.recipe.errors import BadInput
 
     try:
         app()

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.command import check_answers, console_for, finish, followed
-from pipelines.commands.options import DEFAULT_STORE, Budget, Json, Recipe, Scale, Sources, StoreOption
+from switchpoint.pipelines.commands.command import check_answers, console_for, finish, followed
+from switchpoint.pipelines.commands.options import DEFAULT_STORE, Budget, Json, Recipe, Scale, Sources, StoreOption
 
 cluster_app = typer.Typer()
 
@@ -34,12 +34,12 @@ def compile(
     """Compile the pipeline to pipelines/specs/: for KFP's page and this machine, and for `kubectl apply`."""
     import json
 
-    from pipelines.compile import KUBERNETES_SPEC, SPEC, compile_kubernetes_spec, compile_spec
+    from switchpoint.pipelines.compile import KUBERNETES_SPEC, SPEC, compile_kubernetes_spec, compile_spec
 
     if study is not None:
-        from components.recipe.load import parse_recipe
-        from pipelines.commands.study_file import options_given, read_study
-        from pipelines.commands.submit import parameters_of
+        from switchpoint.components.recipe.load import parse_recipe
+        from switchpoint.pipelines.commands.study_file import options_given, read_study
+        from switchpoint.pipelines.commands.submit import parameters_of
 
         read, file = read_study(study, scale, sources)
         parse_recipe(read, file)
@@ -62,8 +62,8 @@ def submit(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run the study on Kubeflow Pipelines: its price and need of space first, then the run."""
-    from pipelines.commands.study_file import options_given, read_study
-    from pipelines.commands.submit import submit_study
+    from switchpoint.pipelines.commands.study_file import options_given, read_study
+    from switchpoint.pipelines.commands.submit import submit_study
 
     study, file = read_study(recipe, scale, sources, budget)
     given = options_given(scale, sources, budget, None)
@@ -78,7 +78,7 @@ def logs(
     scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Show what an arm's jobs wrote last."""
-    from pipelines.commands.logs import print_logs
+    from switchpoint.pipelines.commands.logs import print_logs
 
     rung, kept = followed(recipe, scale, sources, store)
     finish(0, print_logs(rung.plan, kept, arm, console_for(as_json)), as_json)
@@ -90,7 +90,7 @@ def cancel(
     budget: Budget = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Cancel the study's run on Kubeflow Pipelines; trainers write a checkpoint first."""
-    from pipelines.commands.run_control import cancel_run
+    from switchpoint.pipelines.commands.run_control import cancel_run
 
     check_answers(store)
     finish(0, cancel_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)
@@ -102,7 +102,7 @@ def retry(
     budget: Budget = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Start a new run of the study on Kubeflow Pipelines: what is done is skipped, what failed is tried again."""
-    from pipelines.commands.run_control import retry_run
+    from switchpoint.pipelines.commands.run_control import retry_run
 
     check_answers(store)
     finish(0, retry_run(recipe, scale, sources, store, budget, console_for(as_json)), as_json)

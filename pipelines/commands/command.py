@@ -22,8 +22,8 @@ def check_answers(where: str) -> None:
     Its library tries every request for minutes, which is right for a task and wrong for somebody who waits. It cannot
     be interrupted, so it goes on in a thread that ends with the command.
     """
-    from components.store.opening import check_writable
-    from components.store.remote import is_remote
+    from switchpoint.components.store.opening import check_writable
+    from switchpoint.components.store.remote import is_remote
 
     if not is_remote(where):
         return
@@ -42,7 +42,7 @@ def check_answers(where: str) -> None:
         print(f"the store {where} has not answered yet", file=sys.stderr, flush=True)
         looking.join(STORE_SECONDS - SAY_SECONDS)
     if looking.is_alive():
-        from components.recipe.errors import BadInput
+        from switchpoint.components.recipe.errors import BadInput
 
         raise BadInput(
             f"the store does not answer within {STORE_SECONDS:g} s", field="--store", given=where,
@@ -56,9 +56,9 @@ def checked(
     recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None = None, arm: str | None = None
 ) -> Any:
     """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
-    from components.store.opening import store_at
-    from pipelines.commands.rungs import current_rung
-    from pipelines.commands.study_file import read_study
+    from switchpoint.components.store.opening import store_at
+    from switchpoint.pipelines.commands.rungs import current_rung
+    from switchpoint.pipelines.commands.study_file import read_study
 
     study, file = read_study(recipe, scale, sources, budget, arm)
     check_answers(where)
@@ -70,10 +70,10 @@ def followed(recipe: str, scale: str | None, sources: Path | None, where: str) -
 
     Text of the Python environment, and folders that only pods have, differ from what this machine would plan with.
     """
-    from components.store.opening import store_at
-    from pipelines.commands.rungs import Rung
-    from pipelines.commands.study_file import read_study
-    from pipelines.commands.submission import submission_of
+    from switchpoint.components.store.opening import store_at
+    from switchpoint.pipelines.commands.rungs import Rung
+    from switchpoint.pipelines.commands.study_file import read_study
+    from switchpoint.pipelines.commands.submission import submission_of
 
     study, _ = read_study(recipe, scale, sources)
     check_answers(where)

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from components.recipe.errors import BadInput
-from components.store.location import Location
-from components.store.opening import check_writable, store_at
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.opening import check_writable, store_at
 
 REINSTALL = "make setup (or: pip install -c constraints.txt -e '.[dev]')"
 NEEDED_MEMORY_GIB, NEEDED_DISK_GIB = 3, 2

@@ -9,14 +9,14 @@ from kubernetes.client.rest import ApiException
 from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
-from components.launch.cluster_api import api_client, or_none
-from components.launch.site import SITE_VARIABLE, Launched, read_site
-from components.recipe.errors import BadInput
-from pipelines.commands.doctor import Check
-from pipelines.commands.doctor_limits import Limits
-from pipelines.commands.doctor_runs import GUIDE, Runs
-from pipelines.commands.doctor_services import service_checks
-from pipelines.site import runs_namespace
+from switchpoint.components.launch.cluster_api import api_client, or_none
+from switchpoint.components.launch.site import SITE_VARIABLE, Launched, read_site
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.pipelines.commands.doctor import Check
+from switchpoint.pipelines.commands.doctor_limits import Limits
+from switchpoint.pipelines.commands.doctor_runs import GUIDE, Runs
+from switchpoint.pipelines.commands.doctor_services import service_checks
+from switchpoint.pipelines.site import runs_namespace
 
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 CRDS = {

@@ -6,10 +6,10 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
-from components.launch.site import Launched
-from pipelines.commands.doctor import Check
-from pipelines.commands.doctor_runs import GUIDE, UNSEEN, Runs, seen
-from pipelines.site import KFP_NAMESPACE
+from switchpoint.components.launch.site import Launched
+from switchpoint.pipelines.commands.doctor import Check
+from switchpoint.pipelines.commands.doctor_runs import GUIDE, UNSEEN, Runs, seen
+from switchpoint.pipelines.site import KFP_NAMESPACE
 
 SERVICES_NAMESPACE = "switchpoint"
 """Of MLflow, and in kind of the store and the database, as k8s/ makes it: their Secrets are there."""

@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
-from components.launch.cluster_api import or_none
-from components.launch.site import SITE_VARIABLE, Launched
-from components.store.location import is_remote
-from pipelines.commands.doctor import Check
-from pipelines.commands.kfp_server import SERVICE_ACCOUNT_VARIABLE
-from pipelines.site import CONFIG_MAP, NAMESPACE_VARIABLE, SECRETS, SERVICE_ACCOUNT, STORE_SECRET, runs_namespace
+from switchpoint.components.launch.cluster_api import or_none
+from switchpoint.components.launch.site import SITE_VARIABLE, Launched
+from switchpoint.components.store.location import is_remote
+from switchpoint.pipelines.commands.doctor import Check
+from switchpoint.pipelines.commands.kfp_server import SERVICE_ACCOUNT_VARIABLE
+from switchpoint.pipelines.site import (
+    CONFIG_MAP,
+    NAMESPACE_VARIABLE,
+    SECRETS,
+    SERVICE_ACCOUNT,
+    STORE_SECRET,
+    runs_namespace,
+)
 
 GUIDE = "k8s/README.md"
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import requests
 
-from components.recipe.errors import BadInput
-from components.store.opening import check_writable
-from components.tracking.client import reason_of, without_password
-from pipelines.commands.doctor import Check
-from pipelines.commands.kfp_server import TOKEN_VARIABLE, URL_VARIABLE, KFPServer
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.opening import check_writable
+from switchpoint.components.tracking.client import reason_of, without_password
+from switchpoint.pipelines.commands.doctor import Check
+from switchpoint.pipelines.commands.kfp_server import TOKEN_VARIABLE, URL_VARIABLE, KFPServer
 
 
 def service_checks(where: str) -> Iterator[Check]:

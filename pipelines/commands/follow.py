@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, Plan
-from components.report import results
-from components.report.table import title
-from components.store.store import Store
-from components.tracking.link import experiment_url
-from pipelines.commands.arm_state import arm_state
-from pipelines.commands.kfp_server import DELETED, URL_VARIABLE, page_of
-from pipelines.commands.outcome import why_failed
-from pipelines.commands.pods import pods_with
-from pipelines.commands.run_control import server_of
-from pipelines.commands.submission import Submission, submissions_of
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.report import results
+from switchpoint.components.report.table import title
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.link import experiment_url
+from switchpoint.pipelines.commands.arm_state import arm_state
+from switchpoint.pipelines.commands.kfp_server import DELETED, URL_VARIABLE, page_of
+from switchpoint.pipelines.commands.outcome import why_failed
+from switchpoint.pipelines.commands.pods import pods_with
+from switchpoint.pipelines.commands.run_control import server_of
+from switchpoint.pipelines.commands.submission import Submission, submissions_of
 
 
 def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:

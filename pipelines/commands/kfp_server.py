@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.recipe.errors import BadInput
-from pipelines.compile import PIPELINE_NAME, SPEC, version_name
-from pipelines.site import NAMESPACE_VARIABLE
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.pipelines.compile import PIPELINE_NAME, SPEC, version_name
+from switchpoint.pipelines.site import NAMESPACE_VARIABLE
 
 URL_VARIABLE, TOKEN_VARIABLE = "SWITCHPOINT_KFP_URL", "SWITCHPOINT_KFP_TOKEN"
 PAGE_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"

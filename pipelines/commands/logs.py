@@ -5,11 +5,11 @@ from typing import Any
 
 from rich.console import Console
 
-from components.recipe.check import unknown
-from components.recipe.digest import Identity
-from components.recipe.plan import Plan
-from components.store.store import Store
-from pipelines.commands.pods import pods_with
+from switchpoint.components.recipe.check import unknown
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.pods import pods_with
 
 TAIL_LINES = 200
 

@@ -6,16 +6,16 @@ Neither Kubeflow Pipelines nor its local runner tells a reason; an arm's launche
 import os
 from typing import Any
 
-from components.launch.task import WAIT_SECONDS, task_lock_file
-from components.recipe.plan import Plan
-from components.report.outcome import failures_of, one_line
-from components.report.results import NOT_RUN
-from components.report.run import report_is_written, write_report
-from components.store.lock import locked
-from components.store.plan_file import load_plan, plan_failure, plan_reference
-from components.store.store import Store
-from pipelines.commands.arm_state import arm_state
-from pipelines.commands.kfp_server import RunState
+from switchpoint.components.launch.task import WAIT_SECONDS, task_lock_file
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.outcome import failures_of, one_line
+from switchpoint.components.report.results import NOT_RUN
+from switchpoint.components.report.run import report_is_written, write_report
+from switchpoint.components.store.lock import locked
+from switchpoint.components.store.plan_file import load_plan, plan_failure, plan_reference
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.arm_state import arm_state
+from switchpoint.pipelines.commands.kfp_server import RunState
 
 FAILED_STATES = ("FAILED", "ERROR", "SYSTEM_ERROR", "OMITTED")
 """Argo's and KFP's words for a task that did not end well."""

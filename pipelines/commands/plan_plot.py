@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from components.recipe.errors import BadInput
-from components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import ArmPlan, Plan
 
 FORMATS = (".svg", ".png", ".pdf")
 MAX_ARMS = 24
@@ -23,8 +23,8 @@ def write_plot(plan: Plan, path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter
 
-    from components.report.plots import ARM_COLOURS, SOURCE_COLOURS, STYLE
-    from pipelines.commands.amounts import amount
+    from switchpoint.components.report.plots import ARM_COLOURS, SOURCE_COLOURS, STYLE
+    from switchpoint.pipelines.commands.amounts import amount
 
     arms = plan.arms[:MAX_ARMS]
     blends = list(dict.fromkeys(phase.blend for arm in arms for phase in arm.phases))

@@ -6,14 +6,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from components.blend.blend import packed_samples, source_tokens
-from components.plan.data import plan_data
-from components.recipe.phase import START_MODES
-from components.recipe.plan import Plan
-from components.report.table import title
-from components.store.store import Store
-from pipelines.commands.amounts import amount, size
-from pipelines.commands.show import is_done
+from switchpoint.components.blend.blend import packed_samples, source_tokens
+from switchpoint.components.plan.data import plan_data
+from switchpoint.components.recipe.phase import START_MODES
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.table import title
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.amounts import amount, size
+from switchpoint.pipelines.commands.show import is_done
 
 
 def print_plan(plan: Plan, store: Store, console: Console, most_tokens: int | None = None) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from components.launch.site import SITE_VARIABLE, read_site
-from components.recipe.errors import BadInput
+from switchpoint.components.launch.site import SITE_VARIABLE, read_site
+from switchpoint.components.recipe.errors import BadInput
 
 if TYPE_CHECKING:
-    from components.launch.cluster_api import ClusterAPI
+    from switchpoint.components.launch.cluster_api import ClusterAPI
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ def ask_cluster(ask: "Callable[[ClusterAPI], Result]", console: Console, problem
     from kubernetes.client.rest import ApiException
     from urllib3.exceptions import HTTPError
 
-    from components.launch.cluster_api import COMMAND_AWAY_SECONDS, ClusterAPI
+    from switchpoint.components.launch.cluster_api import COMMAND_AWAY_SECONDS, ClusterAPI
 
     try:
         return ask(ClusterAPI(read_site().namespace, COMMAND_AWAY_SECONDS))

@@ -11,13 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from components.recipe.digest import Identity
-from components.recipe.kind import KINDS
-from components.recipe.plan import Plan
-from components.recipe.stage import Trained
-from components.store.store import Store
-from components.train.metrics import METRICS
-from components.train.progress import progress_line
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.kind import KINDS
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.metrics import METRICS
+from switchpoint.components.train.progress import progress_line
 
 LINE_SECONDS = 10.0
 LOOK_SECONDS = 5.0

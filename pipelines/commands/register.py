@@ -4,12 +4,12 @@ from typing import Any
 
 from rich.console import Console
 
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.report import results
-from components.store.store import Store
-from components.tracking.registry import register_best
-from pipelines.commands.rungs import Rung
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report import results
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.registry import register_best
+from switchpoint.pipelines.commands.rungs import Rung
 
 
 def print_registered(rung: Rung, store: Store, name: str, arm: str | None, console: Console) -> dict[str, Any]:

@@ -12,21 +12,21 @@ from typing import Any
 
 from rich.console import Console
 
-from components.evaluate.hub import hub_environment
-from components.launch.process import DRIVER_VARIABLE
-from components.launch.slots import SLOTS_VARIABLE, slots_folder
-from components.launch.task import RUN_LOG_VARIABLE
-from components.plan.run import check_runnable
-from components.store.location import Location
-from components.store.opening import check_writable, open_store
-from components.store.plan_file import plan_reference
-from components.store.store import Store
-from pipelines.commands.outcome import why_failed, write_missing_report
-from pipelines.commands.plan_view import print_plan
-from pipelines.commands.progress import Watch
-from pipelines.commands.rungs import Rung, current_rung
-from pipelines.commands.show import print_outcome
-from pipelines.compile import SPEC
+from switchpoint.components.evaluate.hub import hub_environment
+from switchpoint.components.launch.process import DRIVER_VARIABLE
+from switchpoint.components.launch.slots import SLOTS_VARIABLE, slots_folder
+from switchpoint.components.launch.task import RUN_LOG_VARIABLE
+from switchpoint.components.plan.run import check_runnable
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.opening import check_writable, open_store
+from switchpoint.components.store.plan_file import plan_reference
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.outcome import why_failed, write_missing_report
+from switchpoint.pipelines.commands.plan_view import print_plan
+from switchpoint.pipelines.commands.progress import Watch
+from switchpoint.pipelines.commands.rungs import Rung, current_rung
+from switchpoint.pipelines.commands.show import print_outcome
+from switchpoint.pipelines.compile import SPEC
 
 INTERRUPTED = 130
 
@@ -111,7 +111,7 @@ def _run_pipeline(
         }  # fmt: skip
         file = Path(folder) / "arguments.json"
         file.write_text(json.dumps(arguments))
-        command = [sys.executable, "-m", "pipelines.local", str(SPEC), str(file), folder]
+        command = [sys.executable, "-m", "switchpoint.pipelines.local", str(SPEC), str(file), folder]
         pipeline = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
         try:
             with watch.shown():

@@ -7,17 +7,23 @@ from typing import Any
 
 from rich.console import Console
 
-from components.launch.site import SITE_VARIABLE
-from components.plan.run import check_runnable
-from components.recipe.errors import BadInput
-from components.store.opening import store_at
-from components.store.store import Store
-from pipelines.commands.kfp_server import URL_VARIABLE, KFPServer, page_of
-from pipelines.commands.pods import ask_cluster
-from pipelines.commands.rungs import current_rung
-from pipelines.commands.study_file import options_given, read_study
-from pipelines.commands.submission import Submission, needed_submission, not_submitted, save_submission, submissions_of
-from pipelines.commands.submit import found_by_name, refuse_if_running, start_run
+from switchpoint.components.launch.site import SITE_VARIABLE
+from switchpoint.components.plan.run import check_runnable
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.opening import store_at
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.kfp_server import URL_VARIABLE, KFPServer, page_of
+from switchpoint.pipelines.commands.pods import ask_cluster
+from switchpoint.pipelines.commands.rungs import current_rung
+from switchpoint.pipelines.commands.study_file import options_given, read_study
+from switchpoint.pipelines.commands.submission import (
+    Submission,
+    needed_submission,
+    not_submitted,
+    save_submission,
+    submissions_of,
+)
+from switchpoint.pipelines.commands.submit import found_by_name, refuse_if_running, start_run
 
 
 def cancel_run(

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.plan.run import check_study
-from components.recipe.halving import Stop, Stops, decide
-from components.recipe.plan import Plan
-from components.recipe.stops import models_at, most_tokens, stops_at
-from components.report import results
-from components.report.results import BASE, by_arm, higher_is_better, means_over_seeds, scores_by_seed
-from components.report.table import title
-from components.store.location import Location
-from components.store.opening import store_at
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.halving import Stop, Stops, decide
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stops import models_at, most_tokens, stops_at
+from switchpoint.components.report import results
+from switchpoint.components.report.results import BASE, by_arm, higher_is_better, means_over_seeds, scores_by_seed
+from switchpoint.components.report.table import title
+from switchpoint.components.store.location import Location
+from switchpoint.components.store.opening import store_at
 
 
 @dataclass(frozen=True, kw_only=True)

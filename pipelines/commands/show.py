@@ -8,22 +8,22 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from components.plan.data import left_out
-from components.recipe.digest import Identity
-from components.recipe.kind import KINDS
-from components.recipe.plan import Plan
-from components.report import results
-from components.report.content import as_data, gather
-from components.report.outcome import failures_in
-from components.report.run import report_is_there, report_is_written
-from components.report.table import Table
-from components.store.store import Store, read_json
-from components.tracking.study import REPORT_FILES
-from components.train.ending import STATUS
-from components.train.prune import prune
-from components.train.run import run_is_done
-from pipelines.commands.amounts import size
-from pipelines.commands.progress import labels
+from switchpoint.components.plan.data import left_out
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.kind import KINDS
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report import results
+from switchpoint.components.report.content import as_data, gather
+from switchpoint.components.report.outcome import failures_in
+from switchpoint.components.report.run import report_is_there, report_is_written
+from switchpoint.components.report.table import Table
+from switchpoint.components.store.store import Store, read_json
+from switchpoint.components.tracking.study import REPORT_FILES
+from switchpoint.components.train.ending import STATUS
+from switchpoint.components.train.prune import prune
+from switchpoint.components.train.run import run_is_done
+from switchpoint.pipelines.commands.amounts import size
+from switchpoint.pipelines.commands.progress import labels
 
 WIDEST = 100_000
 """Characters: a table is measured without a limit."""

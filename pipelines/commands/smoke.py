@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from components.recipe.blend import Weights
-from components.recipe.digest import digest_of
-from components.recipe.phase import SHORT_FORM
-from components.recipe.plan import ArmPlan, Plan
-from components.recipe.recipe import OF_SEVERAL_ARMS
-from components.recipe.source import split_key
-from components.recipe.stage import Phase
+from switchpoint.components.recipe.blend import Weights
+from switchpoint.components.recipe.digest import digest_of
+from switchpoint.components.recipe.phase import SHORT_FORM
+from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.recipe import OF_SEVERAL_ARMS
+from switchpoint.components.recipe.source import split_key
+from switchpoint.components.recipe.stage import Phase
 
 STEPS = 5
 """Of each phase."""

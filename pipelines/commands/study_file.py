@@ -4,13 +4,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from components.recipe.arm import arms_of
-from components.recipe.catalogue import with_catalogue
-from components.recipe.check import unknown
-from components.recipe.errors import BadInput
-from components.recipe.fields import read_tokens
-from components.recipe.load import as_lists, as_mappings, load_study, parse_recipe, recipe_path
-from components.recipe.recipe import OF_SEVERAL_ARMS
+from switchpoint.components.recipe.arm import arms_of
+from switchpoint.components.recipe.catalogue import with_catalogue
+from switchpoint.components.recipe.check import unknown
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.fields import read_tokens
+from switchpoint.components.recipe.load import as_lists, as_mappings, load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.recipe import OF_SEVERAL_ARMS
 
 SCALES = ("cpu",)
 
@@ -76,8 +76,8 @@ def options_given(scale: str | None, sources: Path | None, budget: str | None, a
 
 
 def _bound(study: dict[str, Any], scale: str | None, sources: Path | None) -> dict[str, Any]:
-    from components.blend.binding import bound_to_environment, bound_to_user
-    from components.recipe.scale import scaled_to_cpu
+    from switchpoint.components.blend.binding import bound_to_environment, bound_to_user
+    from switchpoint.components.recipe.scale import scaled_to_cpu
 
     if scale is not None and scale not in SCALES:
         raise BadInput("no such scale", field="--scale", given=scale, allowed=", ".join(SCALES))

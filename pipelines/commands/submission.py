@@ -5,12 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.recipe.deciding import NOT_DECIDING
-from components.recipe.digest import digest_of
-from components.recipe.errors import BadInput
-from components.store.location import remove_files
-from components.store.plan_file import Planned, load_plan
-from components.store.store import Store, read_json
+from switchpoint.components.recipe.deciding import NOT_DECIDING
+from switchpoint.components.recipe.digest import digest_of
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.location import remove_files
+from switchpoint.components.store.plan_file import Planned, load_plan
+from switchpoint.components.store.store import Store, read_json
 
 OF_NO_OUTPUT = NOT_DECIDING["Recipe"] - {"name", "catalogue", "halving"}
 """Of a study's fields those that may change while it runs. Its name is that of its experiments; what a catalogue stands

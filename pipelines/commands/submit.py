@@ -12,22 +12,22 @@ from typing import Any
 from rich.console import Console
 from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from components.launch.site import SITE_VARIABLE
-from components.plan.run import check_runnable
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.report.run import report_is_written
-from components.store.opening import open_store, store_at
-from components.store.plan_file import forget_plan_failure, plan_reference
-from components.store.remote import is_remote
-from components.store.store import Store
-from pipelines.commands.amounts import size
-from pipelines.commands.kfp_server import KFPServer, NoAnswer, RunState, page_of
-from pipelines.commands.outcome import planned_or_given, why_failed, write_missing_report
-from pipelines.commands.plan_view import print_plan
-from pipelines.commands.rungs import current_rung
-from pipelines.commands.smoke import smoke_study
-from pipelines.commands.submission import (
+from switchpoint.components.launch.site import SITE_VARIABLE
+from switchpoint.components.plan.run import check_runnable
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.run import report_is_written
+from switchpoint.components.store.opening import open_store, store_at
+from switchpoint.components.store.plan_file import forget_plan_failure, plan_reference
+from switchpoint.components.store.remote import is_remote
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.amounts import size
+from switchpoint.pipelines.commands.kfp_server import KFPServer, NoAnswer, RunState, page_of
+from switchpoint.pipelines.commands.outcome import planned_or_given, why_failed, write_missing_report
+from switchpoint.pipelines.commands.plan_view import print_plan
+from switchpoint.pipelines.commands.rungs import current_rung
+from switchpoint.pipelines.commands.smoke import smoke_study
+from switchpoint.pipelines.commands.submission import (
     Submission,
     forget_submission,
     now,
@@ -35,8 +35,8 @@ from pipelines.commands.submission import (
     submission_of,
     submissions_of,
 )
-from pipelines.commands.workflow_size import check_workflow_size
-from pipelines.compile import version_name
+from switchpoint.pipelines.commands.workflow_size import check_workflow_size
+from switchpoint.pipelines.compile import version_name
 
 POLL_SECONDS = 10.0
 AWAY_SECONDS = 3600.0

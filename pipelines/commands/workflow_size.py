@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from components.blend.shards import MAX_GROUPS
-from components.launch.side_by_side import divided
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from pipelines.compile import SPEC
+from switchpoint.components.blend.shards import MAX_GROUPS
+from switchpoint.components.launch.side_by_side import divided
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.pipelines.compile import SPEC
 
 MAX_BYTES = 1024 * 1024
 ITEM_BYTES = 4_400

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from components.blend.corpus import open_file
-from components.blend.remote_tokens import RemoteTokens
-from components.blend.token_file import TokenWriter
-from components.store import remote
+from switchpoint.components.blend.corpus import open_file
+from switchpoint.components.blend.remote_tokens import RemoteTokens
+from switchpoint.components.blend.token_file import TokenWriter
+from switchpoint.components.store import remote
 from tests.components.conftest import KEY, SECRET, serving
 
 NUM_TOKENS, SAMPLE, NUM_SAMPLES, AHEAD = 16 * 2**20, 4_097, 2_000, 64

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe, recipe_path
-from components.recipe.recipe import Recipe
-from components.recipe.schedule_config import Cosine
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe, recipe_path
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.schedule_config import Cosine
 
 ROUNDS = 5
-IMPORTS = "components.recipe.load, components.recipe.expand"
+IMPORTS = "switchpoint.components.recipe.load, switchpoint.components.recipe.expand"
 
 
 def median_seconds(work: Callable[[], Any], rounds: int = ROUNDS) -> float:

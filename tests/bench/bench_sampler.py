@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from components.blend.sampler import Sampler
-from components.blend.samples import open_samples
-from components.blend.streams import write_stream
-from components.blend.token_file import TokenWriter, read_token_file
-from components.store.store import Store
+from switchpoint.components.blend.sampler import Sampler
+from switchpoint.components.blend.samples import open_samples
+from switchpoint.components.blend.streams import write_stream
+from switchpoint.components.blend.token_file import TokenWriter, read_token_file
+from switchpoint.components.store.store import Store
 
 SEQUENCE_LENGTH = 4096
 NUM_SOURCES = 64

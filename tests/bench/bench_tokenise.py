@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 import torch
 
-from components.blend.corpus import Corpus, CorpusFile
-from components.blend.encoder import FastEncoder, ReferenceEncoder, use_threads
-from components.blend.readers import Piece, TextOptions
-from components.blend.shards import Shard
-from components.blend.tokenise import BATCH_BYTES, ShardWork, write_shard
-from components.blend.tokenizer import END_OF_DOCUMENT, byte_level_bpe
-from components.recipe.kind import identity_of
-from components.store.store import Store
+from switchpoint.components.blend.corpus import Corpus, CorpusFile
+from switchpoint.components.blend.encoder import FastEncoder, ReferenceEncoder, use_threads
+from switchpoint.components.blend.readers import Piece, TextOptions
+from switchpoint.components.blend.shards import Shard
+from switchpoint.components.blend.tokenise import BATCH_BYTES, ShardWork, write_shard
+from switchpoint.components.blend.tokenizer import END_OF_DOCUMENT, byte_level_bpe
+from switchpoint.components.recipe.kind import identity_of
+from switchpoint.components.store.store import Store
 
 VOCAB_SIZE = 32_000
 MEGABYTES = 31.5

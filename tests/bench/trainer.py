@@ -19,19 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.blend.streams import write_stream
-from components.blend.token_file import TokenWriter
-from components.recipe.clock import Clock
-from components.recipe.optimizer import Optimizer
-from components.recipe.schedule_config import Constant
-from components.recipe.step_settings import StepSettings
-from components.recipe.training import Training
-from components.train.checkpoint import CheckpointWriter
-from components.train.data import Batches
-from components.train.job import JobPhase, JobSource, TrainJob
-from components.train.model import build_model
-from components.train.optimizer import build_optimizer
-from components.train.parallel import Ranks
+from switchpoint.components.blend.streams import write_stream
+from switchpoint.components.blend.token_file import TokenWriter
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.schedule_config import Constant
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.train.checkpoint import CheckpointWriter
+from switchpoint.components.train.data import Batches
+from switchpoint.components.train.job import JobPhase, JobSource, TrainJob
+from switchpoint.components.train.model import build_model
+from switchpoint.components.train.optimizer import build_optimizer
+from switchpoint.components.train.parallel import Ranks
 
 LAYERS, HIDDEN, VOCAB, LENGTH, BATCH = 4, 256, 4096, 256, 8
 ROUNDS, STEPS = 7, 10
@@ -146,9 +146,9 @@ def speed(litgpt: str | None) -> dict[str, Any]:
 MEMORY = """
 import re, sys, torch
 from pathlib import Path
-from components.train import loss
-from components.train.job import TrainJob
-from components.train.loop import Trainer
+from switchpoint.components.train import loss
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.loop import Trainer
 if sys.argv[2] == "plain":
     loss.CHUNKED_VOCAB_SIZE = 10**9
 torch.set_num_threads(2)
@@ -224,8 +224,8 @@ def launch() -> dict[str, Any]:
             environment = ENVIRONMENT | {"RANK": "0", "WORLD_SIZE": "1", "SWITCHPOINT_RENDEZVOUS": str(folder / "r")}
             began = time.time()
             subprocess.run(
-                [sys.executable, "-m", "components.train.app", str(folder / "job.json")], env=environment, check=True,
-                capture_output=True,
+                [sys.executable, "-m", "switchpoint.components.train.app", str(folder / "job.json")], env=environment,
+                check=True, capture_output=True,
             )  # fmt: skip
             first.append(json.loads((folder / "run" / "metrics.jsonl").read_text().splitlines()[0])["time"] - began)
             began = time.time()

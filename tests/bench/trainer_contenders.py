@@ -141,9 +141,9 @@ def hf_trainer(folder: Path, rounds: Rounds) -> None:
 
 def switchpoint(folder: Path, rounds: Rounds) -> None:
     """All of our loop: batches read by the sampler, losses by source, guard, watchdog, metrics file."""
-    from components.train import loop
-    from components.train.job import TrainJob
-    from components.train.parallel import Ranks, join_processes
+    from switchpoint.components.train import loop
+    from switchpoint.components.train.job import TrainJob
+    from switchpoint.components.train.parallel import Ranks, join_processes
 
     job = TrainJob.model_validate_json((folder / "job.json").read_text())
     join_processes(Ranks(0, 1, job.training), "", 60)

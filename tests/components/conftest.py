@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from components.store import connection, retries
+from switchpoint.components.store import connection, retries
 from tests.faulty_proxy import FaultyProxy, faulty
 
 KEY, SECRET = "test", "test-secret"

@@ -12,7 +12,7 @@ import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
-from components.launch.component import IMAGE
+from switchpoint.components.launch.component import IMAGE
 from tests.images.docker_run import confined
 
 # The host's own finished study, to compare with.

@@ -126,14 +126,14 @@ def test_every_module_finds_what_it_imports(images: dict[str, Image], run_in: Ru
         "for package in PACKAGES:\n"
         "    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, package + '.'):\n"
         "        importlib.import_module(found.name)\n"
-        "from pipelines.compile import SPEC\n"
-        "from pipelines.commands.study_file import read_study\n"
+        "from switchpoint.pipelines.compile import SPEC\n"
+        "from switchpoint.pipelines.commands.study_file import read_study\n"
         "read_study('paper/table_4', 'cpu', None, None, None)\n"
         "print(SPEC.exists(), SPEC.is_relative_to('/opt/switchpoint'))"
     )
     for target, packages in (
-        ("pipeline", ("components", "pipelines")),
-        ("trainer", ("components.train", "components.evaluate")),
+        ("pipeline", ("switchpoint.components", "switchpoint.pipelines")),
+        ("trainer", ("switchpoint.components.train", "switchpoint.components.evaluate")),
     ):
         assert run_in(images[target], f"PACKAGES = {packages}\n{code}").splitlines()[-1] == "True True"
 

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from docker.models.images import Image
 
-from components.launch.local import app_definition
-from components.recipe.load import load_study
-from components.store.store import Store, read_json
-from components.train.checkpoint import checkpoint_path
-from components.train.job import TrainJob
-from components.train.supervise import train_to_end
-from pipelines.compile import SPEC
-from pipelines.study import QUICKSTART
+from switchpoint.components.launch.local import app_definition
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.store.store import Store, read_json
+from switchpoint.components.train.checkpoint import checkpoint_path
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.supervise import train_to_end
+from switchpoint.pipelines.compile import SPEC
+from switchpoint.pipelines.study import QUICKSTART
 from tests.conftest import losses, records, tiny_study, weights
 from tests.images.conftest import give_away
 from tests.images.docker_run import confined
@@ -105,7 +105,7 @@ def test_the_trainer_trains_the_hosts_bits(
     shutil.rmtree(folder)
     folder.mkdir()
     file.write_text(text)
-    app = app_definition("base", "components.train.app", [str(file)], num_processes=1, num_threads=1)
+    app = app_definition("base", "switchpoint.components.train.app", [str(file)], num_processes=1, num_threads=1)
     (role,) = app.roles
     engine.containers.run(
         images["trainer"].id, ["python", *role.args], remove=True, environment={**role.env, "RANK": "0"},

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.launch.job import JobRequest
-from components.launch.site import Launched, Site
-from components.launch.volcano import volcano_job
-from components.recipe.cluster import Cluster
+from switchpoint.components.launch.job import JobRequest
+from switchpoint.components.launch.site import Launched, Site
+from switchpoint.components.launch.volcano import volcano_job
+from switchpoint.components.recipe.cluster import Cluster
 from tests.k8s.built import Resource, one
 
 NAME, JOBS = "switchpoint-jobs", "switchpoint-jobs"
@@ -88,7 +88,8 @@ def _job_of_the_site(overlay: str, num_processes: int, changes: str) -> Resource
     settings = one(overlay, "ConfigMap/kubeflow/switchpoint")["data"]
     site = Site.model_validate(yaml.safe_load(settings["SWITCHPOINT_SITE"]) | yaml.safe_load(changes))
     request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=("job.json",), log_folder=Path("logs"),
+        name="gb-0123456789abcdef", module="switchpoint.components.train.app",
+        arguments=("job.json",), log_folder=Path("logs"),
         num_processes=num_processes, cluster=Cluster(processes_per_node=8, device="none"),
         labels={"study": "quickstart", "step": "gb"},
     )  # fmt: skip

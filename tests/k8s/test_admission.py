@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.launch.site import Site
+from switchpoint.components.launch.site import Site
 from tests.k8s.admission import JOBS, NAME, PARAMETERS, golden_jobs, job_of_the_site, policy, volcano_pods
 from tests.k8s.built import OVERLAYS, Resource, one
 

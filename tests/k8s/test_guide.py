@@ -11,15 +11,15 @@ import pytest
 import yaml
 from kubernetes.utils.quantity import parse_quantity
 
-from components.launch.job import JobRequest
-from components.launch.site import SITE_VARIABLE, Launched, Site
-from components.launch.volcano import volcano_job
-from components.recipe.cluster import Cluster
-from components.recipe.load import load_study
-from components.store.opening import STORE_VARIABLE
-from pipelines.commands.doctor_runs import NEEDED, NEEDED_OF_RUNS, Needed
-from pipelines.commands.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
-from pipelines.site import NAMESPACE_VARIABLE, SECRETS
+from switchpoint.components.launch.job import JobRequest
+from switchpoint.components.launch.site import SITE_VARIABLE, Launched, Site
+from switchpoint.components.launch.volcano import volcano_job
+from switchpoint.components.recipe.cluster import Cluster
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.store.opening import STORE_VARIABLE
+from switchpoint.pipelines.commands.doctor_runs import NEEDED, NEEDED_OF_RUNS, Needed
+from switchpoint.pipelines.commands.kfp_server import SERVICE_ACCOUNT_VARIABLE, URL_VARIABLE
+from switchpoint.pipelines.site import NAMESPACE_VARIABLE, SECRETS
 from tests.k8s.built import FOLDER, PROFILE, of_kind, one, pod_specs, resources
 from tests.restricted import violations
 
@@ -71,7 +71,8 @@ def test_its_first_run_fits_the_cluster() -> None:
         study["cluster"] | {"queue": "pretraining", "priority_class": "switchpoint-training"}
     )
     request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=("job.json",), log_folder=Path("logs"),
+        name="gb-0123456789abcdef", module="switchpoint.components.train.app",
+        arguments=("job.json",), log_folder=Path("logs"),
         num_processes=2, cluster=cluster, labels={"study": "quickstart", "step": "gb"},
     )  # fmt: skip
     site = Site.model_validate(

@@ -9,10 +9,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from components.launch.component import IMAGE
-from components.launch.site import Site
-from components.store.opening import STORE_VARIABLE
-from pipelines.site import CONFIG_MAP, MLFLOW_SETTINGS, SECRETS, SETTINGS
+from switchpoint.components.launch.component import IMAGE
+from switchpoint.components.launch.site import Site
+from switchpoint.components.store.opening import STORE_VARIABLE
+from switchpoint.pipelines.site import CONFIG_MAP, MLFLOW_SETTINGS, SECRETS, SETTINGS
 from tests.custom_resources import problems
 from tests.k8s.built import FOLDER, OVERLAYS, PROFILE, kubectl, name, of_kind, one, pod_specs, resources, text
 from tests.restricted import violations

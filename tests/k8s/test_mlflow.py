@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from components.recipe.errors import BadInput
-from components.report.run import write_report
-from components.store.opening import open_store
-from components.store.store import read_json
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.report.run import write_report
+from switchpoint.components.store.opening import open_store
+from switchpoint.components.store.store import read_json
 from tests.components.tracking.made_study import deliver, make_study
 from tests.components.tracking.server import free_port, postgresql
 from tests.k8s import kind_parts as parts

@@ -17,7 +17,7 @@ import requests
 import yaml
 from kubernetes import client
 
-from components.launch.site import Site
+from switchpoint.components.launch.site import Site
 from tests.components.launch.controller import Controller, wait_until
 from tests.components.launch.launcher_process import Launcher
 from tests.k8s.admission import job_of_the_site, volcano_pods

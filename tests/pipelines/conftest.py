@@ -13,13 +13,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.plan.run import check_study
-from components.recipe.load import load_study
-from components.recipe.plan import Plan
-from components.store.store import Store
-from pipelines.commands import submit
-from pipelines.commands.cli import app
-from pipelines.compile import SPEC
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands import submit
+from switchpoint.pipelines.commands.cli import app
+from switchpoint.pipelines.compile import SPEC
 from tests.conftest import tiny_study
 from tests.kfp_stub import TOKEN, KFPStub, running_stub
 

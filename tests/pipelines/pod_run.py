@@ -1,4 +1,4 @@
-"""Runs a compiled spec as `pipelines.local` does, each task with a cache of its own that is empty: as pods have it.
+"""Runs a compiled spec as `switchpoint.pipelines.local` does, each task with an empty cache of its own, as a pod has.
 
 `python -m tests.pipelines.pod_run SPEC ARGUMENTS.json FOLDER CACHES`
 """
@@ -10,9 +10,9 @@ from typing import Any
 
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 
-from components.launch.process import DRIVER_VARIABLE
-from components.store.opening import CACHE_VARIABLE
-from pipelines import local
+from switchpoint.components.launch.process import DRIVER_VARIABLE
+from switchpoint.components.store.opening import CACHE_VARIABLE
+from switchpoint.pipelines import local
 
 caches = sys.argv.pop(4)
 os.environ[DRIVER_VARIABLE] = str(os.getpid())  # what runs ends with this process

@@ -1,4 +1,4 @@
-"""Runs a compiled spec as `pipelines.local` does, and writes down which tasks ran with which values.
+"""Runs a compiled spec as `switchpoint.pipelines.local` does, and writes down which tasks ran with which values.
 
 `python -m tests.pipelines.recorded_run SPEC ARGUMENTS.json FOLDER RECORD.jsonl`
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 
-from pipelines import local
+from switchpoint.pipelines import local
 
 record = Path(sys.argv.pop(4))
 whole_run = SubprocessTaskHandler.run

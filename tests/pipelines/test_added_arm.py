@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from components.plan.run import check_study
-from components.recipe.load import load_study
-from components.recipe.plan import Plan
-from components.recipe.stage import Trained
-from components.store.plan_file import save_plan
-from components.store.store import Store, read_json
-from components.train.checkpoint import steps_in
-from components.train.prune import prune
-from components.train.run import arm_is_done, run_is_done, train_run
-from pipelines.commands.show import is_done
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.store.plan_file import save_plan
+from switchpoint.components.store.store import Store, read_json
+from switchpoint.components.train.checkpoint import steps_in
+from switchpoint.components.train.prune import prune
+from switchpoint.components.train.run import arm_is_done, run_is_done, train_run
+from switchpoint.pipelines.commands.show import is_done
 from tests.conftest import losses, weights
 from tests.pipelines.conftest import Finished
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from pipelines.backend_rules import problems
-from pipelines.commands.kfp_server import TASKS
-from pipelines.compile import SPEC
+from switchpoint.pipelines.backend_rules import problems
+from switchpoint.pipelines.commands.kfp_server import TASKS
+from switchpoint.pipelines.compile import SPEC
 
 
 def spec() -> dict[str, Any]:

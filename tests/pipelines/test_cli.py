@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.blend.corpus import document_hash
+from switchpoint.components.blend.corpus import document_hash
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished
 
@@ -143,7 +143,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
     code = (
         "import sys; sys.argv = ['switchpoint', '--help']\n"
-        "from pipelines.commands.cli import main\n"
+        "from switchpoint.pipelines.commands.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'kfp', 'mlflow', 'transformers', 'numpy', 'pydantic', 'torchx', 'yaml'} & set(sys.modules)\n"

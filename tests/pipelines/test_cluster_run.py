@@ -10,8 +10,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.recipe.load import load_study
-from pipelines.compile import SPEC
+from switchpoint.components.recipe.load import load_study
+from switchpoint.pipelines.compile import SPEC
 from tests.components.launch.kubelet import Kubelet
 from tests.conftest import losses, tiny_study, weights
 from tests.kube import Kube
@@ -39,7 +39,7 @@ def test_the_study_ends_with_the_bits_of_one_machine(kube: Kube, finished: Finis
     def trains(name: str, start: int) -> bool:
         return name == f"phase-{qb.digest}" and (root / qb.path / "metrics.jsonl").exists()
 
-    command = ["pipelines.local", SPEC, tmp_path / "arguments.json", tmp_path / "kfp"]
+    command = ["switchpoint.pipelines.local", SPEC, tmp_path / "arguments.json", tmp_path / "kfp"]
     with Kubelet(kube.client, namespace, tmp_path / "pods", {}, trains) as kubelet:
         ended = subprocess.run(
             [sys.executable, "-m", *map(str, command)], env=environment, capture_output=True, text=True, timeout=800,

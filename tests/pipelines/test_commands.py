@@ -9,9 +9,9 @@ import fsspec
 import pytest
 from typer.testing import CliRunner
 
-from components.recipe.errors import BadInput
-from pipelines import commands
-from pipelines.commands.cli import app
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.pipelines.commands import command as commands
+from switchpoint.pipelines.commands.cli import app
 
 COMMANDS = ("run", "plan", "status", "report", "prune", "submit", "cancel", "retry")
 

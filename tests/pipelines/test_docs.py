@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -14,11 +14,11 @@ import yaml
 from kubernetes import client
 from typer.testing import CliRunner
 
-from components.store import retries
-from pipelines.commands import doctor_cluster
-from pipelines.commands.cli import app
-from pipelines.commands.doctor import Check
-from pipelines.commands.doctor_cluster import cluster_checks
+from switchpoint.components.store import retries
+from switchpoint.pipelines.commands import doctor_cluster
+from switchpoint.pipelines.commands.cli import app
+from switchpoint.pipelines.commands.doctor import Check
+from switchpoint.pipelines.commands.doctor_cluster import cluster_checks
 from tests.kfp_stub import TOKEN, running_stub
 from tests.kube import Kube, client_of, kubeconfig_of
 

@@ -15,14 +15,14 @@ import pytest
 import yaml
 from kfp import dsl
 
-from components.launch.task import FailedBefore, task
-from components.recipe.load import load_study
-from components.report.outcome import StudyFailed, check_outcome, failures_of
-from components.store.plan_file import plan_reference
-from components.train import group
-from components.train.component import train_gb, train_qb
-from components.train.group import train_arm_group, train_gb_group
-from components.train.supervise import TrainingFailed
+from switchpoint.components.launch.task import FailedBefore, task
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.report.outcome import StudyFailed, check_outcome, failures_of
+from switchpoint.components.store.plan_file import plan_reference
+from switchpoint.components.train import group
+from switchpoint.components.train.component import train_gb, train_qb
+from switchpoint.components.train.group import train_arm_group, train_gb_group
+from switchpoint.components.train.supervise import TrainingFailed
 from tests.conftest import switchpoint, weights
 from tests.pipelines.conftest import Finished
 
@@ -93,7 +93,7 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
     command = [
         sys.executable,
         "-m",
-        "pipelines.commands.cli",
+        "switchpoint.pipelines.commands.cli",
         "run",
         str(finished.recipe),
         "--store",
@@ -169,7 +169,7 @@ def test_a_failure_that_cannot_be_recorded_fails_the_task(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(group, "train_run", full)
-    monkeypatch.setattr("components.store.store.Store.write_failure", full)
+    monkeypatch.setattr("switchpoint.components.store.store.Store.write_failure", full)
     with pytest.raises(OSError, match="No space left"):
         train_gb_group(reference, [study.plan.arm("mixed").gb_run.digest], tmp_path / "shown")
 

@@ -10,8 +10,8 @@ import yaml
 from kubernetes import client
 from typer.testing import CliRunner
 
-from pipelines.commands.cli import app
-from pipelines.commands.command import checked
+from switchpoint.pipelines.commands.cli import app
+from switchpoint.pipelines.commands.command import checked
 from tests.components.launch.controller import Controller
 from tests.components.launch.kubelet_logs import NODE, kubelet
 from tests.components.launch.launcher_process import Launcher
@@ -83,7 +83,7 @@ def test_status_and_logs_show_the_pods_of_an_arm(kube: Kube, submitted: list[str
 def test_without_the_cluster_status_goes_on_with_a_note(
     submitted: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("components.launch.cluster_api.COMMAND_AWAY_SECONDS", 0.5)
+    monkeypatch.setattr("switchpoint.components.launch.cluster_api.COMMAND_AWAY_SECONDS", 0.5)
     dead = {
         "apiVersion": "v1", "kind": "Config", "current-context": "dead",
         "clusters": [{"name": "dead", "cluster": {"server": "http://127.0.0.1:9"}}],

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.recipe.errors import BadInput
-from components.recipe.load import load_study
-from components.store.store import Store, read_json, write_json
-from pipelines.commands.rungs import current_rung
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.store.store import Store, read_json, write_json
+from switchpoint.pipelines.commands.rungs import current_rung
 from tests.conftest import losses, switchpoint
 
 Study = dict[str, Any]

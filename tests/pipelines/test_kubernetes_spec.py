@@ -14,9 +14,16 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 from kubernetes import client
 
-from components.recipe.errors import BadInput
-from components.store.login import KEY_VARIABLE, SECRET_KEY_VARIABLE
-from pipelines.compile import KUBERNETES_SPEC, PIPELINE_NAME, SPEC, compile_kubernetes_spec, compile_spec, version_name
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.login import KEY_VARIABLE, SECRET_KEY_VARIABLE
+from switchpoint.pipelines.compile import (
+    KUBERNETES_SPEC,
+    PIPELINE_NAME,
+    SPEC,
+    compile_kubernetes_spec,
+    compile_spec,
+    version_name,
+)
 from tests.custom_resources import problems
 from tests.kube import Kube
 from tests.pipelines.conftest import Finished

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kfp import components, local
 
-import pipelines.local
+import switchpoint.pipelines.local
 
 
 def test_every_run_of_the_pipeline_has_an_id_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,15 +21,15 @@ def test_every_run_of_the_pipeline_has_an_id_of_its_own(tmp_path: Path, monkeypa
 
     (tmp_path / "arguments.json").write_text(json.dumps({}))
     monkeypatch.setattr(sys, "argv", ["local", "spec", str(tmp_path / "arguments.json"), str(tmp_path)])
-    monkeypatch.setattr(pipelines.local, "die_with_parent", lambda: None)
-    monkeypatch.setattr(pipelines.local, "_allow_as_many_as_fit", lambda: None)
+    monkeypatch.setattr(switchpoint.pipelines.local, "die_with_parent", lambda: None)
+    monkeypatch.setattr(switchpoint.pipelines.local, "_allow_as_many_as_fit", lambda: None)
     monkeypatch.setattr(components, "load_component_from_file", load)
     monkeypatch.setattr(local, "init", lambda *_, **__: None)
     for _ in range(2):
         monkeypatch.setenv("KFP_RUN_ID", "unset")
         monkeypatch.delenv("KFP_RUN_ID")
-        pipelines.local.main()
+        switchpoint.pipelines.local.main()
     assert len(set(found)) == 2
     monkeypatch.setenv("KFP_RUN_ID", "of-the-backend")
-    pipelines.local.main()
+    switchpoint.pipelines.local.main()
     assert found[2] == "of-the-backend"

@@ -8,9 +8,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from components.recipe.load import load_study
-from components.train.run import fetch_model
-from pipelines.commands.rungs import current_rung
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.train.run import fetch_model
+from switchpoint.pipelines.commands.rungs import current_rung
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from components.recipe.load import load_study
-from pipelines.compile import SPEC
+from switchpoint.components.recipe.load import load_study
+from switchpoint.pipelines.compile import SPEC
 from tests import conftest as here
 from tests import object_store as there
 from tests.components.conftest import KEY, SECRET, ObjectStore, s3_endpoint

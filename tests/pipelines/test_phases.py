@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.plan.run import check_study
-from components.recipe.load import load_study
-from components.report.results import curve
-from components.store.store import Store
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.report.results import curve
+from switchpoint.components.store.store import Store
 from tests.conftest import losses, switchpoint, tiny_study, weights
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.recipe.load import SHIPPED
-from pipelines.schema import SCHEMA, recipe_schema
+from switchpoint.components.recipe.load import SHIPPED
+from switchpoint.pipelines.schema import SCHEMA, recipe_schema
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished
 

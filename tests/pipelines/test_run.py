@@ -16,9 +16,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.report.results import curve
-from components.train.metrics import read_metrics
-from components.train.run import fetch_model
+from switchpoint.components.report.results import curve
+from switchpoint.components.train.metrics import read_metrics
+from switchpoint.components.train.run import fetch_model
 from tests.conftest import losses, records, switchpoint, tiny_study, weights
 from tests.pipelines.conftest import Finished
 
@@ -214,7 +214,7 @@ def test_no_task_outlives_the_command(finished: Finished, tmp_path: Path) -> Non
 
 def _run_until(recipe: Path, root: Path, shows: str, sent: signal.Signals, whole_group: bool = True) -> int:
     """Starts the study in a process group of its own and sends the signal once the file `shows` has something in it."""
-    command = [sys.executable, "-m", "pipelines.commands.cli", "run", str(recipe), "--store", str(root)]
+    command = [sys.executable, "-m", "switchpoint.pipelines.commands.cli", "run", str(recipe), "--store", str(root)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
     while not any(_has_begun(path) for path in root.glob(shows)):

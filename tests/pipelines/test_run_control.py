@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from components.recipe.errors import BadInput
-from components.store.store import Store
-from pipelines.commands.cli import app
-from pipelines.commands.study_file import read_study
-from pipelines.commands.submission import submission_of
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.cli import app
+from switchpoint.pipelines.commands.study_file import read_study
+from switchpoint.pipelines.commands.submission import submission_of
 from tests.kfp_stub import KFPStub
 from tests.pipelines.conftest import command
 

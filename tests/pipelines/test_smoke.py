@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from components.recipe.blend import Weights
-from components.recipe.expand import expand
-from components.recipe.load import SHIPPED, parse_recipe
-from components.recipe.plan import Plan
-from components.recipe.source import origin_of
-from pipelines.commands.smoke import smoke_study
-from pipelines.commands.study_file import read_study
+from switchpoint.components.recipe.blend import Weights
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import SHIPPED, parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import origin_of
+from switchpoint.pipelines.commands.smoke import smoke_study
+from switchpoint.pipelines.commands.study_file import read_study
 from tests.conftest import tiny_study
 
 RECIPES = sorted(str(file.relative_to(SHIPPED).with_suffix("")) for file in SHIPPED.rglob("*.yaml"))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from components.plan.run import write_plan
-from components.recipe.errors import BadInput
-from components.store.plan_file import load_plan
-from pipelines.commands.cli import app
+from switchpoint.components.plan.run import write_plan
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.plan_file import load_plan
+from switchpoint.pipelines.commands.cli import app
 from tests.kfp_stub import KFPStub
 from tests.pipelines.conftest import command
 

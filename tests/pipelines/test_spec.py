@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from components.launch.component import IMAGE
-from components.recipe.digest import canonical
-from components.recipe.load import load_study
-from components.store.plan_file import plan_reference
-from pipelines.compile import SPEC, compile_spec
+from switchpoint.components.launch.component import IMAGE
+from switchpoint.components.recipe.digest import canonical
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.store.plan_file import plan_reference
+from switchpoint.pipelines.compile import SPEC, compile_spec
 from tests.conftest import records, switchpoint
 from tests.pipelines.conftest import Finished
 

@@ -11,17 +11,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.recipe.digest import canonical
-from components.recipe.errors import BadInput
-from components.recipe.load import load_study, parse_recipe
-from components.recipe.source import origin_of
-from components.store.plan_file import save_plan, write_plan_failure
-from components.store.store import Store
-from pipelines.commands.cli import app
-from pipelines.commands.command import checked
-from pipelines.commands.kfp_server import KFPServer
-from pipelines.commands.study_file import read_study
-from pipelines.compile import PIPELINE_NAME, SPEC, version_name
+from switchpoint.components.recipe.digest import canonical
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.load import load_study, parse_recipe
+from switchpoint.components.recipe.source import origin_of
+from switchpoint.components.store.plan_file import save_plan, write_plan_failure
+from switchpoint.components.store.store import Store
+from switchpoint.pipelines.commands.cli import app
+from switchpoint.pipelines.commands.command import checked
+from switchpoint.pipelines.commands.kfp_server import KFPServer
+from switchpoint.pipelines.commands.study_file import read_study
+from switchpoint.pipelines.compile import PIPELINE_NAME, SPEC, version_name
 from tests.kfp_stub import MLFLOW, TOKEN, KFPStub
 from tests.pipelines.conftest import command
 
@@ -81,7 +81,7 @@ def test_a_study_over_its_budget_or_the_stores_space_is_not_sent(
         command("submit", recipe, "--store", tmp_path / "store")
     usage = type("Usage", (), {"free": 10})()
     assert not (tmp_path / "store").exists()
-    monkeypatch.setattr("pipelines.commands.submit.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("switchpoint.pipelines.commands.submit.shutil.disk_usage", lambda _: usage)
     with pytest.raises(BadInput, match="do not fit into the store"):
         command("submit", write_recipe(study), "--store", tmp_path / "store")
     with pytest.raises(BadInput, match="no pod has this folder"):
@@ -179,7 +179,7 @@ def test_a_run_that_hangs_in_canceling_keeps_nobody_from_submitting(
 def test_a_run_whose_making_is_not_answered_for_is_found_by_its_name(
     kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.commands.kfp_server.CREATE_SECONDS", 0.3)
+    monkeypatch.setattr("switchpoint.pipelines.commands.kfp_server.CREATE_SECONDS", 0.3)
     kfp.create_seconds = 1.0
     recipe, store = write_recipe(study), tmp_path / "store"
     assert command("submit", recipe, "--store", store)[1]["run_id"] == "run-0"
@@ -193,8 +193,8 @@ def test_a_submission_that_was_cut_off_is_found_by_the_next_one(
     kfp: KFPStub, study: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client gave up, or died, before it knew the run's id."""
-    monkeypatch.setattr("pipelines.commands.kfp_server.CREATE_SECONDS", 0.3)
-    monkeypatch.setattr("pipelines.commands.kfp_server.FIND_SECONDS", 0.2)
+    monkeypatch.setattr("switchpoint.pipelines.commands.kfp_server.CREATE_SECONDS", 0.3)
+    monkeypatch.setattr("switchpoint.pipelines.commands.kfp_server.FIND_SECONDS", 0.2)
     recipe, store = write_recipe(study), tmp_path / "store"
     whole = KFPServer._find_in
     monkeypatch.setattr(KFPServer, "_find_in", lambda *_: None)
@@ -285,7 +285,7 @@ def test_a_failed_run_says_why_and_a_smoke_run_is_not_taken_for_the_study(
     assert found["kfp"]["failures"][1:] == ["tasks that failed on Kubeflow Pipelines: train-qb"]
     assert found["kfp"]["tasks"] == {"plan": {"SUCCEEDED": 1}, "train-gb": {"SUCCEEDED": 1}, "train-qb": {"FAILED": 1}}
     assert found["mlflow"] == f"{MLFLOW}/#/experiments/1/runs/2"
-    monkeypatch.setattr("pipelines.commands.submission.time.strftime", lambda *_: "2100-01-01T00:00:00Z")
+    monkeypatch.setattr("switchpoint.pipelines.commands.submission.time.strftime", lambda *_: "2100-01-01T00:00:00Z")
     kfp.states = ["FAILED"]
     assert command("submit", recipe, "--store", store, "--smoke")[0] == 1
     found = command("status", recipe, "--store", store)[1]["kfp"]
@@ -374,7 +374,7 @@ def test_from_inside_the_cluster_the_server_is_known_and_links_are_not(
     with pytest.raises(BadInput, match="not known where Kubeflow Pipelines is"):
         command("submit", write_recipe(study), "--store", tmp_path / "store")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    monkeypatch.setattr("pipelines.commands.kfp_server.IN_CLUSTER", kfp.url)
+    monkeypatch.setattr("switchpoint.pipelines.commands.kfp_server.IN_CLUSTER", kfp.url)
     recipe, store = write_recipe(study), tmp_path / "store"
     assert command("submit", recipe, "--store", store)[1]["url"] == "/#/runs/details/run-0"
     kfp.states = ["RUNNING"]
@@ -388,7 +388,7 @@ def test_from_inside_the_cluster_the_server_is_known_and_links_are_not(
 
 
 def test_a_server_that_says_nothing_any_more_is_given_up(kfp: KFPStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.commands.kfp_server.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("switchpoint.pipelines.commands.kfp_server.TIMEOUT_SECONDS", 0.3)
     server = KFPServer()
     kfp.answer = lambda *_: time.sleep(5)  # type: ignore[method-assign]
     with pytest.raises(BadInput, match="does not answer"):

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from components.launch.side_by_side import MAX_TASKS, divided
-from components.plan.run import check_study
-from components.recipe.errors import BadInput
-from components.recipe.load import load_study
-from pipelines.commands.submit import parameters_of
-from pipelines.commands.workflow_size import MAX_BYTES, bytes_of, check_workflow_size, workflow_bytes
+from switchpoint.components.launch.side_by_side import MAX_TASKS, divided
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.load import load_study
+from switchpoint.pipelines.commands.submit import parameters_of
+from switchpoint.pipelines.commands.workflow_size import MAX_BYTES, bytes_of, check_workflow_size, workflow_bytes
 
 Write = Callable[[dict[str, Any]], Path]
 QUICKSTART_PARAMETERS = 1_900

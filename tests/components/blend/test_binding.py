@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.blend.binding import BINDING, bound_to_environment, bound_to_user, has_enough
-from components.blend.environment_places import part_files
-from components.blend.environment_text import ENVIRONMENT_PARTS
-from components.recipe.catalogue import catalogue
-from components.recipe.errors import BadInput
-from components.recipe.load import parse_recipe, recipe_path
-from pipelines.commands.study_file import read_study
+from switchpoint.components.blend.binding import BINDING, bound_to_environment, bound_to_user, has_enough
+from switchpoint.components.blend.environment_places import part_files
+from switchpoint.components.blend.environment_text import ENVIRONMENT_PARTS
+from switchpoint.components.recipe.catalogue import catalogue
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.load import parse_recipe, recipe_path
+from switchpoint.pipelines.commands.study_file import read_study
 
 
 def test_every_name_of_the_table_is_one() -> None:

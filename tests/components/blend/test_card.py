@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.blend.tokenise import DOCUMENTS
+from switchpoint.components.blend.tokenise import DOCUMENTS
 from tests.components.blend.test_contamination import with_sets
 from tests.components.blend.test_tokenise import TEXTS, planned, study
 
@@ -12,7 +12,7 @@ __all__ = ["study"]
 
 
 def test_a_card_says_what_the_source_holds(study: dict[str, Any], tmp_path: Path) -> None:
-    from components.blend.contamination import read_evaluation_sets
+    from switchpoint.components.blend.contamination import read_evaluation_sets
 
     study = with_sets(study, tmp_path)
     study["sources"]["prose"]["category"] = "qa"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.blend.contamination import NUM_WORDS, EvaluationSets, gram_hashes
-from components.blend.contamination import read_evaluation_sets as read_sets
-from components.recipe.errors import BadInput
+from switchpoint.components.blend.contamination import NUM_WORDS, EvaluationSets, gram_hashes
+from switchpoint.components.blend.contamination import read_evaluation_sets as read_sets
+from switchpoint.components.recipe.errors import BadInput
 from tests.components.blend.test_tokenise import TEXTS, planned, study
 
 __all__ = ["study"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.blend.corpus import HASH_RANGE, FileDigests, document_hash, heldout_bound, list_files
-from components.recipe.errors import BadInput
+from switchpoint.components.blend.corpus import HASH_RANGE, FileDigests, document_hash, heldout_bound, list_files
+from switchpoint.components.recipe.errors import BadInput
 
 
 def test_the_hold_out_is_about_the_fraction_and_never_empty_or_all() -> None:
@@ -25,7 +25,7 @@ def test_the_hold_out_is_about_the_fraction_and_never_empty_or_all() -> None:
 
 
 def test_a_file_is_hashed_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import components.blend.corpus as corpus
+    import switchpoint.components.blend.corpus as corpus
 
     (tmp_path / "a.txt").write_text("one")
     digests = FileDigests()

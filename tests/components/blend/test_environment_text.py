@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from components.blend import environment_places, environment_prose, environment_text
-from components.blend.documents import Document
-from components.blend.environment_prose import (
+from switchpoint.components.blend import environment_places, environment_prose, environment_text
+from switchpoint.components.blend.documents import Document
+from switchpoint.components.blend.environment_prose import (
     Repetition,
     changelog_documents,
     description_documents,
     exercise_documents,
     split_changelog,
 )
-from components.blend.environment_qa import Module
-from components.blend.environment_text import (
+from switchpoint.components.blend.environment_qa import Module
+from switchpoint.components.blend.environment_text import (
     ENVIRONMENT_PARTS,
     PROSE,
     environment_bytes,
@@ -27,7 +27,7 @@ from components.blend.environment_text import (
     module_documents,
     without_copies,
 )
-from components.blend.python_text import prompt_of
+from switchpoint.components.blend.python_text import prompt_of
 
 SOURCE = '''"""Reads things."""
 import argparse

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.blend import shards
-from components.blend.duplicates import find_duplicates
+from switchpoint.components.blend import shards
+from switchpoint.components.blend.duplicates import find_duplicates
 from tests.components.blend.test_tokenise import TEXTS, Tokenised, planned, study
 
 __all__ = ["study"]

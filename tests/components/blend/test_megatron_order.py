@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from components.blend.megatron_order import MegatronBlend, MegatronSamples
-from components.blend.streams import write_stream
-from components.store.store import Store
+from switchpoint.components.blend.megatron_order import MegatronBlend, MegatronSamples
+from switchpoint.components.blend.streams import write_stream
+from switchpoint.components.store.store import Store
 from tests.components.blend.token_files import write_token_file
 
 LENGTH, SEED = 16, 1234

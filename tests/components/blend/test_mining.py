@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components.blend.embedder import DIMENSIONS, HashedTfidf, open_embedder
-from components.blend.mining import SCORES, _nearest, mine
-from components.recipe.errors import BadInput
-from components.recipe.source import origin_of
+from switchpoint.components.blend.embedder import DIMENSIONS, HashedTfidf, open_embedder
+from switchpoint.components.blend.mining import SCORES, _nearest, mine
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.source import origin_of
 from tests.components.blend.test_tokenise import TEXTS, Tokenised, planned, study
 
 __all__ = ["study"]

@@ -19,17 +19,25 @@ import pyarrow.parquet as pq
 import pytest
 import tenacity
 
-from components.blend import shards
-from components.blend.corpus import Corpus, CorpusFile, FileDigests, check_unchanged, list_files, open_file, version_of
-from components.blend.join import fetch_stream
-from components.blend.readers import Piece, TextOptions, read_piece
-from components.blend.remote_tokens import RangeCache, open_tokens
-from components.blend.samples import open_samples
-from components.blend.streams import pack_stream
-from components.blend.token_file import TokenWriter
-from components.recipe.errors import BadInput
-from components.store import remote, remote_file, retries
-from components.store.retries import StoreUnavailable
+from switchpoint.components.blend import shards
+from switchpoint.components.blend.corpus import (
+    Corpus,
+    CorpusFile,
+    FileDigests,
+    check_unchanged,
+    list_files,
+    open_file,
+    version_of,
+)
+from switchpoint.components.blend.join import fetch_stream
+from switchpoint.components.blend.readers import Piece, TextOptions, read_piece
+from switchpoint.components.blend.remote_tokens import RangeCache, open_tokens
+from switchpoint.components.blend.samples import open_samples
+from switchpoint.components.blend.streams import pack_stream
+from switchpoint.components.blend.token_file import TokenWriter
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store import remote, remote_file, retries
+from switchpoint.components.store.retries import StoreUnavailable
 from tests.components.blend.test_tokenise import Tokenised, files, planned, study
 from tests.components.conftest import Network, ObjectStore
 from tests.faulty_proxy import FAULTS, each

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.blend.packing import best_fit
-from components.blend.samples import NO_TOKEN, ConcatenatedSamples, PackedSamples
-from components.blend.streams import num_packed, pack_stream, write_stream
-from components.store.store import Store
+from switchpoint.components.blend.packing import best_fit
+from switchpoint.components.blend.samples import NO_TOKEN, ConcatenatedSamples, PackedSamples
+from switchpoint.components.blend.streams import num_packed, pack_stream, write_stream
+from switchpoint.components.store.store import Store
 from tests.components.blend.token_files import write_token_file
 
 

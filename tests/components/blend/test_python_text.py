@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from components.blend.documents import Document
-from components.blend.python_text import first_sentences, module_documents, python_documents
-from components.blend.split import MIN_SHARED_CHARACTERS, heldout_units
-from components.blend.token_file import read_token_file
-from components.blend.tokenizer import byte_level_bpe
+from switchpoint.components.blend.documents import Document
+from switchpoint.components.blend.python_text import first_sentences, module_documents, python_documents
+from switchpoint.components.blend.split import MIN_SHARED_CHARACTERS, heldout_units
+from switchpoint.components.blend.token_file import read_token_file
+from switchpoint.components.blend.tokenizer import byte_level_bpe
 from tests.components.blend.token_files import write_token_file
 
 SOURCE = '''"""Reads things."""

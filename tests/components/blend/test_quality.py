@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components.blend.perplexity import BACK_OFF, NgramModel, bound_of_best
-from components.blend.quality import train_scorer
-from components.recipe.errors import BadInput
+from switchpoint.components.blend.perplexity import BACK_OFF, NgramModel, bound_of_best
+from switchpoint.components.blend.quality import train_scorer
+from switchpoint.components.recipe.errors import BadInput
 from tests.components.blend.test_tokenise import ANSWERS, TEXTS, Tokenised, planned, study
 
 __all__ = ["study"]
@@ -53,7 +53,7 @@ def scored(study: dict[str, Any], tmp_path: Path) -> Tokenised:
 
 def test_a_tier_of_the_best_leaves_out_what_is_not_like_the_reference(study: dict[str, Any], tmp_path: Path) -> None:
     done = scored(study, tmp_path)
-    from components.blend.tokenizer import train_tokenizer
+    from switchpoint.components.blend.tokenizer import train_tokenizer
 
     train_tokenizer(done.plan, done.store, done.corpora)
     train_scorer(done.plan, done.store, done.corpora, "prose")

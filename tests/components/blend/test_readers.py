@@ -14,9 +14,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.blend.corpus import Corpus
-from components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
-from components.recipe.errors import BadInput
+from switchpoint.components.blend.corpus import Corpus
+from switchpoint.components.blend.readers import CorpusDocument, Piece, TextOptions, read_piece
+from switchpoint.components.recipe.errors import BadInput
 
 TEXTS = ["one", "zwei\nLinien", "trois — ü", "x" * 5_000, "last"]
 ROWS = [{"text": text, "language": "xx", "n": number} for number, text in enumerate(TEXTS)]

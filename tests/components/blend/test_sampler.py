@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from components.blend.sampler import Sampler
+from switchpoint.components.blend.sampler import Sampler
 
 
 @dataclass(frozen=True, kw_only=True)

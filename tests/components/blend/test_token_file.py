@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.blend.token_file import read_token_file
-from components.recipe.errors import BadInput
+from switchpoint.components.blend.token_file import read_token_file
+from switchpoint.components.recipe.errors import BadInput
 from tests.components.blend.token_files import write_token_file
 
 DOCUMENTS = [[5, 6, 7], [8], [9, 10]]

@@ -16,21 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, processors
 
-from components.blend import encoder, readers, shards
-from components.blend.blend import build_blends, source_tokens
-from components.blend.corpus import Corpus, CorpusFile, document_hash
-from components.blend.encoder import FastEncoder, ReferenceEncoder, leading_ids, open_encoder
-from components.blend.groups import groups, tokenise_group
-from components.blend.join import fetch_heldout_files, fetch_stream
-from components.blend.samples import ConcatenatedSamples
-from components.blend.token_file import read_token_file
-from components.blend.tokenizer import load_tokenizer, train_tokenizer
-from components.plan.data import left_out
-from components.plan.run import check_study
-from components.recipe.errors import BadInput
-from components.recipe.plan import Plan
-from components.store.opening import open_store
-from components.store.store import Store
+from switchpoint.components.blend import encoder, readers, shards
+from switchpoint.components.blend.blend import build_blends, source_tokens
+from switchpoint.components.blend.corpus import Corpus, CorpusFile, document_hash
+from switchpoint.components.blend.encoder import FastEncoder, ReferenceEncoder, leading_ids, open_encoder
+from switchpoint.components.blend.groups import groups, tokenise_group
+from switchpoint.components.blend.join import fetch_heldout_files, fetch_stream
+from switchpoint.components.blend.samples import ConcatenatedSamples
+from switchpoint.components.blend.token_file import read_token_file
+from switchpoint.components.blend.tokenizer import load_tokenizer, train_tokenizer
+from switchpoint.components.plan.data import left_out
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.opening import open_store
+from switchpoint.components.store.store import Store
 
 TOPICS = [text for _, text in sorted(pydoc_data.topics.topics.items())]
 TEXTS, ANSWERS = TOPICS[:60], TOPICS[60:76]
@@ -183,7 +183,7 @@ def test_a_new_file_at_the_end_makes_only_its_own_shard(
     first = planned(study, tmp_path / "store").run()
     extra = "".join(json.dumps({"text": f"{text} again"}) + "\n" for text in TEXTS)
     (tmp_path / "lines" / "c.jsonl").write_text(extra)
-    monkeypatch.setattr("components.blend.corpus_input.SAMPLE_BYTES", 100_000)
+    monkeypatch.setattr("switchpoint.components.blend.corpus_input.SAMPLE_BYTES", 100_000)
     assert first.corpora != {}
     second = planned(study, tmp_path / "store")
     old, new = set(first.record("prose")["shards"]), set(second.run().record("prose")["shards"])
@@ -314,7 +314,7 @@ def test_what_cannot_be_read_is_refused_or_counted_and_listed(study: dict[str, A
 def test_what_is_found_late_leaves_no_shard(study: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
     lines = tmp_path / "lines" / "b.jsonl"
     lines.write_text(lines.read_text() + '{"text": "cut off\n')
-    monkeypatch.setattr("components.blend.corpus_input.SAMPLE_BYTES", 1_000)
+    monkeypatch.setattr("switchpoint.components.blend.corpus_input.SAMPLE_BYTES", 1_000)
     begun = planned(study, tmp_path / "store")
     train = Path(study["sources"]["answers"]["folder"])
     with pytest.raises(BadInput, match=r"b\.jsonl:21"):
@@ -334,7 +334,7 @@ def test_a_group_forgets_the_failures_of_other_runs_only(
     begun = planned(study, tmp_path / "store")
     train_tokenizer(begun.plan, begun.store, begun.corpora)
     tokens = begun.plan.tokens["prose"]
-    monkeypatch.setattr("components.blend.groups.write_shards", lambda works: [])
+    monkeypatch.setattr("switchpoint.components.blend.groups.write_shards", lambda works: [])
     monkeypatch.setenv("KFP_RUN_ID", "run-a")
     begun.store.write_failure(tokens, "a shard of another group is broken", "log")
     tokenise_group(begun.plan, begun.store, begun.corpora, 0, 1)
@@ -381,13 +381,13 @@ def test_a_killed_worker_leaves_nothing_that_is_taken_for_whole(study: dict[str,
     begun = planned(study, tmp_path / "store")
     train_tokenizer(begun.plan, begun.store, begun.corpora)
     code = (
-        "import os, sys, json, signal, pickle; from components.blend import tokenise, token_file\n"
+        "import os, sys, json, signal, pickle; from switchpoint.components.blend import tokenise, token_file\n"
         "token_file.TokenWriter.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "tokenise.write_shard(pickle.load(open(sys.argv[1], 'rb')))"
     )
     import pickle
 
-    from components.blend.tokenise import shard_work
+    from switchpoint.components.blend.tokenise import shard_work
 
     shard = shards.shards_of(begun.plan, begun.corpora, "prose")[0]
     (tmp_path / "work").write_bytes(pickle.dumps(shard_work(begun.plan, begun.store, begun.corpora, shard)))
@@ -493,7 +493,7 @@ def test_copies_are_the_same_documents_for_an_engine_that_takes_shorter_ones(
     monkeypatch.setattr(FastEncoder, "max_document_bytes", 100_000)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     done = planned(study, tmp_path / "store")
-    from components.blend.duplicates import find_duplicates
+    from switchpoint.components.blend.duplicates import find_duplicates
 
     find_duplicates(done.plan, done.store, done.corpora, "prose")
     done.run()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.blend.token_file import TokenWriter
+from switchpoint.components.blend.token_file import TokenWriter
 
 
 def write_token_file(prefix: Path, documents: Iterable[Sequence[int]], vocab_size: int) -> None:

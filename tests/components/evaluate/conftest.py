@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from components.blend.tokenizer import byte_level_bpe
-from components.evaluate.model import LoadedModel, load_model
-from components.train.model import model_config
+from switchpoint.components.blend.tokenizer import byte_level_bpe
+from switchpoint.components.evaluate.model import LoadedModel, load_model
+from switchpoint.components.train.model import model_config
 
 TEXTS = [f"Function number {number} adds {number} to what it is given and returns it." for number in range(40)]
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from components.evaluate.hub import hub_environment
-from components.evaluate.run import SuitesUnusable, check_suites
-from components.plan.run import check_study
-from components.recipe.evaluation import Evaluation
-from components.recipe.load import absolute_folders
-from components.store.opening import open_store
-from components.store.store import Store
+from switchpoint.components.evaluate.hub import hub_environment
+from switchpoint.components.evaluate.run import SuitesUnusable, check_suites
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.evaluation import Evaluation
+from switchpoint.components.recipe.load import absolute_folders
+from switchpoint.components.store.opening import open_store
+from switchpoint.components.store.store import Store
 
 
 def checked(study: dict[str, Any], folder: Path) -> tuple[Any, Store]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.evaluate.continual import (
+from switchpoint.components.evaluate.continual import (
     LearningTask,
     forgetting,
     learning_tasks,
@@ -16,10 +16,10 @@ from components.evaluate.continual import (
     wc_acc,
     windowed_change,
 )
-from components.recipe.continual import Continual
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
+from switchpoint.components.recipe.continual import Continual
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
 
 TASKS = [
     LearningTask(name="base", sources=("old",), learnt_step=0),

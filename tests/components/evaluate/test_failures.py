@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from components.evaluate import run
-from components.evaluate.run import evaluate_models
-from components.launch.job import JobEnd
-from components.recipe.digest import Identity
-from components.report import results
-from components.store.store import Store, write_json
+from switchpoint.components.evaluate import run
+from switchpoint.components.evaluate.run import evaluate_models
+from switchpoint.components.launch.job import JobEnd
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.report import results
+from switchpoint.components.store.store import Store, write_json
 from tests.components.tracking.made_study import make_study
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from components.evaluate import humaneval
-from components.evaluate.harness import evaluate_suites
-from components.evaluate.load import SuiteUnreachable, _lm_eval_tasks, _names, _task_index, load_suites
-from components.evaluate.model import LoadedModel
-from components.evaluate.scores import Results
-from components.recipe import suites
-from components.recipe.suites import SUITES, suite_scores
+from switchpoint.components.evaluate import humaneval
+from switchpoint.components.evaluate.harness import evaluate_suites
+from switchpoint.components.evaluate.load import SuiteUnreachable, _lm_eval_tasks, _names, _task_index, load_suites
+from switchpoint.components.evaluate.model import LoadedModel
+from switchpoint.components.evaluate.scores import Results
+from switchpoint.components.recipe import suites
+from switchpoint.components.recipe.suites import SUITES, suite_scores
 
 CATEGORIES = {
     "stem": ("mmlu_anatomy", "mmlu_astronomy"), "humanities": ("mmlu_philosophy",),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from components.evaluate import app
-from components.evaluate import run as module
-from components.evaluate.run import SuitesUnusable, check_suites, evaluate_models
-from components.launch.job import JobEnd, JobRequest, Superseded
-from components.recipe.plan import Plan
-from components.store.store import Store, read_json, write_json
+from switchpoint.components.evaluate import app
+from switchpoint.components.evaluate import run as module
+from switchpoint.components.evaluate.run import SuitesUnusable, check_suites, evaluate_models
+from switchpoint.components.launch.job import JobEnd, JobRequest, Superseded
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.store import Store, read_json, write_json
 from tests.components.evaluate.test_check_suites import checked
 
 EXAMPLES = {"examples": {"heldout": [1.0]}, "scores": {"heldout": 1.0}}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate import sandbox
-from components.evaluate.sandbox import SandboxUnavailable, run
-from components.evaluate.seccomp import ALLOW, KILL, REFUSE, filter_program
+from switchpoint.components.evaluate import sandbox
+from switchpoint.components.evaluate.sandbox import SandboxUnavailable, run
+from switchpoint.components.evaluate.seccomp import ALLOW, KILL, REFUSE, filter_program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 

@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.blend.documents import Document, write_documents
-from components.blend.tokenizer import load_tokenizer
-from components.evaluate.model import LoadedModel
-from components.evaluate.questions import multiple_choice
-from components.evaluate.scores import mean_of_scores, mean_score, means_of_pairs, ratio_score, resampled_score
-from components.evaluate.suite import build_tasks, cut, evaluate_local
+from switchpoint.components.blend.documents import Document, write_documents
+from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.evaluate.model import LoadedModel
+from switchpoint.components.evaluate.questions import multiple_choice
+from switchpoint.components.evaluate.scores import (
+    mean_of_scores,
+    mean_score,
+    means_of_pairs,
+    ratio_score,
+    resampled_score,
+)
+from switchpoint.components.evaluate.suite import build_tasks, cut, evaluate_local
 from tests.components.evaluate.conftest import TEXTS
 
 

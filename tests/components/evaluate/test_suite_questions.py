@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.blend.tokenizer import load_tokenizer
-from components.evaluate.harness import evaluate_suites
-from components.evaluate.load import load_suites
-from components.evaluate.make_probes import _of_suite
-from components.evaluate.model import LoadedModel
-from components.evaluate.suite_questions import suite_questions
-from components.recipe.training import Training
-from components.train.parallel import Ranks
-from components.train.probe_file import PROBES, ProbeFile
-from components.train.probes import Probes
+from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.evaluate.harness import evaluate_suites
+from switchpoint.components.evaluate.load import load_suites
+from switchpoint.components.evaluate.make_probes import _of_suite
+from switchpoint.components.evaluate.model import LoadedModel
+from switchpoint.components.evaluate.suite_questions import suite_questions
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.probe_file import PROBES, ProbeFile
+from switchpoint.components.train.probes import Probes
 
 
 def test_the_probes_of_a_suite_have_the_scores_of_lm_eval(

@@ -8,9 +8,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from components.launch import cluster_log, following
-from components.launch.job import JobRequest, Superseded, run_job
-from components.recipe.cluster import Cluster
+from switchpoint.components.launch import cluster_log, following
+from switchpoint.components.launch.job import JobRequest, Superseded, run_job
+from switchpoint.components.recipe.cluster import Cluster
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     num_processes, content = int(given.pop("num_processes", 2)), given.pop("content", "")
     study, tries = given.pop("study", "tiny"), int(given.pop("tries", 1))
     request = JobRequest(
-        name=name, module="components.train.app", arguments=("job.json",), log_folder=Path(logs),
+        name=name, module="switchpoint.components.train.app", arguments=("job.json",), log_folder=Path(logs),
         num_processes=num_processes, cluster=Cluster.model_validate({"device": "none", **given}), content=content,
         labels={"study": study, "step": "gb"}, notes={"arms": "a, b"}, is_done=done.exists,
     )  # fmt: skip

@@ -15,11 +15,11 @@ import pytest
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-from components.launch import cluster_api, cluster_job
-from components.launch.cluster_api import ClusterAPI, api_client
-from components.launch.job import JobRequest
-from components.launch.site import Launched, Site
-from components.recipe.errors import BadInput
+from switchpoint.components.launch import cluster_api, cluster_job
+from switchpoint.components.launch.cluster_api import ClusterAPI, api_client
+from switchpoint.components.launch.job import JobRequest
+from switchpoint.components.launch.site import Launched, Site
+from switchpoint.components.recipe.errors import BadInput
 from tests.kube import kubeconfig_of
 
 
@@ -157,7 +157,7 @@ def test_a_launcher_ends_though_python_drops_what_its_signal_raised(
                 signal.raise_signal(signal.SIGTERM)
             super().close()
 
-    request = JobRequest(name="gb-1", module="components.train.app", arguments=(), log_folder=tmp_path)
+    request = JobRequest(name="gb-1", module="switchpoint.components.train.app", arguments=(), log_folder=tmp_path)
     launched = Launched(site=Site(trainer_image="image"), namespace="team")
     with answering(lambda _: (404, "{}")) as url:
         known_as(url, tmp_path, monkeypatch)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.launch.pods import blocked_by, ended_by, exit_of, shown_events, waiting_for
+from switchpoint.components.launch.pods import blocked_by, ended_by, exit_of, shown_events, waiting_for
 
 
 def pod(name: str = "gb-1-train-0-0", phase: str = "Running", **status: Any) -> dict[str, Any]:

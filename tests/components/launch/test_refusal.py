@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.launch.refusal import refused_by
+from switchpoint.components.launch.refusal import refused_by
 from tests.components.launch.controller import creation_failed
 
 QUOTA = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.launch.side_by_side import divided, run_side_by_side
+from switchpoint.components.launch.side_by_side import divided, run_side_by_side
 
 
 def test_names_are_divided_in_order_into_groups_of_nearly_the_same_size() -> None:
@@ -40,7 +40,7 @@ def test_a_single_name_is_worked_on_in_this_process() -> None:
 
 ENDINGS = """
 import json, os, signal
-from components.launch.side_by_side import run_side_by_side
+from switchpoint.components.launch.side_by_side import run_side_by_side
 
 def work(name):
     os.write(1, f"{name} begins\\nits second ".encode())
@@ -84,7 +84,7 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
 TERMINATED = """
 import sys, time, signal
 from pathlib import Path
-from components.launch.side_by_side import run_side_by_side
+from switchpoint.components.launch.side_by_side import run_side_by_side
 
 folder = Path(sys.argv[1])
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.launch import slots as module
-from components.launch.slots import has_gpus, num_slots, slots, visible_gpus
+from switchpoint.components.launch import slots as module
+from switchpoint.components.launch.slots import has_gpus, num_slots, slots, visible_gpus
 
 
 @pytest.fixture(autouse=True)

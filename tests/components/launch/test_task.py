@@ -9,7 +9,7 @@ import pytest
 
 TASK = """
 import signal, sys, time
-from components.launch.task import end_with_run
+from switchpoint.components.launch.task import end_with_run
 def told(number, frame):
     print("SIGTERM: the job is aborted", flush=True)
     sys.exit(0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.launch.termination import why_end
+from switchpoint.components.launch.termination import why_end
 
 UID = "5f0e"
 

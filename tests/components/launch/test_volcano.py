@@ -11,11 +11,11 @@ import yaml
 from torchx.runner import get_runner
 from torchx.specs import AppDef
 
-from components.launch.job import JobRequest
-from components.launch.site import Launched, Site, TaskConfig, Volume, keep_task_config, read_site
-from components.launch.volcano import app_definition, torchx_cpus, volcano_job
-from components.recipe.cluster import Cluster, Toleration
-from components.recipe.errors import BadInput
+from switchpoint.components.launch.job import JobRequest
+from switchpoint.components.launch.site import Launched, Site, TaskConfig, Volume, keep_task_config, read_site
+from switchpoint.components.launch.volcano import app_definition, torchx_cpus, volcano_job
+from switchpoint.components.recipe.cluster import Cluster, Toleration
+from switchpoint.components.recipe.errors import BadInput
 from tests.custom_resources import problems
 from tests.restricted import violations
 
@@ -48,7 +48,7 @@ CASES = {
 
 def request(num_processes: int = 8, cluster: Cluster = EIGHT, **changed: Any) -> JobRequest:
     fields: dict[str, Any] = {
-        "name": "gb-0123456789abcdef", "module": "components.train.app",
+        "name": "gb-0123456789abcdef", "module": "switchpoint.components.train.app",
         "arguments": ("/store/gb/0123456789abcdef/job.json",), "log_folder": Path("logs"),
         "num_processes": num_processes, "cluster": cluster, "content": "fedcba9876543210",
         "labels": {"study": "paper-table-9", "step": "gb", "output": "0123456789abcdef"},

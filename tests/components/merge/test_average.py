@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from components.merge.average import NotMergeable, average_models, digest_of_folder
-from components.train.weights import weights_digest
+from switchpoint.components.merge.average import NotMergeable, average_models, digest_of_folder
+from switchpoint.components.train.weights import weights_digest
 
 HALF = Fraction(1, 2)
 

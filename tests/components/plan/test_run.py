@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from components.plan.run import write_plan
-from components.recipe.errors import BadInput
-from components.report.outcome import failures_of
-from components.store.plan_file import load_plan, plan_failure, plan_reference
-from components.store.store import Store
+from switchpoint.components.plan.run import write_plan
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.report.outcome import failures_of
+from switchpoint.components.store.plan_file import load_plan, plan_failure, plan_reference
+from switchpoint.components.store.store import Store
 
 
 def test_the_plan_of_another_study_forgets_no_failure(study: dict[str, Any], tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from components.recipe.blend import BlendConfig, Resolver
-from components.recipe.catalogue import blend_named, catalogue
-from components.recipe.counting import phase_counts
-from components.recipe.errors import BadInput
-from components.recipe.source import Source, split_key
+from switchpoint.components.recipe.blend import BlendConfig, Resolver
+from switchpoint.components.recipe.catalogue import blend_named, catalogue
+from switchpoint.components.recipe.counting import phase_counts
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.source import Source, split_key
 
 SOURCES = {
     "web": Source(tokens=800, category="english", tiers={"high": {"tokens": 80}}),

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.recipe.caps import moved_excess, samples_per_epoch
-from components.recipe.counting import phase_counts, phase_key
-from components.recipe.epochs import known_tokens, run_epochs
-from components.recipe.errors import BadInput
-from components.recipe.source import Source
+from switchpoint.components.recipe.caps import moved_excess, samples_per_epoch
+from switchpoint.components.recipe.counting import phase_counts, phase_key
+from switchpoint.components.recipe.epochs import known_tokens, run_epochs
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.source import Source
 from tests.components.recipe.test_plan import planned
 
 
@@ -46,7 +46,7 @@ def test_sources_that_cannot_take_it_are_refused(study: dict[str, Any]) -> None:
 
 
 def test_refusing_is_the_other_choice(study: dict[str, Any]) -> None:
-    from components.recipe.epochs import check_sources
+    from switchpoint.components.recipe.epochs import check_sources
 
     plan = planned(capped(study, 1, 641, excess="refuse"))
     with pytest.raises(BadInput, match=r"(?s)too small for the epochs asked.*or say `excess: move`"):

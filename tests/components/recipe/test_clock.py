@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.recipe.clock import BatchRamp, Clock
+from switchpoint.components.recipe.clock import BatchRamp, Clock
 
 
 def test_the_paper_ramp() -> None:

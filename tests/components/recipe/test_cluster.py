@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from components.recipe.cluster import Cluster, Toleration
-from components.recipe.errors import BadInput
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
+from switchpoint.components.recipe.cluster import Cluster, Toleration
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
 
 DIGESTS = {"prose": "1", "answers": "2"}
 

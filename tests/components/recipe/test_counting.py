@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.recipe.counting import BLOCK_SAMPLES, Blend, phase_counts
+from switchpoint.components.recipe.counting import BLOCK_SAMPLES, Blend, phase_counts
 
 raw_weights = st.lists(st.integers(1, 10**6), min_size=1, max_size=40)
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import pytest
 from pydantic import RootModel
 
-from components.recipe.deciding import NOT_DECIDING, deciding
-from components.recipe.expand import expand
-from components.recipe.fields import Config
-from components.recipe.load import parse_recipe
-from components.recipe.recipe import Recipe
-from components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.deciding import NOT_DECIDING, deciding
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.fields import Config
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.step_settings import StepSettings
 
 PRETRAIN = {
     "blend": "prose", "tokens": 4096, "max_learning_rate": 1e-2, "min_learning_rate": 1e-3, "warmup_tokens": 128,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from components.recipe.errors import BadInput
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
-from components.recipe.source import origin_of
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import origin_of
 
 
 def planned(study: dict[str, Any], **changes: Any) -> Plan:

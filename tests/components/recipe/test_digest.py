@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from components.recipe.digest import Identity, digest_of
+from switchpoint.components.recipe.digest import Identity, digest_of
 
 
 def test_order_and_the_kind_of_number_play_no_part() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from components.plan.run import check_study
-from components.recipe import suites
-from components.recipe.continual import Continual
-from components.recipe.errors import BadInput
-from components.recipe.evaluation import Evaluation
-from components.recipe.load import load_study
-from components.recipe.suites import SUITES, suite_scores
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe import suites
+from switchpoint.components.recipe.continual import Continual
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.evaluation import Evaluation
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.recipe.suites import SUITES, suite_scores
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -113,8 +113,8 @@ def test_what_arms_are_ranked_by() -> None:
 
 
 def test_the_papers_studies_are_evaluated_as_there() -> None:
-    from components.recipe.load import parse_recipe, recipe_path
-    from pipelines.commands.study_file import read_study
+    from switchpoint.components.recipe.load import parse_recipe, recipe_path
+    from switchpoint.pipelines.commands.study_file import read_study
 
     large, _ = read_study("paper/table_9")
     assert parse_recipe(large, "r").evaluation.suites == ["paper"]

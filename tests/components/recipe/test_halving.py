@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from components.recipe.errors import BadInput
-from components.recipe.expand import expand
-from components.recipe.halving import Halving, Stop, decide
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
-from components.recipe.stops import models_at, most_tokens, stops_at
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.halving import Halving, Stop, decide
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stops import models_at, most_tokens, stops_at
 
 
 def planned(study: dict[str, Any], stops: dict[str, Stop] | None = None) -> Plan:

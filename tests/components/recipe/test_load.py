@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from components.recipe.errors import BadInput, BadInputs
-from components.recipe.load import as_mappings, load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.errors import BadInput, BadInputs
+from switchpoint.components.recipe.load import as_mappings, load_study, parse_recipe, recipe_path
 
 Study = dict[str, Any]
 SHAPE = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "ffn_size": 64}

@@ -13,15 +13,15 @@ import yaml
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from components.plan.data import plan_data
-from components.recipe.epochs import check_sources, known_tokens
-from components.recipe.errors import BadInput
-from components.recipe.evaluation import evaluation_origin
-from components.recipe.expand import expand
-from components.recipe.load import load_study, parse_recipe, recipe_path
-from components.recipe.scale import scaled_to_cpu
-from components.recipe.source import origin_of, reference_origin
-from components.store.store import Store
+from switchpoint.components.plan.data import plan_data
+from switchpoint.components.recipe.epochs import check_sources, known_tokens
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.evaluation import evaluation_origin
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.scale import scaled_to_cpu
+from switchpoint.components.recipe.source import origin_of, reference_origin
+from switchpoint.components.store.store import Store
 
 SLOW_SECONDS = 20
 """What hangs takes longer."""

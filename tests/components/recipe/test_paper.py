@@ -2,11 +2,11 @@
 
 import pytest
 
-from components.recipe.cost import model_size, train_flops
-from components.recipe.epochs import known_tokens, run_epochs
-from components.recipe.expand import expand
-from components.recipe.load import load_study, parse_recipe, recipe_path
-from components.recipe.plan import Plan
+from switchpoint.components.recipe.cost import model_size, train_flops
+from switchpoint.components.recipe.epochs import known_tokens, run_epochs
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.plan import Plan
 
 STEP_TOKENS = 1_152 * 4_096
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.recipe.permutation import permute
+from switchpoint.components.recipe.permutation import permute
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1024, 100_003])

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.recipe.epochs import check_sources
-from components.recipe.errors import BadInput
-from components.recipe.expand import expand
-from components.recipe.load import load_study, parse_recipe
-from components.recipe.plan import Plan
-from components.recipe.source import origin_of
+from switchpoint.components.recipe.epochs import check_sources
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import load_study, parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.source import origin_of
 
 QUICKSTART = Path(__file__).parents[3] / "pipelines" / "recipes" / "quickstart.yaml"
 

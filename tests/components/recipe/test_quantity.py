@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components.recipe.cluster import Cluster
+from switchpoint.components.recipe.cluster import Cluster
 
 
 @pytest.mark.parametrize(

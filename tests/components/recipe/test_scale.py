@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from components.recipe.catalogue import with_catalogue
-from components.recipe.errors import BadInput
-from components.recipe.expand import expand
-from components.recipe.load import as_mappings, load_study, parse_recipe, recipe_path
-from components.recipe.plan import Plan
-from components.recipe.scale import scaled_to_cpu
-from components.recipe.source import split_key
+from switchpoint.components.recipe.catalogue import with_catalogue
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import as_mappings, load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.scale import scaled_to_cpu
+from switchpoint.components.recipe.source import split_key
 
 STUDIES = ["table_4", "table_5", "table_6", "table_7", "table_8", "table_9", "table_10", "warmup", "recipe"]
 

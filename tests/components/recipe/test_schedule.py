@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from components.recipe.clock import Clock
-from components.recipe.errors import BadInput
-from components.recipe.phase import Switch
-from components.recipe.schedule import Schedule
-from components.recipe.schedule_config import Cosine, ScheduleConfig
-from components.recipe.switch import switch_step
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.phase import Switch
+from switchpoint.components.recipe.schedule import Schedule
+from switchpoint.components.recipe.schedule_config import Cosine, ScheduleConfig
+from switchpoint.components.recipe.switch import switch_step
 
 CONFIG: TypeAdapter[Any] = TypeAdapter(ScheduleConfig)
 PAPER_CLOCK = Clock.of(1_152, 4_096)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from components.plan.run import check_study
-from components.recipe.plan import Plan
-from components.report.comparison import Comparison, compare
-from components.report.content import gather
-from components.report.html import render
-from components.report.results import Row, best_arm, best_row
-from components.report.verdict import verdict
-from components.store.store import Store, write_json
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.comparison import Comparison, compare
+from switchpoint.components.report.content import gather
+from switchpoint.components.report.html import render
+from switchpoint.components.report.results import Row, best_arm, best_row
+from switchpoint.components.report.verdict import verdict
+from switchpoint.components.store.store import Store, write_json
 
 METRIC = "bits_per_byte"
 Values = Mapping[str, Mapping[int, float]]

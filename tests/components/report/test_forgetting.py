@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from components.evaluate.continual import StabilityGap, Summary
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
-from components.report.forgetting import forgetting_table, gap_table
+from switchpoint.components.evaluate.continual import StabilityGap, Summary
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.forgetting import forgetting_table, gap_table
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.report.run import write_report
+from switchpoint.components.report.run import write_report
 from tests.components.tracking.made_study import make_study
 
 PANEL_PIXELS = 500

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from components.evaluate.continual import mean_scores
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
-from components.recipe.plan import Plan
-from components.report.plots import ON_QUESTIONS, _running_mean, _thinned, accuracy, curves
+from switchpoint.components.evaluate.continual import mean_scores
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.plots import ON_QUESTIONS, _running_mean, _thinned, accuracy, curves
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
-from components.recipe.plan import Plan
-from components.report import results
-from components.report.table import build_table
-from components.store.store import Store, read_json
-from pipelines.commands.show import print_outcome
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report import results
+from switchpoint.components.report.table import build_table
+from switchpoint.components.store.store import Store, read_json
+from switchpoint.pipelines.commands.show import print_outcome
 from tests.components.tracking.made_study import make_study, report
 
 

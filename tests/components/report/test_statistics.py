@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.report.statistics import (
+from switchpoint.components.report.statistics import (
     Part,
     columns,
     differences,

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from components.plan.run import check_study
-from components.recipe.plan import Plan
-from components.report.content import Content, as_data, gather
-from components.report.html import render
-from components.report.markdown import markdown_report
-from components.report.results import Row
-from components.report.table import build_table, markdown
-from components.store.store import Store
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.content import Content, as_data, gather
+from switchpoint.components.report.html import render
+from switchpoint.components.report.markdown import markdown_report
+from switchpoint.components.report.results import Row
+from switchpoint.components.report.table import build_table, markdown
+from switchpoint.components.store.store import Store
 
 
 def scores(value: float) -> dict[str, Any]:

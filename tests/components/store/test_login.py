@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.launch.volcano import NEVER_HANDED_ON
-from components.recipe.errors import BadInput
-from components.store.login import (
+from switchpoint.components.launch.volcano import NEVER_HANDED_ON
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.login import (
     ENDPOINT_VARIABLE,
     KEY_VARIABLE,
     REGION_VARIABLE,
@@ -32,15 +32,19 @@ THEIRS = {
 """All that botocore might read of a container that has somebody else's login, too."""
 WORK = """
 import sys
-from components.blend.corpus import list_files
-from components.store import remote
-from components.store.opening import open_store
+from switchpoint.components.blend.corpus import list_files
+from switchpoint.components.store import remote
+from switchpoint.components.store.opening import open_store
 url = sys.argv[1]
 store = open_store(f"{url}/store")
 store.write("jobs/a/job.json", {"of": "a job"})
 print(remote.read_bytes(f"{url}/store/jobs/a/job.json"), list_files(f"{url}/store/jobs", "folder")[0][0])
 """
-LIST = "import sys; from components.blend.corpus import list_files; print(list_files(sys.argv[1], 'folder')[0][0])"
+LIST = """
+import sys
+from switchpoint.components.blend.corpus import list_files
+print(list_files(sys.argv[1], 'folder')[0][0])
+"""
 
 
 def test_it_takes_the_place_of_all_that_is_somebody_elses() -> None:

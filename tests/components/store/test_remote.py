@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from components.plan.run import write_plan
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.store import connection, opening, remote
-from components.store.opening import open_store, store_at
-from components.store.plan_file import load_plan
-from components.store.store import Store
+from switchpoint.components.plan.run import write_plan
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store import connection, opening, remote
+from switchpoint.components.store.opening import open_store, store_at
+from switchpoint.components.store.plan_file import load_plan
+from switchpoint.components.store.store import Store
 from tests.components.conftest import ObjectStore
 from tests.conftest import tiny_study
 from tests.faulty_proxy import FAULTS, faulty, some

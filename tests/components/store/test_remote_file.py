@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.store import remote, remote_file
-from components.store.remote_file import RemoteFile
-from components.store.retries import ATTEMPTS, StoreUnavailable
+from switchpoint.components.store import remote, remote_file
+from switchpoint.components.store.remote_file import RemoteFile
+from switchpoint.components.store.retries import ATTEMPTS, StoreUnavailable
 from tests.components.conftest import Network, ObjectStore
 from tests.faulty_proxy import FAULTS, each
 

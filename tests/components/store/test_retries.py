@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from s3fs.errors import translate_boto_error
 from s3fs.utils import FileExpired
 
-from components.recipe.errors import BadInput
-from components.store import retries
-from components.store.retries import ATTEMPTS, StoreUnavailable, retried
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store import retries
+from switchpoint.components.store.retries import ATTEMPTS, StoreUnavailable, retried
 
 URL = "s3://bucket/key"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from components.launch.task import FailedBefore, task, task_lock_file
-from components.recipe.digest import Identity
-from components.recipe.errors import BadInput
-from components.store.lock import Locked, locked
-from components.store.opening import check_writable, open_store
-from components.store.store import Store
+from switchpoint.components.launch.task import FailedBefore, task, task_lock_file
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.store.lock import Locked, locked
+from switchpoint.components.store.opening import check_writable, open_store
+from switchpoint.components.store.store import Store
 
 
 def identity(**config: object) -> Identity:

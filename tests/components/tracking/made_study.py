@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.plan.run import check_study
-from components.recipe.digest import Identity
-from components.recipe.plan import Plan
-from components.report import results
-from components.report.run import write_report
-from components.store.opening import open_store
-from components.store.store import Store, write_json
-from components.tracking.study import Logged, log_study
-from components.train.checkpoint import checkpoint_path, model_path
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report import results
+from switchpoint.components.report.run import write_report
+from switchpoint.components.store.opening import open_store
+from switchpoint.components.store.store import Store, write_json
+from switchpoint.components.tracking.study import Logged, log_study
+from switchpoint.components.train.checkpoint import checkpoint_path, model_path
 
 START_SECONDS = 1_700_000_000
 EVALUATED_STEPS = 20

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from components.recipe.digest import Identity
-from components.report.run import write_report
-from components.store.opening import open_store
-from components.store.plan_file import Planned
-from components.store.store import read_json
-from components.tracking import delivery
-from components.tracking.delivery import Delivery
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.report.run import write_report
+from switchpoint.components.store.opening import open_store
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.store.store import read_json
+from switchpoint.components.tracking import delivery
+from switchpoint.components.tracking.delivery import Delivery
 from tests.components.tracking.server import Server, wait_until
 from tests.components.train.conftest import prepared  # noqa: F401 (a fixture)
 

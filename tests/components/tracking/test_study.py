@@ -14,21 +14,21 @@ from boto3.exceptions import S3UploadFailedError
 from mlflow import MlflowClient
 from rich.console import Console
 
-from components.plan.run import check_study
-from components.recipe.errors import BadInput
-from components.recipe.load import load_study
-from components.recipe.plan import Plan
-from components.report.results import curve, series
-from components.store.store import Store
-from components.tracking.client import MLflowAway, find_or_create, without_password
-from components.tracking.curve import is_drawn
-from components.tracking.delivery import Delivery
-from components.tracking.registry import register_best
-from components.tracking.study import Logged, compare_commands, row_key
-from components.train.metrics import read_metrics
-from components.train.run import fetch_model
-from pipelines.commands.register import print_registered
-from pipelines.commands.rungs import Rung
+from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.report.results import curve, series
+from switchpoint.components.store.store import Store
+from switchpoint.components.tracking.client import MLflowAway, find_or_create, without_password
+from switchpoint.components.tracking.curve import is_drawn
+from switchpoint.components.tracking.delivery import Delivery
+from switchpoint.components.tracking.registry import register_best
+from switchpoint.components.tracking.study import Logged, compare_commands, row_key
+from switchpoint.components.train.metrics import read_metrics
+from switchpoint.components.train.run import fetch_model
+from switchpoint.pipelines.commands.register import print_registered
+from switchpoint.pipelines.commands.rungs import Rung
 from tests.components.tracking.made_study import EVALUATED_STEPS, deliver, make_study, report
 from tests.conftest import tiny_study
 
@@ -312,7 +312,7 @@ def test_a_driver_that_is_missing_costs_no_report(tmp_path: Path, monkeypatch: p
     def no_driver(_: Store) -> None:
         raise ModuleNotFoundError("No module named 'psycopg2'")
 
-    monkeypatch.setattr("components.tracking.study.open_client", no_driver)
+    monkeypatch.setattr("switchpoint.components.tracking.study.open_client", no_driver)
     page = report(plan, store)
     assert "psycopg2" in json.loads(page.with_name("report.json").read_text())["mlflow_away"]
 

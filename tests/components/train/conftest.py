@@ -2,12 +2,12 @@
 
 import pytest
 
-from components.blend.blend import build_blends
-from components.blend.groups import tokenise_group
-from components.blend.tokenizer import train_tokenizer
-from components.recipe.load import load_study
-from components.store.opening import open_store
-from components.store.plan_file import Planned
+from switchpoint.components.blend.blend import build_blends
+from switchpoint.components.blend.groups import tokenise_group
+from switchpoint.components.blend.tokenizer import train_tokenizer
+from switchpoint.components.recipe.load import load_study
+from switchpoint.components.store.opening import open_store
+from switchpoint.components.store.plan_file import Planned
 from tests.conftest import tiny_study
 
 
@@ -15,7 +15,7 @@ from tests.conftest import tiny_study
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Planned:
     import yaml
 
-    from components.plan.run import check_study
+    from switchpoint.components.plan.run import check_study
 
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tiny_study(folder), sort_keys=False))

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.store.plan_file import Planned
-from components.train.loop import FINISHED, Trainer
-from components.train.loss import install_loss, summed_losses
-from components.train.parallel import checkpoint_activations
-from components.train.throughput import Throughput
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.loop import FINISHED, Trainer
+from switchpoint.components.train.loss import install_loss, summed_losses
+from switchpoint.components.train.parallel import checkpoint_activations
+from switchpoint.components.train.throughput import Throughput
 from tests.components.train.test_loop import END, job
 from tests.components.train.test_loss import gradients, samples, small_model
 

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys, torch
-from components.train.allocator import keep_freed_memory
+from switchpoint.components.train.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     print(keep_freed_memory())
 def faults():

@@ -11,12 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.store.store import read_json
-from components.train import checkpoint
-from components.train.checkpoint import CheckpointFailed, DamagedCheckpoint, checkpoint_path, find_damage, steps_in
-from components.train.loop import FINISHED, STOPPED, Trainer
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.store.store import read_json
+from switchpoint.components.train import checkpoint
+from switchpoint.components.train.checkpoint import (
+    CheckpointFailed,
+    DamagedCheckpoint,
+    checkpoint_path,
+    find_damage,
+    steps_in,
+)
+from switchpoint.components.train.loop import FINISHED, STOPPED, Trainer
 from tests.components.train.test_loop import END, job, losses, weights
 
 
@@ -149,8 +155,8 @@ def test_no_step_waits_for_the_store_to_tell_what_it_has(
         raise OSError("the object store does not answer")
 
     covered = checkpoint.steps_in(tmp_path)
-    monkeypatch.setattr("components.train.job_checkpoints.steps_in", lambda _: covered)
-    monkeypatch.setattr("components.train.job_checkpoints.is_kept", ask)
+    monkeypatch.setattr("switchpoint.components.train.job_checkpoints.steps_in", lambda _: covered)
+    monkeypatch.setattr("switchpoint.components.train.job_checkpoints.is_kept", ask)
     for name in ("is_kept", "steps_in"):
         monkeypatch.setattr(checkpoint, name, ask)
     monkeypatch.setattr(checkpoint.dcp, "save", save)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.recipe.training import Training
-from components.store import connection, opening, remote
-from components.store.plan_file import Planned
-from components.store.store import write_json
-from components.train import checkpoint
-from components.train.checkpoint import (
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store import connection, opening, remote
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.store.store import write_json
+from switchpoint.components.train import checkpoint
+from switchpoint.components.train.checkpoint import (
     DamagedCheckpoint,
     checkpoint_place,
     find_damage,
@@ -28,10 +28,10 @@ from components.train.checkpoint import (
     remove_checkpoint,
     steps_in,
 )
-from components.train.job import TrainJob
-from components.train.job_files import work_folder
-from components.train.loop import FINISHED, Trainer
-from components.train.supervise import train_to_end
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.job_files import work_folder
+from switchpoint.components.train.loop import FINISHED, Trainer
+from switchpoint.components.train.supervise import train_to_end
 from tests import object_store as there
 from tests.components.conftest import ObjectStore
 from tests.components.train.test_loop import END, job, losses, weights
@@ -202,7 +202,7 @@ def _start(one: TrainJob, folder: Path) -> "subprocess.Popen[bytes]":
     folder.mkdir(exist_ok=True)
     write_json(folder / "job.json", one.model_dump(mode="json"))
     variables = {"RANK": "0", "WORLD_SIZE": "1", "OMP_NUM_THREADS": "1", "SWITCHPOINT_RENDEZVOUS": str(folder / "meet")}
-    command = [sys.executable, "-m", "components.train.app", str(folder / "job.json")]
+    command = [sys.executable, "-m", "switchpoint.components.train.app", str(folder / "job.json")]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
 
@@ -236,7 +236,7 @@ def test_the_launcher_learns_why_a_process_failed_elsewhere(
     remote_job: RemoteJob, tmp_path: Path, object_store: ObjectStore
 ) -> None:
     """Nothing but the object store is between them."""
-    from components.train.supervise import TrainingFailed
+    from switchpoint.components.train.supervise import TrainingFailed
 
     one = remote_job(start_checkpoint="gb/none", start_step=0)
     with pytest.raises(TrainingFailed, match="what the run starts from is damaged"):

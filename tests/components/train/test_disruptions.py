@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.launch import following
-from components.recipe.cluster import Cluster
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.train.supervise import TrainingFailed, train_to_end
+from switchpoint.components.launch import following
+from switchpoint.components.recipe.cluster import Cluster
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.supervise import TrainingFailed, train_to_end
 from tests.components.launch.controller import Controller
 from tests.components.train.test_loop import job
 from tests.kube import Kube

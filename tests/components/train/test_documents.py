@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from components.blend.remote_tokens import shared_cache
-from components.blend.samples import NO_TOKEN
-from components.blend.streams import file_prefixes, write_stream
-from components.store.plan_file import Planned
-from components.train.data import Batch, Batches, document_positions
-from components.train.job import JobSource
-from components.train.job_files import fetch_inputs
-from components.train.loop import FINISHED, Trainer
-from components.train.model import build_model
-from components.train.parallel import Ranks
+from switchpoint.components.blend.remote_tokens import shared_cache
+from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.blend.streams import file_prefixes, write_stream
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.data import Batch, Batches, document_positions
+from switchpoint.components.train.job import JobSource
+from switchpoint.components.train.job_files import fetch_inputs
+from switchpoint.components.train.loop import FINISHED, Trainer
+from switchpoint.components.train.model import build_model
+from switchpoint.components.train.parallel import Ranks
 from tests.components.train.test_loop import job, losses
 
 END = 0

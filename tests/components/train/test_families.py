@@ -9,20 +9,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from components.recipe.cost import model_size
-from components.recipe.errors import BadInput
-from components.recipe.model import KINDS, Architecture
-from components.recipe.optimizer import Optimizer
-from components.recipe.presets import PRESETS
-from components.recipe.schedule_config import Cosine
-from components.store.plan_file import Planned
-from components.train.data import Batch, Batches
-from components.train.job import TrainJob
-from components.train.loop import FINISHED, Trainer
-from components.train.model import build_model, model_config
-from components.train.optimizer import build_optimizer, set_learning_rate
-from components.train.parallel import Ranks
-from components.train.weights import export, full_state
+from switchpoint.components.recipe.cost import model_size
+from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.model import KINDS, Architecture
+from switchpoint.components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.presets import PRESETS
+from switchpoint.components.recipe.schedule_config import Cosine
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.data import Batch, Batches
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.loop import FINISHED, Trainer
+from switchpoint.components.train.model import build_model, model_config
+from switchpoint.components.train.optimizer import build_optimizer, set_learning_rate
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.weights import export, full_state
 from tests.components.train.test_loop import job
 from tests.components.train.test_loss import FAMILIES, small_model
 

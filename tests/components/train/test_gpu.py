@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.train.loop import FINISHED, Trainer
-from components.train.parallel import Ranks, join_processes
-from components.train.throughput import Throughput, peak_flops_per_second
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.loop import FINISHED, Trainer
+from switchpoint.components.train.parallel import Ranks, join_processes
+from switchpoint.components.train.throughput import Throughput, peak_flops_per_second
 from tests.components.train.test_loop import END, job, losses, weights
 
 pytestmark = [

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.store.store import read_json
-from components.train.checkpoint import checkpoint_path, steps_in
-from components.train.guard import WINDOW_STEPS, BadBatch, Guard
-from components.train.loop import FINISHED, Trainer
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.store.store import read_json
+from switchpoint.components.train.checkpoint import checkpoint_path, steps_in
+from switchpoint.components.train.guard import WINDOW_STEPS, BadBatch, Guard
+from switchpoint.components.train.loop import FINISHED, Trainer
 from tests.components.train.test_loop import END, job, weights
 
 BAD_STEP = 17

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from components.train import job_checkpoints
-from components.train.checkpoint import DamagedCheckpoint
-from components.train.job_checkpoints import JobCheckpoints, Resumed
+from switchpoint.components.train import job_checkpoints
+from switchpoint.components.train.checkpoint import DamagedCheckpoint
+from switchpoint.components.train.job_checkpoints import JobCheckpoints, Resumed
 
 
 @dataclass

@@ -11,19 +11,19 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from components.recipe.clock import Clock
-from components.recipe.schedule_config import Cosine
-from components.recipe.stage import Train
-from components.recipe.step_settings import StepSettings
-from components.store.plan_file import Planned
-from components.store.store import read_json
-from components.train import job_checkpoints
-from components.train.checkpoint import checkpoint_path, model_path, steps_in
-from components.train.job import TrainJob
-from components.train.job_checkpoints import JobCheckpoints
-from components.train.loop import FINISHED, STOPPED, Trainer
-from components.train.metrics import read_metrics
-from components.train.run import _common
+from switchpoint.components.recipe.clock import Clock
+from switchpoint.components.recipe.schedule_config import Cosine
+from switchpoint.components.recipe.stage import Train
+from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.store.store import read_json
+from switchpoint.components.train import job_checkpoints
+from switchpoint.components.train.checkpoint import checkpoint_path, model_path, steps_in
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.job_checkpoints import JobCheckpoints
+from switchpoint.components.train.loop import FINISHED, STOPPED, Trainer
+from switchpoint.components.train.metrics import read_metrics
+from switchpoint.components.train.run import _common
 
 SWITCH, END = 24, 40
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from components.blend.samples import NO_TOKEN
-from components.train import loss as loss_module
-from components.train.loss import install_loss, summed_losses
+from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.train import loss as loss_module
+from switchpoint.components.train.loss import install_loss, summed_losses
 
 VOCAB = 384
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "nemotron"]

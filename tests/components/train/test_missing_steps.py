@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.missing_steps import MissingSteps, find_missing
+from switchpoint.components.train.missing_steps import MissingSteps, find_missing
 
 JOB_END = 40
 STEPS = st.sets(st.integers(0, JOB_END))
@@ -84,5 +84,5 @@ def test_every_missing_step_is_reached_and_nothing_trained_that_could_be_skipped
 
 
 def test_it_needs_no_torch() -> None:
-    code = "import sys, components.train.missing_steps; sys.exit('torch' in sys.modules)"
+    code = "import sys, switchpoint.components.train.missing_steps; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

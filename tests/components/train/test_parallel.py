@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.train.job import TrainJob
-from components.train.loop import Trainer
-from components.train.metrics import read_series
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.loop import Trainer
+from switchpoint.components.train.metrics import read_series
 from tests.components.train.test_loop import END, job, losses, weights
 from tests.components.train.test_loss import small_model
 from tests.components.train.test_probes import write_probes

@@ -13,17 +13,17 @@ import psutil
 import pytest
 from torchx.runner import get_runner
 
-from components.launch import volcano
-from components.launch.job import JobEnd, JobRequest
-from components.launch.local import run_local_job
-from components.launch.site import Launched, Site
-from components.launch.volcano import volcano_job
-from components.recipe.cluster import Cluster
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.store.store import read_json
-from components.train.checkpoint import read_state, steps_in
-from components.train.ending import ending
+from switchpoint.components.launch import volcano
+from switchpoint.components.launch.job import JobEnd, JobRequest
+from switchpoint.components.launch.local import run_local_job
+from switchpoint.components.launch.site import Launched, Site
+from switchpoint.components.launch.volcano import volcano_job
+from switchpoint.components.recipe.cluster import Cluster
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.store.store import read_json
+from switchpoint.components.train.checkpoint import read_state, steps_in
+from switchpoint.components.train.ending import ending
 from tests.components.train.test_loop import END, job, losses, weights
 from tests.components.train.test_supervise import wait_until
 
@@ -65,7 +65,8 @@ def start_endless_pod(
     endless = job(prepared, root / "run", end_step=100_000, keep_steps=[100_000], export_steps=[])
     (root / "run" / "job.json").write_text(endless.model_dump_json())
     request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(root / "run" / "job.json"),),
+        name="gb-0123456789abcdef", module="switchpoint.components.train.app",
+        arguments=(str(root / "run" / "job.json"),),
         log_folder=root / "log", cluster=Cluster(device="none"),
     )  # fmt: skip
     log = root / "pod-logs" / "train-0.log"
@@ -81,11 +82,14 @@ def test_two_pods_train_with_the_bits_of_two_local_processes(
     local = job(prepared, tmp_path / "local")
     (tmp_path / "local" / "job.json").write_text(local.model_dump_json())
     file = str(tmp_path / "local" / "job.json")
-    assert run_local_job("local", "components.train.app", [file], tmp_path / "log", num_processes=2).succeeded
+    assert run_local_job(
+        "local", "switchpoint.components.train.app", [file], tmp_path / "log", num_processes=2
+    ).succeeded
     pods = job(prepared, tmp_path / "pods")
     (tmp_path / "pods" / "job.json").write_text(pods.model_dump_json())
     request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "pods" / "job.json"),),
+        name="gb-0123456789abcdef", module="switchpoint.components.train.app",
+        arguments=(str(tmp_path / "pods" / "job.json"),),
         log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device="none"),
     )  # fmt: skip
     processes = start_pods(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")
@@ -124,7 +128,8 @@ def test_torchrun_tells_by_which_signal_a_trainer_died(
     try:
         (trainer,) = [
             child for child in psutil.Process(process.pid).children(recursive=True)
-            if "torch.distributed.run" not in " ".join(child.cmdline()) and "components.train.app" in child.cmdline()
+            if "torch.distributed.run" not in " ".join(child.cmdline())
+            and "switchpoint.components.train.app" in child.cmdline()
         ]  # fmt: skip
         trainer.kill()
         assert process.wait(timeout=60) != 0
@@ -145,7 +150,8 @@ def test_a_pod_that_comes_late_is_taken_in(prepared: Planned, tmp_path: Path, mo
     endless = job(prepared, folder, end_step=100_000, keep_steps=[100_000], export_steps=[], training=often)
     (folder / "job.json").write_text(endless.model_dump_json())
     request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(folder / "job.json"),),
+        name="gb-0123456789abcdef", module="switchpoint.components.train.app",
+        arguments=(str(folder / "job.json"),),
         log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device="none", min_nodes=1),
     )  # fmt: skip
     first, second = pod_starts(request, Site(trainer_image="trainer"), monkeypatch, logs)
@@ -179,7 +185,8 @@ def test_a_pod_whose_first_node_does_not_come_asks_to_be_started_again(
 ) -> None:
     """It waits as long as pods may; by default torchrun gives up after 60 s."""
     request = JobRequest(
-        name="gb-0123456789abcdef", module="components.train.app", arguments=(str(tmp_path / "job.json"),),
+        name="gb-0123456789abcdef", module="switchpoint.components.train.app",
+        arguments=(str(tmp_path / "job.json"),),
         log_folder=tmp_path / "log", num_processes=2, cluster=Cluster(device="none", pending_seconds=3),
     )  # fmt: skip
     _, second = pod_starts(request, Site(trainer_image="trainer"), monkeypatch, tmp_path / "pod-logs")

@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from components.recipe.training import Training
-from components.store.plan_file import Planned
-from components.train.checkpoint import model_path
-from components.train.loop import Trainer
-from components.train.metrics import append_to_series, read_series
-from components.train.parallel import Ranks
-from components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
-from components.train.probes import Probes
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train.checkpoint import model_path
+from switchpoint.components.train.loop import Trainer
+from switchpoint.components.train.metrics import append_to_series, read_series
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
+from switchpoint.components.train.probes import Probes
 from tests.components.train.test_loop import END, alone, job, losses, run, weights
 
 __all__ = ["alone"]  # a fixture

@@ -1,8 +1,8 @@
 """What a training task shows: its arms, its numbers, its curve in characters."""
 
-from components.recipe.expand import expand
-from components.recipe.load import parse_recipe
-from components.train.shown import text_curve, training_markdown
+from switchpoint.components.recipe.expand import expand
+from switchpoint.components.recipe.load import parse_recipe
+from switchpoint.components.train.shown import text_curve, training_markdown
 
 
 def test_a_curve_falls_from_the_top_left_to_the_bottom_right() -> None:

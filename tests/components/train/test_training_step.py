@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components.recipe.optimizer import Optimizer
-from components.recipe.training import Training
-from components.train.data import Batch
-from components.train.guard import Guard
-from components.train.optimizer import build_optimizer
-from components.train.parallel import Ranks
-from components.train.training_step import TrainingStep
+from switchpoint.components.recipe.optimizer import Optimizer
+from switchpoint.components.recipe.training import Training
+from switchpoint.components.train.data import Batch
+from switchpoint.components.train.guard import Guard
+from switchpoint.components.train.optimizer import build_optimizer
+from switchpoint.components.train.parallel import Ranks
+from switchpoint.components.train.training_step import TrainingStep
 
 VOCAB, RATE, STEP = 11, 0.01, 3
 NAMES = ["answers", "prose", "unused"]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from components.train import app, loop, parallel, upload
-from components.train.loop import FINISHED
-from components.train.upload import Upload
-from components.train.watchdog import Watchdog
+from switchpoint.components.train import app, loop, parallel, upload
+from switchpoint.components.train.loop import FINISHED
+from switchpoint.components.train.upload import Upload
+from switchpoint.components.train.watchdog import Watchdog
 
 
 def test_only_the_last_upload_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +50,8 @@ def test_the_end_of_communication_is_watched(tmp_path: Path, monkeypatch: pytest
             super().__exit__(*_)
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("components.train.watchdog.Watchdog", Watched)
-    monkeypatch.setattr("components.train.job_files.work_folder", lambda *_: tmp_path)
+    monkeypatch.setattr("switchpoint.components.train.watchdog.Watchdog", Watched)
+    monkeypatch.setattr("switchpoint.components.train.job_files.work_folder", lambda *_: tmp_path)
     monkeypatch.setattr(parallel, "join_processes", lambda *_: None)
     monkeypatch.setattr(parallel, "Ranks", lambda *_: None)
     monkeypatch.setattr(loop, "Trainer", lambda *_: SimpleNamespace(run=lambda _: FINISHED))

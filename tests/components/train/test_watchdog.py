@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.train.ending import RESUME_ME
-from components.train.watchdog import Watchdog, stacks_path
+from switchpoint.components.train.ending import RESUME_ME
+from switchpoint.components.train.watchdog import Watchdog, stacks_path
 
 HANGS = {
     "waiting": ("threading.Event().wait()", RESUME_ME, True),
@@ -21,7 +21,7 @@ def test_a_hang_is_ended_with_its_stacks(tmp_path: Path, stuck: str, code: int, 
     script = f"""
 import ctypes, threading
 from pathlib import Path
-from components.train import watchdog
+from switchpoint.components.train import watchdog
 
 watchdog.GRACE_SECONDS = 0.5
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from components.train import parallel
-from components.train.job import TrainJob
-from components.train.loop import Trainer
-from components.train.parallel import Ranks, join_processes
+from switchpoint.components.train import parallel
+from switchpoint.components.train.job import TrainJob
+from switchpoint.components.train.loop import Trainer
+from switchpoint.components.train.parallel import Ranks, join_processes
 
 
 def main() -> None:
