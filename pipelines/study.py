@@ -17,7 +17,7 @@ from pathlib import Path
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from switchpoint.components.blend.component import build_blend, prepare_text, tokenise, train_tokenizer
+from switchpoint.components.data.component import build_blend, prepare_text, tokenise, train_tokenizer
 from switchpoint.components.derive.component import derive, join_arms
 from switchpoint.components.evaluate.component import evaluate, prepare_evaluation
 from switchpoint.components.plan.component import plan

@@ -71,7 +71,7 @@ def main() -> None:
 
 def _evaluator(job: EvaluateJob, store: Store) -> Any:
     """A function of a model's folder: its result."""
-    from switchpoint.components.blend.tokenizer import load_tokenizer
+    from switchpoint.components.data.tokenizer import load_tokenizer
     from switchpoint.components.evaluate.harness import evaluate_suites
     from switchpoint.components.evaluate.load import load_suites
     from switchpoint.components.evaluate.model import load_model

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from switchpoint.components.blend.join import fetch_heldout_files
+from switchpoint.components.data.join import fetch_heldout_files
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.source import is_made, origin_of, part_of
 from switchpoint.components.store.store import Store

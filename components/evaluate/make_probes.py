@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from switchpoint.components.blend.documents import read_documents
-from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.data.documents import read_documents
+from switchpoint.components.data.tokenizer import load_tokenizer
 from switchpoint.components.evaluate.heldout import fetch_heldout_parts
 from switchpoint.components.evaluate.questions import QUESTION_PARTS, multiple_choice
 from switchpoint.components.evaluate.suite_questions import SuiteQuestion

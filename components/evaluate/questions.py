@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from switchpoint.components.blend.documents import Document
-from switchpoint.components.blend.python_text import prompt_of
+from switchpoint.components.data.documents import Document
+from switchpoint.components.data.python_text import prompt_of
 
 NUM_CHOICES = 4
 QUESTION_PARTS = ("qa", "qa_world_knowledge")

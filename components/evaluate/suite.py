@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from switchpoint.components.blend.documents import Document, read_documents
+from switchpoint.components.data.documents import Document, read_documents
 from switchpoint.components.evaluate.questions import QUESTION_PARTS, multiple_choice
 from switchpoint.components.evaluate.scores import Results, Score, mean_of_scores
 

@@ -3,10 +3,10 @@
 from contextlib import suppress
 from typing import Any
 
-from switchpoint.components.blend.blend import packed_samples, source_tokens
-from switchpoint.components.blend.corpus import FileDigests
-from switchpoint.components.blend.corpus_input import check_record
-from switchpoint.components.blend.origins import Inputs, read_inputs
+from switchpoint.components.data.blend import packed_samples, source_tokens
+from switchpoint.components.data.corpus import FileDigests
+from switchpoint.components.data.corpus_input import check_record
+from switchpoint.components.data.origins import Inputs, read_inputs
 from switchpoint.components.plan.price import over_budget
 from switchpoint.components.recipe.epochs import check_sources, known_tokens
 from switchpoint.components.recipe.errors import BadInput, raise_all

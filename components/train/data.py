@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.data.samples import NO_TOKEN
 from switchpoint.components.recipe.training import check_batch
 from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.order import Place, order_of

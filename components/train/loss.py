@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
-from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.data.samples import NO_TOKEN
 
 CHUNKED_VOCAB_SIZE = 16_384
 """From this size on the logits of a batch would be the largest tensor in memory, and are never held whole."""

@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from switchpoint.components.blend.megatron_order import MegatronBlend, MegatronSamples
-from switchpoint.components.blend.sampler import Sampler
-from switchpoint.components.blend.samples import Samples, open_samples
+from switchpoint.components.data.megatron_order import MegatronBlend, MegatronSamples
+from switchpoint.components.data.sampler import Sampler
+from switchpoint.components.data.samples import Samples, open_samples
 from switchpoint.components.recipe.permutation import Indices
 from switchpoint.components.recipe.phase import Packing
 from switchpoint.components.store.opening import store_at

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
-from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.data.samples import NO_TOKEN
 from switchpoint.components.train.parallel import Ranks
 from switchpoint.components.train.probe_file import ProbeFile
 

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from switchpoint.components.blend.origins import folder_digest
+from switchpoint.components.data.origins import folder_digest
 from switchpoint.components.launch.job import Superseded
 from switchpoint.components.launch.site import scheduler
 from switchpoint.components.plan.price import model_shape

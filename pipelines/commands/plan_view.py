@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from switchpoint.components.blend.blend import packed_samples, source_tokens
+from switchpoint.components.data.blend import packed_samples, source_tokens
 from switchpoint.components.plan.data import plan_data
 from switchpoint.components.recipe.phase import START_MODES
 from switchpoint.components.recipe.plan import Plan

@@ -76,7 +76,7 @@ def options_given(scale: str | None, sources: Path | None, budget: str | None, a
 
 
 def _bound(study: dict[str, Any], scale: str | None, sources: Path | None) -> dict[str, Any]:
-    from switchpoint.components.blend.binding import bound_to_environment, bound_to_user
+    from switchpoint.components.data.binding import bound_to_environment, bound_to_user
     from switchpoint.components.recipe.scale import scaled_to_cpu
 
     if scale is not None and scale not in SCALES:

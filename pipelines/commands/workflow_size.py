@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from switchpoint.components.blend.shards import MAX_GROUPS
+from switchpoint.components.data.shards import MAX_GROUPS
 from switchpoint.components.launch.side_by_side import divided
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import Plan

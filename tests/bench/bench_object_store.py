@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from switchpoint.components.blend.corpus import open_file
-from switchpoint.components.blend.remote_tokens import RemoteTokens
-from switchpoint.components.blend.token_file import TokenWriter
+from switchpoint.components.data.corpus import open_file
+from switchpoint.components.data.remote_tokens import RemoteTokens
+from switchpoint.components.data.token_file import TokenWriter
 from switchpoint.components.store import remote
 from tests.components.conftest import KEY, SECRET, serving
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from switchpoint.components.blend.sampler import Sampler
-from switchpoint.components.blend.samples import open_samples
-from switchpoint.components.blend.streams import write_stream
-from switchpoint.components.blend.token_file import TokenWriter, read_token_file
+from switchpoint.components.data.sampler import Sampler
+from switchpoint.components.data.samples import open_samples
+from switchpoint.components.data.streams import write_stream
+from switchpoint.components.data.token_file import TokenWriter, read_token_file
 from switchpoint.components.store.store import Store
 
 SEQUENCE_LENGTH = 4096

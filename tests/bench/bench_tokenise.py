@@ -15,12 +15,12 @@ from typing import Any
 import orjson
 import torch
 
-from switchpoint.components.blend.corpus import Corpus, CorpusFile
-from switchpoint.components.blend.encoder import FastEncoder, ReferenceEncoder, use_threads
-from switchpoint.components.blend.readers import Piece, TextOptions
-from switchpoint.components.blend.shards import Shard
-from switchpoint.components.blend.tokenise import BATCH_BYTES, ShardWork, write_shard
-from switchpoint.components.blend.tokenizer import END_OF_DOCUMENT, byte_level_bpe
+from switchpoint.components.data.corpus import Corpus, CorpusFile
+from switchpoint.components.data.encoder import FastEncoder, ReferenceEncoder, use_threads
+from switchpoint.components.data.readers import Piece, TextOptions
+from switchpoint.components.data.shards import Shard
+from switchpoint.components.data.tokenise import BATCH_BYTES, ShardWork, write_shard
+from switchpoint.components.data.tokenizer import END_OF_DOCUMENT, byte_level_bpe
 from switchpoint.components.recipe.kind import identity_of
 from switchpoint.components.store.store import Store
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from switchpoint.components.blend.streams import write_stream
-from switchpoint.components.blend.token_file import TokenWriter
+from switchpoint.components.data.streams import write_stream
+from switchpoint.components.data.token_file import TokenWriter
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.optimizer import Optimizer
 from switchpoint.components.recipe.schedule_config import Constant

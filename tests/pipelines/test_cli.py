@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from switchpoint.components.blend.corpus import document_hash
+from switchpoint.components.data.corpus import document_hash
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished
 

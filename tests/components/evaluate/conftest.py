@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from switchpoint.components.blend.tokenizer import byte_level_bpe
+from switchpoint.components.data.tokenizer import byte_level_bpe
 from switchpoint.components.evaluate.model import LoadedModel, load_model
 from switchpoint.components.train.model import model_config
 

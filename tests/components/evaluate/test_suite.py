@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from switchpoint.components.blend.documents import Document, write_documents
-from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.data.documents import Document, write_documents
+from switchpoint.components.data.tokenizer import load_tokenizer
 from switchpoint.components.evaluate.model import LoadedModel
 from switchpoint.components.evaluate.questions import multiple_choice
 from switchpoint.components.evaluate.scores import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from switchpoint.components.blend.tokenizer import load_tokenizer
+from switchpoint.components.data.tokenizer import load_tokenizer
 from switchpoint.components.evaluate.harness import evaluate_suites
 from switchpoint.components.evaluate.load import load_suites
 from switchpoint.components.evaluate.make_probes import _of_suite

@@ -32,7 +32,7 @@ THEIRS = {
 """All that botocore might read of a container that has somebody else's login, too."""
 WORK = """
 import sys
-from switchpoint.components.blend.corpus import list_files
+from switchpoint.components.data.corpus import list_files
 from switchpoint.components.store import remote
 from switchpoint.components.store.opening import open_store
 url = sys.argv[1]
@@ -42,7 +42,7 @@ print(remote.read_bytes(f"{url}/store/jobs/a/job.json"), list_files(f"{url}/stor
 """
 LIST = """
 import sys
-from switchpoint.components.blend.corpus import list_files
+from switchpoint.components.data.corpus import list_files
 print(list_files(sys.argv[1], 'folder')[0][0])
 """
 

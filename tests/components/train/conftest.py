@@ -2,9 +2,9 @@
 
 import pytest
 
-from switchpoint.components.blend.blend import build_blends
-from switchpoint.components.blend.groups import tokenise_group
-from switchpoint.components.blend.tokenizer import train_tokenizer
+from switchpoint.components.data.blend import build_blends
+from switchpoint.components.data.groups import tokenise_group
+from switchpoint.components.data.tokenizer import train_tokenizer
 from switchpoint.components.recipe.load import load_study
 from switchpoint.components.store.opening import open_store
 from switchpoint.components.store.plan_file import Planned

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from switchpoint.components.blend.remote_tokens import shared_cache
-from switchpoint.components.blend.samples import NO_TOKEN
-from switchpoint.components.blend.streams import file_prefixes, write_stream
+from switchpoint.components.data.remote_tokens import shared_cache
+from switchpoint.components.data.samples import NO_TOKEN
+from switchpoint.components.data.streams import file_prefixes, write_stream
 from switchpoint.components.store.plan_file import Planned
 from switchpoint.components.train.data import Batch, Batches, document_positions
 from switchpoint.components.train.job import JobSource

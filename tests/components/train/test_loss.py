@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from switchpoint.components.blend.samples import NO_TOKEN
+from switchpoint.components.data.samples import NO_TOKEN
 from switchpoint.components.train import loss as loss_module
 from switchpoint.components.train.loss import install_loss, summed_losses
 
