@@ -10,7 +10,8 @@ from switchpoint.components.evaluate.check_app import CheckJob
 from switchpoint.components.evaluate.heldout import fetch_heldout_parts
 from switchpoint.components.evaluate.hub import hub_environment
 from switchpoint.components.evaluate.suite_questions import SuiteQuestion
-from switchpoint.components.launch.job import JobRequest, Superseded, num_side_by_side, run_job
+from switchpoint.components.launch.job import JobRequest, Superseded
+from switchpoint.components.launch.launcher import num_side_by_side, run_job
 from switchpoint.components.launch.task import tell_failure
 from switchpoint.components.recipe.digest import Identity, digest_of
 from switchpoint.components.recipe.plan import Plan

@@ -1,11 +1,9 @@
-"""A job, wherever it runs: on this machine, or on a cluster."""
+"""A job, wherever it runs: what is requested of it, and how it ended. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from switchpoint.components.launch.site import read_site, scheduler
-from switchpoint.components.launch.slots import num_slots
 from switchpoint.components.recipe.cluster import Cluster
 from switchpoint.components.recipe.digest import digest_of
 
@@ -71,22 +69,3 @@ class JobEnd:
 
 class Superseded(RuntimeError):
     """Another job of the same name ran until now, for another study: what is left to do must be worked out anew."""
-
-
-def run_job(request: JobRequest) -> JobEnd:
-    """Runs it to its end. Raises BadInput where the site, or the cluster, does not let it; on a cluster Superseded."""
-    if scheduler() == "local":
-        from switchpoint.components.launch.local import run_local_job
-
-        return run_local_job(
-            request.name, request.module, request.arguments, request.log_folder, num_processes=request.num_processes,
-            num_threads=request.num_threads, variables=request.variables,
-        )  # fmt: skip
-    from switchpoint.components.launch.cluster_job import run_on_cluster
-
-    return run_on_cluster(request, read_site())
-
-
-def num_side_by_side(cluster: Cluster) -> int:
-    """Processes that share nothing, such as evaluations, at a time: of this machine, or of one pod."""
-    return num_slots() if scheduler() == "local" else cluster.processes_per_node

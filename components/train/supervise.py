@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from switchpoint.components.launch.job import ON_ONE_MACHINE, JobRequest, run_job
+from switchpoint.components.launch.job import ON_ONE_MACHINE, JobRequest
+from switchpoint.components.launch.launcher import run_job
 from switchpoint.components.recipe.cluster import Cluster
 from switchpoint.components.recipe.digest import digest_of
 from switchpoint.components.store.location import Location

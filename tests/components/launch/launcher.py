@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from switchpoint.components.launch import cluster_log, following
-from switchpoint.components.launch.job import JobRequest, Superseded, run_job
+from switchpoint.components.launch.job import JobRequest, Superseded
+from switchpoint.components.launch.launcher import run_job
 from switchpoint.components.recipe.cluster import Cluster
 
 
