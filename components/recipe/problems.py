@@ -25,6 +25,15 @@ TAGGED: dict[str, type[BaseModel]] = {
     "~rewarm": Rewarm, "~infinite": Infinite, "~inverse_sqrt": InverseSqrt,
 }  # fmt: skip
 """Sections that come in several kinds, by the mark that pydantic puts into an error's place."""
+MESSAGES = {
+    "dict_type": "must be a mapping, `name: value` on lines of its own",
+    "model_type": "must be a mapping, `field: value` on lines of its own",
+    "list_type": "must be a list, such as [a, b]",
+    "string_type": "must be text",
+    "too_short": "must have {min_length} entries at least, and has {actual_length}",
+    "too_long": "must have {max_length} entries at most, and has {actual_length}",
+}
+"""For what pydantic says in words of Python, by its type of an error."""
 SHOWN_CHARACTERS = 120
 
 
@@ -35,7 +44,12 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
 
 def problems_of(error: ValidationError, prefix: Sequence[str] = ()) -> list[tuple[tuple[str, ...], BadInput]]:
     """Every problem, with the field's place. Raises nothing."""
-    found = [_problem(item, tuple(prefix)) for item in error.errors(include_url=False)]
+    items = error.errors(include_url=False)
+    # A shape whose preset is refused lacks the preset's fields, too: one message is enough.
+    refused = {item["loc"][:-1] for item in items if item["loc"][-1:] == ("preset",)}
+    found = [
+        _problem(item, tuple(prefix)) for item in items if item["type"] != "missing" or item["loc"][:-1] not in refused
+    ]
     # Where a value may be one thing or another, the complaints of the kind that was not meant are left out.
     return [one for one in found if one is not None]
 
@@ -53,7 +67,9 @@ def _problem(item: Any, prefix: tuple[str, ...]) -> tuple[tuple[str, ...], BadIn
         kinds = [kind for kind in kinds if kind != "explicit"]
         given = item["ctx"]["tag"].removeprefix("~")
         return place, BadInput(f"no such kind{did_you_mean(given, kinds)}", given=given, allowed=", ".join(kinds))
-    message = item["msg"].removeprefix("Value error, ")
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    if item["type"] in MESSAGES:
+        message = MESSAGES[item["type"]].format(**item.get("ctx", {}))
     if item["type"] == "string_pattern_mismatch":
         message = "a name holds letters, digits, `-` and `_`, and begins with a letter or digit"
         if place and place[-1] == "name":

@@ -114,6 +114,9 @@ BAD: list[tuple[str, Callable[[Study], Any], str]] = [
     ("hardware", lambda s: s.update(hardware={"gpu": "H100"}), r"hardware.gpu: no such value; did you mean `H100-SXM`"),
     ("catalogue", lambda s: s.update(catalogue="papers"), r"catalogue: no such value; did you mean `paper`"),
     ("left out", lambda s: s.update(left_out=["prosa"]), r"left_out.0: no such source; did you mean `prose`"),
+    ("a list for a mapping", lambda s: s.update(merges=["a"]), "merges: must be a mapping, `name: value`"),
+    ("too few", lambda s: s.update(merges={"soup": {"of": ["a"]}}), "merges.soup.of: must have 2 entries at least"),
+    ("no such preset", lambda s: s["model"].update(architecture={"preset": "2m"}), r"preset: no such value[^\n]*\n[^\n]*\n[^\n]*$"),
 ]  # fmt: skip
 
 
