@@ -24,8 +24,8 @@ class NoModel(RuntimeError):
 
 
 def missing_derived(plan: Plan, store: Store) -> list[Derived]:
-    """Return what is derived from arms and not made yet."""
-    return [one for one in plan.derived if not store.is_done(one.output.identity)]
+    """Return what is derived from arms and not made yet, where no gate ended an arm before."""
+    return [one for one in plan.derived if not one.stopped and not store.is_done(one.output.identity)]
 
 
 def derive_group(reference: str, names: Sequence[str], shown: Path) -> None:

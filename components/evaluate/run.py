@@ -9,18 +9,24 @@ from switchpoint.components.evaluate.app import EvaluatedModel, EvaluateJob
 from switchpoint.components.evaluate.check_app import CheckJob
 from switchpoint.components.evaluate.heldout import fetch_heldout_parts
 from switchpoint.components.evaluate.hub import hub_environment
+from switchpoint.components.evaluate.scores import Score
 from switchpoint.components.evaluate.suite_questions import SuiteQuestion
 from switchpoint.components.launch.job import JobRequest, Superseded
 from switchpoint.components.launch.launcher import num_side_by_side, run_job
-from switchpoint.components.launch.task import tell_failure
+from switchpoint.components.launch.task import WAIT_SECONDS, task_lock_file, tell_failure
 from switchpoint.components.recipe.digest import Identity, digest_of
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.store.location import exists
+from switchpoint.components.store.lock import locked
 from switchpoint.components.store.store import Store, read_json, write_json
 from switchpoint.components.train.ending import ending_outside
 from switchpoint.components.train.run import model_in_store, model_is_there
 
 NUM_THREADS = 2
+
+
+class EvaluationFailed(RuntimeError):
+    """A model has no scores."""
 
 
 class SuitesUnusable(RuntimeError):
@@ -97,8 +103,23 @@ def evaluate_models(plan: Plan, store: Store) -> None:
         print(f"evaluation failed, which is recorded: {error}", file=sys.stderr, flush=True)
 
 
+def evaluate_one(plan: Plan, store: Store, evaluation: Identity) -> dict[str, Score]:
+    """Evaluate the model of one evaluation, unless it has its scores; return them. Raises EvaluationFailed, with the
+    reason, which is recorded.
+    """
+    if not store.is_done(evaluation):
+        store.forget_failure(evaluation)
+        _evaluate_to_end(plan, store, {evaluation.digest: evaluation})
+    record = store.record(evaluation)
+    if record is None:
+        raise EvaluationFailed((store.failure(evaluation) or {}).get("reason", "no reason was recorded"))
+    return dict(record["outputs"]["scores"])
+
+
 def _evaluate_to_end(plan: Plan, store: Store, wanted: dict[str, Identity]) -> None:
-    """`wanted`: evaluations by digest. Records why a model has no scores."""
+    """Evaluate models, in one job, until each has its scores or a recorded reason why not. What was ended from outside
+    is started again, for what is left. `wanted`: evaluations by digest.
+    """
     failed: dict[str, str] = {}
     without_progress = 0
     while wanted:
@@ -107,7 +128,7 @@ def _evaluate_to_end(plan: Plan, store: Store, wanted: dict[str, Identity]) -> N
         with suppress(Superseded):  # another study has evaluated what both share
             reasons, disrupted = _evaluate(plan, store, wanted, may_resume=may_resume)
             failed |= reasons
-        left = {digest: one for digest, one in _missing(plan, store).items() if digest not in failed}
+        left = {digest: one for digest, one in wanted.items() if digest not in failed and not store.is_done(one)}
         without_progress = 0 if len(left) < len(wanted) else without_progress + (not disrupted)
         wanted = left
     for digest, reason in failed.items():
@@ -180,7 +201,8 @@ def _evaluate(
 
 
 def _record(store: Store, evaluation: Identity, result: dict[str, Any]) -> None:
-    with store.output(evaluation) as folder:
+    # A gate and the task `evaluate` of another study may evaluate one model at the same time.
+    with locked(task_lock_file(store, evaluation), WAIT_SECONDS), store.output(evaluation) as folder:
         write_json(folder / "examples.json", result["examples"])
         outputs = {name: value for name, value in result.items() if name != "examples"}
         store.write_record(evaluation, folder, outputs, {"num_threads": 1})

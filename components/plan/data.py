@@ -35,6 +35,7 @@ def plan_data(
         "start": plan.recipe.start,
         "tokens_alone": plan.tokens_alone,
         "tokens_shared": plan.tokens_shared,
+        **({"is_upper_bound": plan.may_end_early} if any(arm.gates for arm in plan.arms) else {}),
         "base": {"digest": plan.base.digest} | (price.base() or {}),
         "gb_runs": [
             {
@@ -87,12 +88,14 @@ def _arm(arm: ArmPlan, price: Price, sizes: dict[SourceKey, int], packed: Packed
         "switch_step": arm.switch_step, "switch_tokens": arm.switch_tokens,
         "switch_learning_rate": arm.switch_learning_rate, "horizon_tokens": arm.horizon_tokens,
         "horizon_steps": arm.horizon_steps, "phases": [_phase(arm, phase, sizes, packed) for phase in arm.phases],
+        **({"trained_tokens": arm.trained_tokens, "stopped": arm.stopped} if arm.gates else {}),
         **price.arm(arm),
     }  # fmt: skip
 
 
 def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int], packed: PackedSamples) -> dict[str, Any]:
     start, end = arm.learning_rates(phase)
+    gate = next((gate for gate in arm.gates if gate.phase == phase.name), None)
     epochs = phase_epochs(phase, sizes, packed)
     names = [split_key(key)[0] for key in phase.weights]
     sources = {}
@@ -109,6 +112,7 @@ def _phase(arm: ArmPlan, phase: Phase, sizes: dict[SourceKey, int], packed: Pack
         "batch_size": [arm.clock.batch_size(phase.start_step), arm.clock.batch_size(phase.end_step - 1)],
         "sources": sources,
         "moved": {key: count * phase.sequence_length for key, count in phase.moved.items()},
+        **({"gate": gate.described, "is_upper_bound": not gate.is_decided} if gate else {}),
     }  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from switchpoint.components.data.origins import Inputs, read_inputs
 from switchpoint.components.plan.price import over_budget
 from switchpoint.components.recipe.epochs import check_sources, known_tokens
 from switchpoint.components.recipe.errors import BadInput, raise_all
-from switchpoint.components.recipe.expand import expand
 from switchpoint.components.recipe.load import parse_recipe
 from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.gate_scores import expand_as_decided
 from switchpoint.components.store.location import Location, read_json
 from switchpoint.components.store.opening import open_store, store_at
 from switchpoint.components.store.plan_file import (
@@ -36,7 +36,7 @@ def check_study(
     recipe = parse_recipe(study, recipe_file)
     store = store_at(where)
     inputs = read_inputs(recipe, known_digests(store))
-    plan = expand(recipe, inputs.digests, recipe_file, read_stops(stops or {}))
+    plan = expand_as_decided(recipe, inputs.digests, recipe_file, read_stops(stops or {}), store)
     for name, source in plan.sources_with_text().items():
         if source.token_file:
             check_record(name, source, plan.tokenizer.digest)

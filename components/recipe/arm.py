@@ -31,6 +31,8 @@ class WrittenPhase:
         """Whether it only differs in its name from the phase before it."""
         if self.begins_schedule or self.start not in ("new_data", "continue") or self.settings != before.settings:
             return False
+        if before.config.gate is not None or self.config.gate is not None:  # checked where its phase ends
+            return False
         if any(resolver.depends_on_length(phase.config.blend) for phase in (before, self)):
             return False
         return resolver.weights(before.config.blend, 1) == resolver.weights(self.config.blend, 1)

@@ -16,13 +16,12 @@ from switchpoint.components.recipe.blend import (
 from switchpoint.components.recipe.catalogue import CATALOGUES, catalogue
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.evaluation import is_folder, suite_name
+from switchpoint.components.recipe.gate import GateConfig
 from switchpoint.components.recipe.phase import SHORT_FORM
 from switchpoint.components.recipe.problems import did_you_mean
 from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
-from switchpoint.components.recipe.suites import QUICKSTART, SUITES, runs_code, suite_scores
+from switchpoint.components.recipe.suites import LOCAL_SCORES, QUICKSTART, SUITES, runs_code, suite_scores
 
-LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
-"""Of the suite that always runs; bits per byte also by source and by category."""
 SHORT_BLENDS = tuple(short for short, (_, field) in SHORT_FORM.items() if field == "blend")
 """The recipe's short form of phases, as far as it names blends."""
 SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
@@ -286,6 +285,27 @@ def _check_evaluation(recipe: Recipe) -> Iterator[Problem]:
         yield from _check_metric(recipe, evaluation.metric, ("evaluation", "metric"))
     if recipe.halving is not None and recipe.halving.metric is not None:
         yield from _check_metric(recipe, recipe.halving.metric, ("halving", "metric"))
+    for field, gate in _gates(recipe):
+        yield from _check_metric(recipe, gate.score, (*field, "score"))
+        if recipe.halving is not None:
+            yield (
+                field,
+                BadInput(
+                    "`halving:` also ends arms early, at the same point of each, and a gate ends a phase at a point of "
+                    "its own", allowed="`gate:` or `halving:`, not both",
+                ),
+            )  # fmt: skip
+
+
+def _gates(recipe: Recipe) -> Iterator[tuple[Place, GateConfig]]:
+    """Yield every gate as it is written, with its field."""
+    for name, phase in (recipe.phases or {}).items():
+        if phase.gate is not None:
+            yield ("phases", name, "gate"), phase.gate
+    for field, arm in arms_of(recipe).values():
+        for name, patch in arm.phases.items():
+            if patch.gate is not None:
+                yield (*field.split("."), "phases", name, "gate"), patch.gate
 
 
 def _check_metric(recipe: Recipe, metric: str, place: Place) -> Iterator[Problem]:

@@ -27,12 +27,15 @@ def derived_from(
     found, left = [], dict(runs)
     for name, config in recipe.merges.items():
         for run_name, seed, members in _seeds_of(recipe, name, config, arms):
-            models = []
+            models, stopped = [], ""
             for number, (written, arm) in enumerate(zip(config.of, members, strict=True)):
                 step = _step(written, arm, f"merges.{name}.of.{number}.at")
                 # A shared run goes further than this arm, which leaves it where the next one starts.
                 run = next(left[one.digest] for one in reversed(arm.runs) if left[one.digest].stage.start_step < step)
-                left[run.identity.digest] = requesting(run, export=[step])
+                reason = _missing(written, arm, run, step)
+                stopped = stopped or reason
+                if not reason:
+                    left[run.identity.digest] = requesting(run, export=[step])
                 models.append(identity_of("model", {"step": step}, {"run": run.identity}))
             stage = Merge(models=tuple(models), weights=config.exact_weights)
             inputs = {f"model {number}": model for number, model in enumerate(models)}
@@ -44,9 +47,10 @@ def derived_from(
             )
             found.append(
                 Derived(
-                    name=name, run_name=run_name, seed=seed, output=output, evaluation=evaluation, described=described
+                    name=name, run_name=run_name, seed=seed, output=output, evaluation=evaluation, described=described,
+                    stopped=stopped,
                 )
-            )
+            )  # fmt: skip
     return tuple(found), left
 
 
@@ -83,10 +87,21 @@ def _step(written: str | ArmCheckpoint, arm: ArmPlan, field: str) -> int:
     if isinstance(written, str):
         return arm.horizon_steps
     if written.at != "switch":
-        return max(1, arm.clock.step_at(math.ceil(written.at * arm.horizon_tokens)))
+        return max(1, arm.clock.step_at(math.ceil(written.at * arm.clock.tokens_at(arm.planned_steps))))
+    if arm.stopped and arm.switch_step is None:  # at the gate of its first phase
+        return arm.horizon_steps
     if not arm.switch_step:
         raise BadInput("the arm never switches", field=field, given=arm.run_name, allowed="a fraction of its horizon")
-    return arm.switch_step
+    return arm.phases[0].end_step
+
+
+def _missing(written: str | ArmCheckpoint, arm: ArmPlan, run: Trained, step: int) -> str:
+    """Return why the gates of the arm left it without this model; empty where they did not."""
+    if arm.stopped and (isinstance(written, str) or step > arm.horizon_steps):
+        return f"{arm.run_name} ended at a gate ({arm.stopped})"
+    if step > run.stage.end_step:
+        return f"{arm.run_name} was not trained at step {step:,}: its gate held at step {run.stage.end_step:,}"
+    return ""
 
 
 def _described(written: str | ArmCheckpoint) -> str:

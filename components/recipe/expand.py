@@ -19,6 +19,8 @@ from switchpoint.components.recipe.derived import derived_from
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.errors import BadInput, raise_all
 from switchpoint.components.recipe.evaluation import Evaluation, data_origin, suite_name, suite_origin
+from switchpoint.components.recipe.gate import Gate, GateConfig, GateScores
+from switchpoint.components.recipe.gated import after_gates
 from switchpoint.components.recipe.halving import Stop
 from switchpoint.components.recipe.history import history, joined, requesting, stopped_at, timeline
 from switchpoint.components.recipe.kind import identity_of
@@ -34,22 +36,24 @@ from switchpoint.components.recipe.source import (
 )
 from switchpoint.components.recipe.stage import Import, Output, Phase, Train, Trained
 from switchpoint.components.recipe.step_settings import StepSettings
-from switchpoint.components.recipe.suites import definition, harness_settings
+from switchpoint.components.recipe.suites import LOCAL_SCORES, definition, harness_settings
 
 BASE_SEED = 0
 """A recipe's seed never changes its base."""
 
 
 def expand(
-    recipe: Recipe, input_digests: Mapping[str, str], file: str = "", stops: Mapping[str, Stop] | None = None
-) -> Plan:
-    """The plan of `recipe`. `stops`: arms that end before their horizon, by run name.
+    recipe: Recipe, input_digests: Mapping[str, str], file: str = "", stops: Mapping[str, Stop] | None = None,
+    gate_scores: GateScores | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of `recipe`. `stops`: arms that end before their horizon, by run name. `gate_scores`: what is known of
+    the checks of gates; they change no digest of what is trained.
 
     `input_digests`: what each folder and the Python text hold, by `origin_of` (and the model's and tokenizer's
     folder by its path); without text none are needed. `file` is only named in messages. Raises BadInput.
     """
     try:
-        return _Expansion(recipe, input_digests, stops or {}).plan()
+        return _Expansion(recipe, input_digests, stops or {}, gate_scores or {}).plan()
     except BadInput as error:
         problems = getattr(error, "problems", (error,))
         raise_all([problem.at(file) for problem in problems])
@@ -59,8 +63,10 @@ def expand(
 class _Expansion:
     """One recipe on its way to a plan."""
 
-    def __init__(self, recipe: Recipe, input_digests: Mapping[str, str], stops: Mapping[str, Stop]) -> None:
-        self.recipe, self.digests, self.stops = recipe, input_digests, stops
+    def __init__(
+        self, recipe: Recipe, input_digests: Mapping[str, str], stops: Mapping[str, Stop], gate_scores: GateScores
+    ) -> None:
+        self.recipe, self.digests, self.stops, self.gate_scores = recipe, input_digests, stops, gate_scores
         self.resolver = Resolver(recipe.blends, recipe.sources, frozenset(recipe.left_out))
         self.data = DataOutputs(recipe, input_digests)
         self.base = self._base()
@@ -90,6 +96,7 @@ class _Expansion:
             for step, evaluation in one.checkpoint_evaluations.items():
                 evaluations[f"arm {one.run_name} at step {step}"] = evaluation
         probes = self._probes()
+        gates = {arm.run_name: [gate.described for gate in arm.gates] for arm in arms if arm.gates}
         return Plan(
             recipe=self.recipe, texts=self.data.texts, tokenizer=self.data.tokenizer,
             duplicates=self.data.duplicates, contamination=self.data.contamination, scorers=self.data.scorers,
@@ -107,6 +114,7 @@ class _Expansion:
                     "merges": [[one.run_name, one.described] for one in derived],
                     "evaluation_steps": [list(arm.evaluation_steps) for arm in arms],
                     "stopped": {arm.run_name: arm.stopped for arm in arms if arm.stopped},
+                    **({"gates": gates} if gates else {}),
                 },
                 {"base": base_evaluation, **evaluations, **({"probes": probes} if probes else {})},
             ),
@@ -125,16 +133,22 @@ class _Expansion:
         return identity_of("probes", config, {"tokenizer": self.data.tokenizer} | self.data.from_sources)
 
     def _evaluation(self, model: Identity) -> Identity:
+        return identity_of(
+            "evaluation",
+            self._evaluation_config(),
+            {"model": model, "tokenizer": self.data.tokenizer} | self.data.from_sources,
+        )
+
+    def _evaluation_config(self, *, with_suites: bool = True) -> dict[str, Any]:
+        """What decides scores, beside the model, its tokenizer and the text; without suites, those on held-out text."""
         evaluation = self.recipe.evaluation
-        config = {
+        config: dict[str, Any] = {
             "questions": evaluation.questions, "bytes_per_source": evaluation.bytes_per_source,
             "sequence_length": self.recipe.sequence_length, "parts": self.data.parts, "left_out": self.data.left_out(),
         }  # fmt: skip
         config |= {"categories": self.data.categories} if self.data.categories else {}
-        config |= {"suites": self._suites()} if evaluation.beyond_local else {}
-        return identity_of(
-            "evaluation", config, {"model": model, "tokenizer": self.data.tokenizer} | self.data.from_sources
-        )
+        config |= {"suites": self._suites()} if evaluation.beyond_local and with_suites else {}
+        return config
 
     def _suites(self) -> dict[str, Any]:
         """What decides the scores of the suites with data of their own; the hub's data sets are taken as unchanging."""
@@ -175,7 +189,7 @@ class _Expansion:
 
     def _phase(
         self, *, name: str, blend: str, start: Any, start_step: int, end_step: int, clock: Clock, order: int,
-        seed: int, field: str, settings: StepSettings, drawn: "_Drawn | None" = None,
+        seed: int, field: str, settings: StepSettings, drawn: "_Drawn | None" = None, gate: GateConfig | None = None,
     ) -> Phase:  # fmt: skip
         """A phase with its exact counts. `drawn`: what the phases before it drew, for the caps."""
         start_tokens, end_tokens = clock.tokens_at(start_step), clock.tokens_at(end_step)
@@ -197,6 +211,7 @@ class _Expansion:
             name=name, blend=blend, start=start, start_step=start_step, end_step=end_step, first_sample=first,
             start_tokens=start_tokens, end_tokens=end_tokens, settings=settings, order=order,
             weights=weights, samples=samples, blend_identity=identity, moved=moved,
+            gate=self._gate(gate, clock, start_tokens, end_tokens) if gate else None,
         )  # fmt: skip
 
     def _arm(self, arm: ArmInput) -> "_PlannedArm":
@@ -204,7 +219,13 @@ class _Expansion:
         line = timeline(arm, base.schedule.min_learning_rate if isinstance(base, Train) else None)
         phases, drawn = [], _Drawn()
         for span in line.spans:
+            gate = span.phase.config.gate
             if span.start_step == span.end_step:
+                if gate is not None:
+                    raise BadInput(
+                        f"arm {arm.arm_id} does not train this phase, so there is no model to check",
+                        field=span.phase.fields["gate"], allowed="a phase with steps, or no `gate:`",
+                    )  # fmt: skip
                 continue
             written = span.phase if span.start_step else line.spans[0].phase
             phases.append(
@@ -212,10 +233,14 @@ class _Expansion:
                     name=span.phase.name, blend=span.phase.config.blend, start=written.start,
                     start_step=span.start_step, end_step=span.end_step, clock=line.clock, order=span.order,
                     seed=arm.seed, field=f"phases.{span.phase.name}", settings=span.phase.settings, drawn=drawn,
+                    gate=gate,
                 )
             )  # fmt: skip
         runs = history(arm, line, phases, self.base.identity)
         stop, whole_step = self.stops.get(arm.run_name), phases[-1].end_step
+        starts = [phase.start_step for phase in phases[1:]]
+        gated = after_gates(phases, runs, self.gate_scores, self._evaluation, arm.seed)
+        phases, runs = gated.phases, gated.runs
         if stop is not None and stop.step < phases[-1].end_step:
             phases, runs = stopped_at(stop.step, phases, runs, arm.seed)
         end_step = phases[-1].end_step
@@ -226,10 +251,13 @@ class _Expansion:
         for step in _checkpoint_steps(config, switches, line.clock, whole_step):
             if step >= end_step:
                 continue
-            number = next(n for n, run in enumerate(runs) if run.stage.start_step < step <= run.stage.end_step)
+            number = next((n for n, run in enumerate(runs) if _is_trained_by(run.stage, step)), None)
+            if number is None:  # a gate held before
+                continue
             runs[number] = requesting(runs[number], keep=[step], export=[step])
             checkpoints[step] = self._evaluation(identity_of("model", {"step": step}, {"run": runs[number].identity}))
-        steps = config.continual.steps(switches, end_step) if config.continual else ()
+        checks = [check.step for run in runs for check in run.checks]
+        steps = self._evaluation_steps(runs, sorted({*switches, *starts, *checks}), end_step)
         runs = [requesting(run, evaluate=(step for step in steps if _is_evaluated_by(run.stage, step))) for run in runs]
         switch_step = line.spans[0].end_step
         planned = ArmPlan(
@@ -239,14 +267,35 @@ class _Expansion:
             switch_step=switch_step if len(line.spans) > 1 and switch_step < end_step else None,
             horizon_steps=end_step, horizon_tokens=line.clock.tokens_at(end_step),
             evaluation=self._evaluation(identity_of("model", {"step": end_step}, {"run": runs[-1].identity})),
-            checkpoint_evaluations=checkpoints, evaluation_steps=steps, stopped=stop.reason if stop else "",
+            checkpoint_evaluations=checkpoints, evaluation_steps=steps, stopped=stop.reason if stop else gated.failure,
+            planned_steps=whole_step, gates=tuple(gated.gates),
         )  # fmt: skip
         return _PlannedArm(planned, runs)
+
+    def _gate(self, config: GateConfig, clock: Clock, start_tokens: int, end_tokens: int) -> Gate:
+        tokens = end_tokens - start_tokens
+        steps = sorted({clock.step_at(start_tokens + math.ceil(point * tokens)) for point in config.check_at})
+        measured = self._evaluation_config(with_suites=config.score.partition(".")[0] not in LOCAL_SCORES)
+        return Gate(
+            score=config.score, at_most=config.at_most, at_least=config.at_least, steps=tuple(steps),
+            measured=measured, measured_on={"tokenizer": self.data.tokenizer} | self.data.from_sources,
+        )  # fmt: skip
+
+    def _evaluation_steps(self, runs: list[Trained], closely: list[int], end_step: int) -> tuple[int, ...]:
+        """Where an arm is evaluated while it trains; `closely`: more often after these steps."""
+        continual = self.recipe.evaluation.continual
+        steps = continual.steps([step for step in closely if step < end_step], end_step) if continual else ()
+        return tuple(step for step in steps if any(_is_evaluated_by(run.stage, step) for run in runs))
+
+
+def _is_trained_by(stage: Train, step: int) -> bool:
+    """Whether the stage makes the model of `step`."""
+    return stage.start_step < step <= stage.end_step
 
 
 def _is_evaluated_by(stage: Train, step: int) -> bool:
     """Whether the stage evaluates its model at `step` while it trains; step 0 belongs to the first one."""
-    return stage.start_step < step <= stage.end_step or step == stage.start_step == 0
+    return _is_trained_by(stage, step) or step == stage.start_step == 0
 
 
 class _Drawn:

@@ -123,10 +123,15 @@ def history(arm: ArmInput, line: Timeline, phases: list[Phase], base: Identity) 
             )  # fmt: skip
             parent = runs[-1].identity if runs else None
             # Every run is kept at its end, where the next one continues.
-            identity = identity_of(
-                "phase", stage_config(stage), {"from": parent or base, "blend": phase.blend_identity}
-            )
-            runs.append(Output(identity=identity, stage=stage, parent=parent, keep_steps=(end_step,)))
+            inputs = {"from": parent or base, "blend": phase.blend_identity}
+            if phase.gate is not None:
+                inputs |= {f"gate {name}": one for name, one in phase.gate.measured_on.items()}
+            identity = identity_of("phase", stage_config(stage), inputs)
+            runs.append(
+                Output(
+                    identity=identity, stage=stage, parent=parent, parent_step=start_step, keep_steps=(end_step,),
+                )
+            )  # fmt: skip
     return runs
 
 
@@ -138,29 +143,44 @@ def stage_config(stage: Train) -> dict[str, Any]:
         "order": phase.order, "schedule": stage.schedule.piece_at(stage.clock.tokens_at(stage.start_step)).formula(),
         # Megatron's order depends on how many samples the phase has in all.
         **({"megatron_samples": phase.num_samples} if phase.settings.data_order == "megatron" else {}),
+        **({"gate": phase.gate.deciding} if phase.gate is not None else {}),
     }  # fmt: skip
 
 
 def stopped_at(step: int, phases: list[Phase], runs: list[Trained], seed: int) -> tuple[list[Phase], list[Trained]]:
     """Return what is left of an arm that ends at `step`. Its history, and so its digests, are the whole arm's."""
+    clock = runs[-1].stage.clock
+    left = [phase_up_to(step, phase, clock, seed) for phase in phases if phase.start_step < step]
+    kept = [run for run in runs if run.stage.start_step < step]
+    kept[-1] = up_to(min(step, kept[-1].stage.end_step), kept[-1])
+    return left, kept
+
+
+def phase_up_to(step: int, phase: Phase, clock: Clock, seed: int) -> Phase:
+    """Return what is trained of a phase that ends at `step`, or where it was to end."""
+    if phase.end_step <= step:
+        return phase
     from switchpoint.components.recipe.counting import (  # numpy, which a plain recipe does without
         phase_counts,
         phase_key,
     )
 
-    left = []
-    for phase in (phase for phase in phases if phase.start_step < step):
-        if phase.end_step > step:
-            clock = runs[-1].stage.clock
-            number = clock.samples_at(step) - phase.first_sample
-            counts = phase_counts(phase.weights, number, phase_key(seed, phase.first_sample))
-            phase = replace(phase, end_step=step, end_tokens=clock.tokens_at(step), samples=counts)
-        left.append(phase)
-    kept = [run for run in runs if run.stage.start_step < step]
-    last = kept[-1]
-    end_step = min(step, last.stage.end_step)
-    kept[-1] = replace(last, stage=replace(last.stage, end_step=end_step), keep_steps=(end_step,))
-    return left, kept
+    number = clock.samples_at(step) - phase.first_sample
+    counts = phase_counts(phase.weights, number, phase_key(seed, phase.first_sample))
+    return replace(phase, end_step=step, end_tokens=clock.tokens_at(step), samples=counts)
+
+
+def up_to(step: int, output: Trained) -> Trained:
+    """Return the output as it ends at `step`, with its checkpoint there and what is requested of it before."""
+
+    def before(steps: Iterable[int]) -> tuple[int, ...]:
+        return tuple(one for one in steps if one <= step)
+
+    return replace(
+        output, stage=replace(output.stage, end_step=step), keep_steps=_union(before(output.keep_steps), [step]),
+        export_steps=before(output.export_steps), evaluation_steps=before(output.evaluation_steps),
+        checks=tuple(check for check in output.checks if check.step <= step),
+    )  # fmt: skip
 
 
 def _pieces(config: ScheduleConfig | None, minimum: float | None, horizon_tokens: int, schedule_field: str) -> Schedule:

@@ -16,6 +16,7 @@ from switchpoint.components.recipe.fields import (
     TokensOrNone,
     one_of,
 )
+from switchpoint.components.recipe.gate import GateConfig
 from switchpoint.components.recipe.optimizer import Optimizer
 from switchpoint.components.recipe.schedule_config import ScheduleConfig
 
@@ -77,6 +78,8 @@ class PhasePatch(Config):
     """Not given: the recipe's."""
     optimizer: Optimizer | None = None
     """Not given: the recipe's."""
+    gate: GateConfig | None = None
+    """What must hold of the phase's model before the next phase starts. Not given: nothing."""
 
 
 class PhaseConfig(PhasePatch):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.gate import GatedPhase
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.recipe import Recipe
 from switchpoint.components.recipe.schedule import Schedule
@@ -37,7 +38,28 @@ class ArmPlan:
     evaluation_steps: tuple[int, ...] = ()
     """Where it is evaluated while it trains."""
     stopped: str = ""
-    """Why it ends before its horizon; empty where it does not."""
+    """Why it ends before its horizon: halving stopped it, or a gate did not hold. Empty where it does not."""
+    planned_steps: int = 0
+    """Where it ends if nothing stops it and no gate ends its last phase early."""
+    gates: tuple[GatedPhase, ...] = ()
+    """How the gates of its phases stand, as far as the arm came."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that it trains on: up to its end, without what was skipped after a gate held. An upper bound while a
+        gate is not decided.
+        """
+        return sum(phase.tokens for phase in self.phases)
+
+    @property
+    def ended_at_gate(self) -> bool:
+        """Whether a gate of it did not hold."""
+        return any(gate.failure for gate in self.gates)
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a gate is still to decide how far it trains."""
+        return any(not gate.is_decided for gate in self.gates)
 
     @property
     def gb_run(self) -> Identity:
@@ -76,6 +98,8 @@ class Derived:
     described: str
     """What it is made of, for people."""
     evaluation: Identity
+    stopped: str = ""
+    """Why it is not made: a gate ended an arm before the model that it takes. Empty where it is made."""
 
     @property
     def arm_id(self) -> str:
@@ -151,9 +175,14 @@ class Plan:
         return tuple(run for run in self.runs if run.identity.digest not in found)
 
     @property
+    def may_end_early(self) -> bool:
+        """Whether gates are still to decide how far arms train: what is planned of them is then an upper bound."""
+        return any(arm.may_end_early for arm in self.arms)
+
+    @property
     def tokens_alone(self) -> int:
         """Tokens of continued training if every arm were trained by itself."""
-        return sum(arm.horizon_tokens for arm in self.arms)
+        return sum(arm.trained_tokens for arm in self.arms)
 
     @property
     def tokens_shared(self) -> int:
@@ -222,9 +251,10 @@ class Plan:
         from them.
         """
         found = [(self.base_model, self.base_evaluation)]
+        found += [(check.evaluation.inputs["model"], check.evaluation) for run in self.runs for check in run.checks]
         for arm in self.arms:
             found += [(one.inputs["model"], one) for one in (*arm.checkpoint_evaluations.values(), arm.evaluation)]
-        found += [(one.output.identity, one.evaluation) for one in self.derived]
+        found += [(one.output.identity, one.evaluation) for one in self.derived if not one.stopped]
         return {evaluation.digest: (model, evaluation) for model, evaluation in found}
 
     def identities(self) -> list[Identity]:
@@ -235,6 +265,6 @@ class Plan:
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
         listed += [*filter(None, [self.probes]), self.base]
         listed += [run.identity for run in (*self.gb_runs, *self.later_runs)]
-        listed += [one.output.identity for one in self.derived]
+        listed += [one.output.identity for one in self.derived if not one.stopped]
         listed += [*(evaluation for _, evaluation in self.evaluations().values()), self.report]
         return list({identity.digest: identity for identity in listed}.values())

@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeVar
 from switchpoint.components.recipe.blend import Weights
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.gate import Check, Gate
 from switchpoint.components.recipe.phase import StartMode
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.source import SourceKey
@@ -38,6 +39,8 @@ class Phase:
     blend_identity: Identity
     moved: Mapping[SourceKey, int] = field(default_factory=dict)
     """Samples beyond a source's `max_epochs` that went to the others."""
+    gate: Gate | None = None
+    """What must hold of its model before the next phase starts."""
 
     @property
     def sequence_length(self) -> int:
@@ -114,12 +117,22 @@ class Output(Generic[Stage]):
     stage: Stage
     parent: Identity | None = None
     """The output that it continues; None: the stage needs none."""
+    parent_step: int = 0
+    """The step of the parent's checkpoint that it continues: the one at which it starts itself, or an earlier one at
+    which a gate ended the phase before."""
     keep_steps: tuple[int, ...] = ()
     """Where a checkpoint stays, because an arm ends or another output continues there."""
     export_steps: tuple[int, ...] = ()
     """Where the model is exported, because it is evaluated there."""
     evaluation_steps: tuple[int, ...] = ()
     """Where the model is evaluated while it trains."""
+    checks: tuple[Check, ...] = ()
+    """Where the gate of its phase is checked; those after the one that held are left out."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether all checks of its gate that are left are made."""
+        return all(check.is_decided for check in self.checks)
 
 
 Trained = Output[Train]

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 QUICKSTART = "quickstart"
 """The local suite, which always runs: questions and bits per byte on held-out text."""
+LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
+"""Its scores; bits per byte also by source and by category."""
 FEWSHOT_SEED = 1234
 """Decides which examples stand in a prompt, where a task draws them: lm-eval's own default."""
 MAX_GENERATED_SHARE = 0.5

@@ -4,12 +4,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from switchpoint.components.evaluate.continual import Summary, shared_tokens, summarise
+from switchpoint.components.recipe.gate import GatedPhase
 from switchpoint.components.recipe.plan import ArmPlan, Plan
 from switchpoint.components.report import results
 from switchpoint.components.report.comparison import Comparison, compare
 from switchpoint.components.report.cost import Costs
 from switchpoint.components.report.drawn import drawn_tokens
-from switchpoint.components.report.notes import missing_points, score_note, suite_notes
+from switchpoint.components.report.notes import gate_notes, missing_points, score_note, suite_notes
 from switchpoint.components.report.plots import Rows
 from switchpoint.components.report.reproduce import Again, again, command
 from switchpoint.components.report.results import Row
@@ -34,6 +35,7 @@ class Content:
     """By run name, of those that were evaluated while they trained."""
     score_note: str
     suite_notes: list[str]
+    gate_notes: list[str]
     missing_points: list[str]
     command: str
     again: list[Again]
@@ -58,13 +60,14 @@ def gather(
         verdict=verdict(comparisons[0], rows) if is_finished else _not_finished(plan), costs=Costs(plan, store),
         curves={arm.run_name: results.curve(plan, store, arm) for arm in plan.arms}, series=series,
         summaries=summaries, score_note=score_note(plan, rows), suite_notes=suite_notes(plan, store),
+        gate_notes=gate_notes(rows),
         missing_points=missing_points(rows, series), command=command(recipe_file, options, store),
         again=again(plan, store, rows, recipe_file, options),
     )  # fmt: skip
 
 
 def _not_finished(plan: Plan) -> str:
-    tokens = max(arm.horizon_tokens for arm in plan.arms)
+    tokens = max(arm.trained_tokens for arm in plan.arms)
     return f"Not finished: arms came to {tokens:,} tokens, where the better ones are chosen to go on."
 
 
@@ -81,7 +84,7 @@ def as_data(plan: Plan, content: Content, mlflow_runs: dict[str, str]) -> dict[s
             "all_alone": asdict(content.costs.all_alone()), "shared": asdict(content.costs.shared()),
             "planned_steps": content.costs.planned_steps, "trained_steps": content.costs.trained_steps,
         },
-        "notes": [content.score_note, *content.suite_notes, *content.missing_points],
+        "notes": [content.score_note, *content.suite_notes, *content.gate_notes, *content.missing_points],
         "rows": [_row(content, row, one, mlflow_runs) for row, one in zip(content.rows, content.again, strict=True)],
         "comparisons": [_comparison(one) for one in content.comparisons],
     }  # fmt: skip
@@ -106,6 +109,7 @@ def _row(content: Content, row: Row, made: Again, mlflow_runs: dict[str, str]) -
             ],
         },
         "phases": _phases(row.arm) if row.arm else [],
+        "gates": [_gate(gate) for gate in row.arm.gates] if row.arm else [],
         "cost": {
             "alone": asdict(content.costs.alone(row.arm)), "own": asdict(content.costs.own(row.arm)),
         } if row.arm else None,
@@ -122,6 +126,14 @@ def _phases(arm: ArmPlan) -> list[dict[str, Any]]:
         }
         for phase in arm.phases
     ]  # fmt: skip
+
+
+def _gate(gate: GatedPhase) -> dict[str, Any]:
+    return {
+        "phase": gate.phase, "score": gate.gate.score, "bound": gate.gate.bound, "failure": gate.failure,
+        "checks": [{"step": one.step, "value": one.value, "holds": one.holds} for one in gate.checks],
+        "budget_tokens": gate.budget_tokens, "trained_tokens": gate.trained_tokens,
+    }  # fmt: skip
 
 
 def _comparison(one: Comparison) -> dict[str, Any]:

@@ -49,9 +49,10 @@ class Costs:
         seconds: list[float | None] = []
         for identity, end in zip(arm.runs, ends, strict=True):
             run = self._plan.run(identity.digest)
+            end = min(end, run.stage.end_step)  # a gate may have ended it before the next one starts
             tokens = run.stage.clock.tokens_at(end) - run.stage.clock.tokens_at(run.stage.start_step)
             seconds.append(self._seconds(run, tokens))
-        return Cost(tokens=arm.horizon_tokens, seconds=_sum(seconds), usd=self._price.arm(arm)["cost_usd"])
+        return Cost(tokens=arm.trained_tokens, seconds=_sum(seconds), usd=self._price.arm(arm)["cost_usd"])
 
     def own(self, arm: ArmPlan) -> Cost:
         """Of the parts of its history that no other arm has."""

@@ -15,8 +15,8 @@ def drawn_tokens(phase: Phase) -> dict[str, int]:
 
 
 def one_of_each(plan: Plan) -> list[ArmPlan]:
-    """An arm's first seed, for every arm: seeds draw alike."""
-    return list({arm.arm_id: arm for arm in reversed(plan.arms)}.values())[::-1]
+    """An arm's first seed, for every arm: seeds draw alike, unless a gate ends one of them earlier."""
+    return list({(arm.arm_id, arm.trained_tokens): arm for arm in reversed(plan.arms)}.values())[::-1]
 
 
 def blend_table(plan: Plan) -> list[list[str]]:
@@ -26,5 +26,13 @@ def blend_table(plan: Plan) -> list[list[str]]:
         for number, phase in enumerate(arm.phases):
             drawn = sorted(drawn_tokens(phase).items(), key=lambda one: -one[1])
             shares = ", ".join(f"{source} {tokens / phase.tokens:.1%}" for source, tokens in drawn if tokens)
-            lines.append([arm.arm_id if number == 0 else "", phase.name, phase.blend, f"{phase.tokens:,}", shares])
+            lines.append(
+                [
+                    (arm.run_name if arm.gates else arm.arm_id) if number == 0 else "",
+                    phase.name,
+                    phase.blend,
+                    f"{phase.tokens:,}",
+                    shares,
+                ]
+            )
     return lines

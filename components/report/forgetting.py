@@ -16,7 +16,7 @@ def gap_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:
     for arms in _by_arm_id(plan, summaries).values():
         phases = arms[0].phases
         names = ["the start", *(f"to {phase.name}" for phase in phases[1:])]
-        steps = [0, *(phase.start_step for phase in phases[1:])]
+        steps = [0, *(phase.end_step for phase in phases[:-1])]
         for name, step in zip(names, steps, strict=True):
             gaps = [(arm, gap) for arm in arms for gap in summaries[arm.run_name].gaps if gap.step == step]
             if gaps:

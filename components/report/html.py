@@ -37,7 +37,9 @@ def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -
         question=html.escape(plan.recipe.question),
         verdict=html.escape(content.verdict),
         scores=_scores(plan, content),
-        note=html.escape(" ".join([content.score_note, BEST, *content.suite_notes])),
+        note=html.escape(
+            " ".join([content.score_note, BEST, *content.suite_notes, *bounded_lines(content.gate_notes)])
+        ),
         differences=_differences(content),
         curves=plots.curves(plan, content.curves, content.series),
         forgetting=_forgetting(plan, content),
@@ -100,7 +102,7 @@ def _scores(plan: Plan, content: Content) -> str:
     for (arm_id, rows), cells in list(zip(arms.items(), content.table.lines, strict=True))[:MAX_LINES]:
         kind = ' class="base"' if rows[0].is_base else ""
         shown = [_titled(header[number], cell, _kind(number)) for number, cell in enumerate(cells[:first])]
-        if any(row.scores for row in rows) and not rows[0].stopped:
+        if any(row.scores for row in rows if not row.stopped):
             shown += [
                 _titled(header[number], cell, "best" if best[name] == arm_id else "")
                 for number, (name, cell) in enumerate(zip(names, cells[first:], strict=True), first)

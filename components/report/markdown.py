@@ -14,7 +14,7 @@ from switchpoint.components.report.verdict import difference_note, difference_ta
 def markdown_report(plan: Plan, content: Content) -> str:
     parts = [f"# {plan.recipe.name}", plan.recipe.question, f"**{content.verdict}**", markdown(content.table)]
     parts += bounded_lines(stopped_arms(content.rows))
-    parts += [content.score_note, *content.suite_notes]
+    parts += [content.score_note, *content.suite_notes, *bounded_lines(content.gate_notes)]
     compared = [one for one in content.comparisons if one.against]
     if compared:
         parts.append("## Is the difference real?")

@@ -45,6 +45,16 @@ def suite_notes(plan: Plan, store: Store) -> list[str]:
     return said
 
 
+def gate_notes(rows: Sequence[Row]) -> list[str]:
+    """A line for every gate, with the arms that it is of; those that ended an arm stand with the stopped arms."""
+    arms: dict[str, list[str]] = {}
+    for row in rows:
+        for gate in row.arm.gates if row.arm else ():
+            if not gate.failure:
+                arms.setdefault(gate.described, []).append(row.name)
+    return [f"{', '.join(names)}: {described}." for described, names in arms.items()]
+
+
 def missing_points(rows: Sequence[Row], series: Rows) -> list[str]:
     """Arms that lack points: no run is trained again for its evaluations."""
     found = []

@@ -16,9 +16,9 @@ class Again:
 
     name: str
     command: str
-    """Of the row alone; of the base, of a merge and of an arm that was stopped, the study's own."""
+    """Of the row alone; of the base, of a merge and of an arm that halving stopped, the study's own."""
     stopped: str
-    """Why the arm was stopped: alone, it would go on."""
+    """Why the arm was stopped: alone, one that halving stopped would go on."""
     runs: tuple[str, ...]
     """What it is made by, in order: places in the store."""
     weights_sha256: str
@@ -55,7 +55,7 @@ def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, optio
 
 def _alone(recipe_file: str, options: str, row: Row) -> str:
     """What makes one arm again, in a store of its own; empty where only the study does."""
-    if row.arm is None or row.stopped:
+    if row.arm is None or (row.stopped and not row.arm.ended_at_gate):
         return ""
     arm = "" if "--arm" in options else f"--arm {row.name}"
     return " ".join(filter(None, ["switchpoint run", shlex.quote(recipe_file), options, arm, "--store NEW"]))

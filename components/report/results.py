@@ -64,8 +64,8 @@ class Row:
 
     @property
     def stopped(self) -> str:
-        """Why it ended before its horizon: its scores are then not compared with those of arms that went on."""
-        return self.arm.stopped if self.arm else ""
+        """Why it ended before its horizon, or was not made: what has scores is then not compared with the others."""
+        return self.made.stopped if self.made else ""
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:
@@ -95,6 +95,8 @@ def _row(
     scores = _scores(store, evaluation)
     if scores is None:
         reason, log = _failure(plan, store, [*before, evaluation])
+        if derived and derived.stopped:
+            reason, log = "", ""
         return Row(name=name, arm=arm, derived=derived, scores={}, failure=reason, log=log, checkpoints=checkpoints)
     missing = {step: _failure(plan, store, [*before, one]) for step, one in chosen.items() if step not in checkpoints}
     return Row(

@@ -32,8 +32,9 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
     header = ["arm", "blends", *(["paper"] if published else []), *(title(name) for name in names)]
     lines = []
     for arm_id, rows in by_arm(found).items():
-        cells = [cell(rows, name) for name in names]
-        if names and (rows[0].stopped or not any(row.scores for row in rows)):
+        left = [row for row in rows if not row.stopped]  # a gate may end an arm with one seed, and not with another
+        cells = [cell(left or rows, name) for name in names]
+        if names and not any(row.scores for row in left):
             cells = [_instead(rows)] + [""] * (len(names) - 1)
         printed = []
         if published:
@@ -51,14 +52,25 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
 
 
 def _instead(rows: Sequence[Row]) -> str:
-    if rows[0].stopped and rows[0].arm:
-        return f"stopped at {rows[0].arm.horizon_tokens:,} tokens"
+    if all(row.stopped for row in rows):
+        return f"stopped at {rows[0].arm.trained_tokens:,} tokens" if rows[0].arm else "not made"
     return "failed" if any(row.failure != NOT_RUN for row in rows) else NOT_RUN
 
 
 def stopped_arms(found: Sequence[Row]) -> list[str]:
-    """Which arms were stopped early, and why."""
-    return [f"{arm_id} was stopped: {rows[0].stopped}" for arm_id, rows in by_arm(found).items() if rows[0].stopped]
+    """Which arms were stopped early, and why; by seed where that differs. What was not made for it, too."""
+    found_lines = []
+    for arm_id, rows in by_arm(found).items():
+        reasons = {
+            row.name: f"was {'stopped' if row.arm else 'not made'}: {row.stopped}" for row in rows if row.stopped
+        }
+        same = len(reasons) == len(rows) and len(set(reasons.values())) == 1
+        found_lines += (
+            [f"{arm_id} {next(iter(reasons.values()))}"]
+            if same
+            else [f"{name} {reason}" for name, reason in reasons.items()]
+        )
+    return found_lines
 
 
 def every_score(plan: Plan, found: Sequence[Row]) -> list[list[str]]:

@@ -14,8 +14,11 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
     """One or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
     failed = [row.name for row in found if row.failure and row.failure != NOT_RUN]
     missing = f" {len(failed)} of {len(found)} rows failed: {_few(failed)}." if failed else ""
+    at_gates = [row.name for row in found if row.arm and row.arm.ended_at_gate]
+    if at_gates:
+        missing += f" {len(at_gates)} of {len(found)} rows ended at a gate and are not compared: {_few(at_gates)}."
     if comparison is None:
-        return f"No arm has a score.{missing}"
+        return f"No arm that came to its end has a score.{missing}" if at_gates else f"No arm has a score.{missing}"
     name = title(comparison.metric)
     which = "highest" if comparison.higher_is_better else "lowest"
     others = [one for one in comparison.against if one.first != BASE]

@@ -5,10 +5,10 @@ from typing import Any
 
 from switchpoint.components.recipe.digest import digest_of
 from switchpoint.components.recipe.errors import BadInput
-from switchpoint.components.recipe.expand import expand
 from switchpoint.components.recipe.halving import Stop, Stops
 from switchpoint.components.recipe.load import parse_recipe
 from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.store.gate_scores import expand_as_decided
 from switchpoint.components.store.location import read_json, remove_files
 from switchpoint.components.store.opening import store_at
 from switchpoint.components.store.store import Store, write_json
@@ -99,17 +99,18 @@ def read_stops(stops: dict[str, Any]) -> Stops:
 
 
 def load_plan(reference: str) -> Planned:
-    """Return the plan that `save_plan` wrote. Raise RuntimeError where planning failed."""
+    """Return the plan that `save_plan` wrote, as gates have decided it. Raise RuntimeError where planning failed."""
     saved = read_json(reference) if reference else None
     if saved is None:
         raise RuntimeError("there is no plan: the task `plan` did not succeed")
     recipe = parse_recipe(saved["study"], saved["recipe_file"])
     stops = saved.get("stops", {})
-    plan = expand(recipe, saved["input_digests"], saved["recipe_file"], read_stops(stops))
+    digests, file, store = saved["input_digests"], saved["recipe_file"], store_at(saved["store"])
+    plan = expand_as_decided(recipe, digests, file, read_stops(stops), store)
     is_last = bool(stops.get("is_last", True))
-    whole = None if is_last else expand(recipe, saved["input_digests"], saved["recipe_file"])
+    whole = None if is_last else expand_as_decided(recipe, digests, file, {}, store)
     return Planned(
         is_last_rung=is_last, whole=whole,
-        plan=plan, store=store_at(saved["store"]), recipe_file=saved["recipe_file"],
+        plan=plan, store=store, recipe_file=file,
         options=saved.get("options", ""), corpora=saved["corpora"],
     )  # fmt: skip

@@ -39,10 +39,11 @@ def study_note(plan: Plan, rows: list[Link], gb_runs: list[Link]) -> str:
 def arm_note(arm: ArmPlan, study: Link, gb: Link | None) -> str:
     blends = " → ".join(phase.blend for phase in arm.phases)
     switched = "without a switch" if arm.switch_tokens is None else f"with the switch after {arm.switch_tokens:,}"
+    gates = "".join(f"{gate.described}.\n\n" for gate in arm.gates)
     came_from = f"Its GB part was trained by {gb}.\n\n" if gb else ""
     return (
-        f"{blends}: {arm.horizon_tokens:,} tokens, {switched}; seed {arm.seed}. A row of {study}.\n\n"
-        f"{came_from}{_again('this row')}"
+        f"{blends}: {arm.trained_tokens:,} tokens, {switched}; seed {arm.seed}. A row of {study}.\n\n"
+        f"{gates}{came_from}{_again('this row')}"
     )
 
 

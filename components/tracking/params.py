@@ -70,6 +70,8 @@ def deciding_params(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]
         "switch.learning_rate": _rounded(rate), "switch.lr_ratio": _rounded(rate / highest),
     }  # fmt: skip
     for phase in arm.phases:
+        if phase.gate is not None:
+            flat[f"{phase.name}.gate"] = f"{phase.gate.score} {phase.gate.bound}"
         flat |= _blend_params(plan, phase.name, phase.blend, phase.weights)
         own = _settings_params(phase.settings).items() - _settings_params(settings).items()
         flat |= {f"{phase.name}.{name}": value for name, value in sorted(own)}

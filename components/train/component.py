@@ -1,4 +1,4 @@
-"""KFP components: train_base, train_gb, join, train_qb. Each launches its training through TorchX and follows it.
+"""KFP components: train_base, join. What trains continued runs between them is in `components/stages`.
 
 A task passes the reference to the plan on to the task after it, so that Kubeflow's page draws one line of tasks. What
 a loop runs over is named `Output`, the only output in which KFP's local runner finds a loop's items.
@@ -32,23 +32,6 @@ def train_base(plan: str, task_config: dsl.TaskConfig) -> NamedTuple("Based", [(
     return namedtuple("Based", ["Output", "plan"])(items, plan)  # type: ignore[call-arg]
 
 
-@launcher
-def train_gb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskConfig) -> None:
-    """Train GB runs that arms share, each kept at its arms' switch points. `item`: plan and gb_runs."""
-    from pathlib import Path
-
-    from switchpoint.components.launch.site import keep_task_config
-    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
-
-    if not item["gb_runs"]:  # before torch is imported
-        write_shown(Path(shown.path), [NOTHING_LEFT])
-        return
-    from switchpoint.components.train.group import train_gb_group
-
-    keep_task_config(task_config)
-    train_gb_group(item["plan"], item["gb_runs"], Path(shown.path))
-
-
 @component
 def join(plan: str) -> NamedTuple("Joined", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
     """After all GB runs, whether they succeeded or not. `Output`: groups of arms that are left to train."""
@@ -62,20 +45,3 @@ def join(plan: str) -> NamedTuple("Joined", [("Output", List[Dict]), ("plan", st
     groups = divided([arm.run_name for arm in missing_arms(planned.plan, planned.store)])
     items = [{"plan": plan, "arms": group} for group in groups]
     return namedtuple("Joined", ["Output", "plan"])(items, plan)  # type: ignore[call-arg]
-
-
-@launcher
-def train_qb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskConfig) -> None:
-    """Train the phases after GB of arms, each from its GB run's checkpoint at the switch. `item`: plan and arms."""
-    from pathlib import Path
-
-    from switchpoint.components.launch.site import keep_task_config
-    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
-
-    if not item["arms"]:  # before torch is imported
-        write_shown(Path(shown.path), [NOTHING_LEFT])
-        return
-    from switchpoint.components.train.group import train_arm_group
-
-    keep_task_config(task_config)
-    train_arm_group(item["plan"], item["arms"], Path(shown.path))

@@ -13,6 +13,7 @@ from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import ArmPlan, Plan
 from switchpoint.components.recipe.stage import Train, Trained
+from switchpoint.components.store.gate_scores import ENDED_STEP, GATE
 from switchpoint.components.store.location import Location
 from switchpoint.components.store.store import MODEL_FOLDER, Store
 from switchpoint.components.tracking.delivery import Delivery
@@ -69,6 +70,7 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
     outputs = {
         "keep_steps": sorted({*job.keep_steps, *before["keep_steps"]} - pruned), "pruned_steps": sorted(pruned),
         "weights_sha256": before["weights_sha256"] | weights,
+        **{name: before[name] for name in (GATE, ENDED_STEP) if name in before},
     }  # fmt: skip
     store.write_record(run.identity, folder, outputs, _environment(job, num_processes))
 
@@ -85,7 +87,7 @@ def _start(plan: Plan, store: Store, run: Trained) -> dict[str, Any]:
     if run.parent is not None:
         return {
             "model_config_folder": base_model,
-            "start_checkpoint": checkpoint_place(store.output_location(run.parent), run.stage.start_step),
+            "start_checkpoint": checkpoint_place(store.output_location(run.parent), run.parent_step),
         }
     if run.stage.start == "fresh":
         return {"model_config_folder": base_model, "start_model": base_model}
@@ -109,7 +111,7 @@ def run_markdown(plan: Plan, store: Store, run: Trained) -> str:
 
 
 def run_is_done(plan: Plan, store: Store, run: Trained) -> bool:
-    """Whether every checkpoint and model that the arms need from the run is there.
+    """Whether every checkpoint and model that the arms need from the run is there, and its gate is decided.
 
     A checkpoint that was pruned is only missed where a run that is not done goes on from it.
     """
@@ -117,20 +119,23 @@ def run_is_done(plan: Plan, store: Store, run: Trained) -> bool:
 
 
 def missing_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
-    """The steps whose checkpoint or model the arms still need from the run; pruned ones as in `run_is_done`."""
+    """The steps whose checkpoint or model the arms still need from the run, or which its gate is still to check; pruned
+    ones as in `run_is_done`.
+    """
     place, record = store.output_location(run.identity), store.record(run.identity)
     if record is None:
         return {*run.keep_steps, *run.export_steps}
     exports = {step for step in run.export_steps if not has_model(place, step)}
     keeps = {step for step in run.keep_steps if not is_kept(place, step)}
     forgiven = keeps & set(record["outputs"].get("pruned_steps", []))
-    return exports | (keeps - forgiven) | (forgiven and forgiven & needed_steps(plan, store, run))
+    unchecked = {check.step for check in run.checks if not check.is_decided}
+    return unchecked | exports | (keeps - forgiven) | (forgiven and forgiven & needed_steps(plan, store, run))
 
 
 def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
     """Where runs of the plan that are not done go on from this one."""
     return {
-        other.stage.start_step
+        other.parent_step
         for other in plan.runs
         if other.parent is not None
         and other.parent.digest == run.identity.digest
@@ -140,7 +145,7 @@ def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
 
 def check_parent(plan: Plan, store: Store, run: Trained) -> None:
     """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
-    if run.parent is not None and not is_kept(store.output_location(run.parent), run.stage.start_step):
+    if run.parent is not None and not is_kept(store.output_location(run.parent), run.parent_step):
         raise TrainingFailed(
             f"the checkpoint of {run.parent.path} that it continues is missing: {_cause(plan, store, run.parent)}"
         )

@@ -43,6 +43,8 @@ def training_markdown(plan: Plan, run: Trained, rows: Sequence[dict[str, Any]], 
     for arm in arms:
         if arm.switch_tokens is not None:
             lines.append(f"| switch of {arm.run_name} | {arm.switch_tokens:,} tokens |")
+    gates = {gate.described: None for arm in arms for gate in arm.gates if gate.phase == stage.phase.name}
+    lines += [f"| gate | {described.removeprefix(f'gate of {stage.phase.name}: ')} |" for described in gates]
     lines.append(f"| MLflow | {link} |")
     trained = [row for row in rows if row["loss"] is not None]
     if trained:

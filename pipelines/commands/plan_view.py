@@ -34,7 +34,8 @@ def print_plan(plan: Plan, store: Store, console: Console, most_tokens: int | No
             first = number == 0
             cells = [
                 escape(arm["run_name"]) if first else "", phase["name"], escape(phase["blend"]), _steps(phase),
-                amount(phase["tokens"]), f"{phase['start_learning_rate']:.2e} to {phase['end_learning_rate']:.2e}",
+                _at_most(phase) + amount(phase["tokens"]),
+                f"{phase['start_learning_rate']:.2e} to {phase['end_learning_rate']:.2e}",
             ]  # fmt: skip
             cells += [_money(arm["cost_usd"]) if first else ""] if priced else []
             table.add_row(*cells, _drawn(phase))
@@ -52,6 +53,11 @@ def print_plan(plan: Plan, store: Store, console: Console, most_tokens: int | No
 
 def _money(usd: float | None) -> str:
     return "" if usd is None else f"${usd:,.2f}" if usd < 100 else f"${usd:,.0f}"
+
+
+def _at_most(phase: dict[str, Any]) -> str:
+    """Before a figure that a gate may still make smaller."""
+    return "up to " if phase.get("is_upper_bound") else ""
 
 
 def _steps(phase: dict[str, Any]) -> str:
@@ -79,10 +85,16 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
         f"{', '.join(f'{step:,}' for step in run['keep_steps'])}"
         for run in data["gb_runs"]
     ]
+    gates: dict[str, list[str]] = {}
+    for arm in data["arms"]:
+        for phase in arm["phases"]:
+            if "gate" in phase:
+                gates.setdefault(phase["gate"], []).append(arm["run_name"])
+    lines += [f"{gate} (of {', '.join(names)})" for gate, names in gates.items()]
     lines += [f"merge {one['name']}: {one['of']}" for one in data["merges"]]
     alone, shared = data["tokens_alone"], data["tokens_shared"]
     saved = f", {1 - shared / alone:.0%} less than the {amount(alone)} of every arm by itself" if shared < alone else ""
-    lines.append(f"to train: {amount(shared)} tokens{saved}")
+    lines.append(f"to train: {_at_most(data)}{amount(shared)} tokens{saved}")
     halving = plan.recipe.halving
     if halving is not None and data["most_tokens"] is not None:
         points = ", ".join(f"{float(point):.0%}" for point in halving.at)
@@ -100,7 +112,7 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
         at_most = "at most " if part < 1 else ""
         days = total["gpu_hours"] / hardware.num_gpus / 24
         lines.append(
-            f"on {hardware.num_gpus:,} {hardware.gpu} at {hardware.mfu:.0%} MFU: {at_most}"
+            f"on {hardware.num_gpus:,} {hardware.gpu} at {hardware.mfu:.0%} MFU: {at_most or _at_most(data)}"
             f"{total['gpu_hours']:,.0f} GPU-hours ({days:,.1f} days), {_money(total['cost_usd'])} at "
             f"${hardware.usd_per_gpu_hour:g} an hour"
         )

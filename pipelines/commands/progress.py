@@ -134,6 +134,9 @@ def labels(plan: Plan) -> dict[str, str]:
         found[plan.contamination.digest] = "evaluation sets"
     found |= {digest: f"blend {phase.blend}" for digest, phase in plan.blends.items()}
     found |= {run.identity.digest: _run_label(plan, run) for run in plan.runs}
+    for run in plan.runs:
+        for check in run.checks:
+            found[check.evaluation.digest] = f"gate of {run.stage.phase.name} at step {check.step}"
     for arm in plan.arms:
         for step, evaluation in arm.checkpoint_evaluations.items():
             found[evaluation.digest] = f"evaluation of {arm.run_name} at step {step}"

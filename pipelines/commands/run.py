@@ -60,6 +60,8 @@ def run_study(
             rung = following
             _print_stops(rung, console)
             ended_well = _run_pipeline(study, recipe_file, options, rung, store, log, console)
+        if rung.plan.may_end_early:  # what the gates decided
+            rung = current_rung(study, recipe_file, where)
     except KeyboardInterrupt:
         console.print("\ninterrupted: nothing is lost; the same command goes on from here", style="bold")
         return INTERRUPTED, {"state": "interrupted", "log": str(log)}

@@ -16,7 +16,7 @@ from switchpoint.components.report import results
 from switchpoint.components.report.content import as_data, gather
 from switchpoint.components.report.outcome import failures_in
 from switchpoint.components.report.run import report_is_there, report_is_written
-from switchpoint.components.report.table import Table
+from switchpoint.components.report.table import Table, bounded_lines, stopped_arms
 from switchpoint.components.store.store import Store, read_json
 from switchpoint.components.tracking.study import REPORT_FILES
 from switchpoint.components.train.ending import STATUS
@@ -87,6 +87,8 @@ def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bo
     console.print()
     print_scores(content.table, console)
     console.print(f"[bold]{escape(content.verdict)}[/bold]", highlight=False)
+    for line in bounded_lines([*stopped_arms(rows), *content.gate_notes]):
+        console.print(line, highlight=False, markup=False)
     failures = [
         {"output": one.path, "label": plan.label(one), **failure}
         for one in plan.identities()

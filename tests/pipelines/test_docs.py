@@ -80,6 +80,15 @@ def test_the_readmes_recipe_is_complete() -> None:
     assert set(recipe.arms) == {"paper", "early"}
 
 
+def test_the_studies_guides_gate_is_one() -> None:
+    text = (DOCS / "studies.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "gate:" in one]
+    recipe = recipe_of("recipe.md") | yaml.safe_load(block) | {"seeds": None}
+    recipe["sources"] = {name: source | {"folder": None} for name, source in recipe["sources"].items()}
+    (gate,) = expand(parse_recipe(recipe, "guide.yaml"), {}, "guide.yaml").arm("gated").gates
+    assert len(gate.checks) == 3
+
+
 def test_the_studies_guides_merges_are_ones() -> None:
     text = (DOCS / "studies.md").read_text(encoding="utf-8")
     (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "merges:" in one]

@@ -18,10 +18,10 @@ from kfp import dsl
 from switchpoint.components.launch.task import FailedBefore, task
 from switchpoint.components.recipe.load import load_study
 from switchpoint.components.report.outcome import StudyFailed, check_outcome, failures_of
+from switchpoint.components.stages import gated
+from switchpoint.components.stages.component import train_gb, train_qb
+from switchpoint.components.stages.group import train_arm_group, train_gb_group
 from switchpoint.components.store.plan_file import plan_reference
-from switchpoint.components.train import group
-from switchpoint.components.train.component import train_gb, train_qb
-from switchpoint.components.train.group import train_arm_group, train_gb_group
 from switchpoint.components.train.supervise import TrainingFailed
 from tests.conftest import switchpoint, weights
 from tests.pipelines.conftest import Finished
@@ -151,7 +151,7 @@ def test_a_failed_gb_run_is_recorded_and_its_task_succeeds(
     def train_run(*_: Any) -> None:
         raise TrainingFailed("loss is nan at step 7")
 
-    monkeypatch.setattr(group, "train_run", train_run)
+    monkeypatch.setattr(gated, "train_run", train_run)
     train_gb_group(reference, [own.digest], tmp_path / "shown")
     assert (study.store.failure(own) or {})["reason"].endswith("loss is nan at step 7")
     assert "loss is nan at step 7" in (tmp_path / "shown").read_text()
@@ -168,7 +168,7 @@ def test_a_failure_that_cannot_be_recorded_fails_the_task(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(group, "train_run", full)
+    monkeypatch.setattr(gated, "train_run", full)
     monkeypatch.setattr("switchpoint.components.store.store.Store.write_failure", full)
     with pytest.raises(OSError, match="No space left"):
         train_gb_group(reference, [study.plan.arm("mixed").gb_run.digest], tmp_path / "shown")
@@ -180,14 +180,14 @@ def test_several_runs_of_one_task_fail_and_succeed_each_by_itself(
     """One is trained, one is killed without a word."""
     study, reference = untrained
     good, lost = (study.plan.arm(name).gb_run for name in ("prose", "mixed"))
-    whole = group.train_run
+    whole = gated.train_run
 
     def train_run(plan: Any, store: Any, run: Any) -> None:
         if run.identity == lost:
             os.kill(os.getpid(), signal.SIGKILL)
         whole(plan, store, run)
 
-    monkeypatch.setattr(group, "train_run", train_run)
+    monkeypatch.setattr(gated, "train_run", train_run)
     train_gb_group(reference, [good.digest, lost.digest], tmp_path / "shown")
     assert weights(study.root)[good.path]
     assert study.store.failure(good) is None

@@ -89,6 +89,7 @@ FOLDER = {"model": {"folder": "base"}, "tokenizer": {"folder": "base"}, "start":
 PUBLISHED = {"model": {"architecture": SHAPE, "published": PRETRAIN}}
 
 
+GATED = TWO | {"phases.one.gate": {"score": "bits_per_byte", "at_most": 2.0}}
 TWO_ARMS = {"arms.two": {"qb": "coded"}}
 SOUP = TWO_ARMS | {"merges.soup": {"of": ["one", "two"]}}
 
@@ -249,6 +250,14 @@ DECIDING: dict[str, Change] = {
     "PhasePatch.batch_size": (PHASES, "arms.one.phases.two.batch_size", 8),
     "PhasePatch.packing": (PHASES, "arms.one.phases.two.packing", "best_fit"),
     "PhasePatch.optimizer": (PHASES, "arms.one.phases.two.optimizer", {"weight_decay": 0}),
+    "PhaseConfig.gate": (TWO, "phases.one.gate", {"score": "bits_per_byte", "at_most": 2.0}),
+    "PhasePatch.gate": (TWO, "arms.one.phases.one.gate", {"score": "bits_per_byte", "at_most": 2.0}),
+    "GateConfig.score": (GATED, "phases.one.gate.score", "bits_per_byte.web"),
+    "GateConfig.at_most": (GATED, "phases.one.gate.at_most", 3.0),
+    "GateConfig.at_least": (
+        TWO | {"phases.one.gate": {"score": "accuracy", "at_least": 0.5}}, "phases.one.gate.at_least", 0.6
+    ),
+    "GateConfig.check_at": (GATED, "phases.one.gate.check_at", [0.5, 1]),
     "Arm.gb": ({}, "arms.one.gb", "coded"),
     "Arm.qb": ({}, "arms.one.qb", "coded"),
     "Arm.switch": ({}, "arms.one.switch", {"progress": 0.5}),

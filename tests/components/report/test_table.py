@@ -1,18 +1,22 @@
 """The table's cells, and the report around them, also where an arm failed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from switchpoint.components.plan.run import check_study
+from switchpoint.components.recipe.gate import Check, Gate, GatedPhase
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.content import Content, as_data, gather
 from switchpoint.components.report.html import render
 from switchpoint.components.report.markdown import markdown_report
 from switchpoint.components.report.results import Row
-from switchpoint.components.report.table import build_table, markdown
+from switchpoint.components.report.table import build_table, markdown, stopped_arms
 from switchpoint.components.store.store import Store
+
+GATE = Gate(score="bits_per_byte", at_most=2.0, at_least=None, steps=(20,), measured={}, measured_on={})
 
 
 def scores(value: float) -> dict[str, Any]:
@@ -64,6 +68,34 @@ def test_a_failed_arm_has_its_reason_in_the_report(plan: Plan, tmp_path: Path) -
     assert "gb.log" in page
     assert "2 of 7 rows failed: mixed-seed-0, mixed-seed-1" in page
     assert "switchpoint run recipe.yaml --scale cpu --store" in page
+
+
+def test_a_seed_that_ended_at_a_gate_is_told_and_not_compared(plan: Plan, tmp_path: Path) -> None:
+    reason = "gate of gb: bits_per_byte 2.5, allowed at most 2, at step 20"
+    check = Check(gate=GATE, step=20, evaluation=plan.base_evaluation, value=2.5)
+    gate = GatedPhase(phase="gb", gate=GATE, checks=(check,), budget_tokens=2560, trained_tokens=2560)
+    assert gate.failure == reason
+    found = rows(plan, "")
+    for number, row in enumerate(found):
+        if row.name in ("prose-seed-0", "switched-seed-0", "switched-seed-1"):
+            assert row.arm is not None
+            found[number] = replace(row, arm=replace(row.arm, stopped=reason, gates=(gate,)))
+    table = build_table(plan, found)
+    assert [line[3] for line in table.lines] == [
+        "2.500 ± 0.196", "2.100 ± 0.196", "2.250 ± 0.635", "stopped at 5,120 tokens",
+    ]  # fmt: skip
+    assert stopped_arms(found) == [f"prose-seed-0 was stopped: {reason}", f"switched was stopped: {reason}"]
+    shown = gather(plan, Store(tmp_path / "store"), found, "recipe.yaml", "")
+    assert shown.verdict.endswith(
+        "3 of 7 rows ended at a gate and are not compared: prose-seed-0, switched-seed-0, switched-seed-1."
+    )
+    assert shown.verdict.startswith("prose has the lowest bits/byte, 2.100")
+    alone = {one.name: one.command for one in shown.again}
+    assert "--arm prose-seed-0" in alone["prose-seed-0"]  # alone it ends at the same gate
+    none = [replace(row, arm=row.arm and replace(row.arm, stopped=reason, gates=(gate,))) for row in found]
+    shown = gather(plan, Store(tmp_path / "store"), none, "recipe.yaml", "")
+    assert shown.verdict.startswith("No arm that came to its end has a score. 6 of 7 rows ended at a gate")
+    assert [line[3] for line in shown.table.lines][1:] == ["stopped at 5,120 tokens"] * 3
 
 
 def test_a_study_without_any_score_has_a_report(plan: Plan, tmp_path: Path) -> None:

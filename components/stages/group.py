@@ -4,8 +4,8 @@ A failure is data: it is recorded in the store and the task succeeds, so that ev
 only for what could not be recorded.
 """
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from switchpoint.components.launch.side_by_side import run_side_by_side
 from switchpoint.components.launch.task import FailedBefore, failure_as_data, task
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.stages.gated import train_gated
 from switchpoint.components.store.plan_file import Planned, load_plan
-from switchpoint.components.store.store import Store
-from switchpoint.components.train.run import check_arm, check_parent, run_is_done, run_markdown, train_run
+from switchpoint.components.train.run import check_arm, check_parent, run_is_done, run_markdown
 from switchpoint.components.train.shown import write_shown
 
 
@@ -26,7 +26,7 @@ def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:
     """
     ended = run_side_by_side(partial(_train_gb_run, reference), digests)
     planned = load_plan(reference)
-    runs = [planned.plan.run(digest) for digest in digests]
+    runs = [run for run in planned.plan.gb_runs if run.identity.digest in digests]
     _record_lost(planned, [(run, ended[run.identity.digest]) for run in runs if run.identity.digest in ended])
     write_shown(shown, (run_markdown(planned.plan, planned.store, run) for run in runs))
 
@@ -36,35 +36,48 @@ def train_arm_group(reference: str, names: Sequence[str], shown: Path) -> None:
     ended = run_side_by_side(partial(_train_arm, reference), names)
     planned = load_plan(reference)
     own = {name: planned.plan.own_runs(planned.plan.arm(name)) for name in names}
-    _record_lost(planned, [(own[name][-1], how) for name, how in ended.items()])
+    _record_lost(planned, [(own[name][-1], how) for name, how in ended.items() if own[name]])
     write_shown(shown, (run_markdown(planned.plan, planned.store, run) for runs in own.values() for run in runs))
 
 
 def _train_gb_run(reference: str, digest: str) -> None:
-    planned = load_plan(reference)
-    *before, own = planned.plan.chain(planned.plan.run(digest))
-    with failure_as_data(planned.store, own.identity):
-        _train(planned.plan, planned.store, before, own)
+    _train(load_plan(reference), reference, lambda plan: _chain(plan, digest))
 
 
 def _train_arm(reference: str, name: str) -> None:
-    planned = load_plan(reference)
-    arm = planned.plan.arm(name)
-    *before, last = planned.plan.own_runs(arm)
-    with failure_as_data(planned.store, last.identity):
-        _train(planned.plan, planned.store, before, last)
-        check_arm(planned.plan, planned.store, arm)
+    _train(load_plan(reference), reference, lambda plan: plan.own_runs(plan.arm(name)), arm=name)
 
 
-def _train(plan: Plan, store: Store, before: Iterable[Trained], last: Trained) -> None:
-    """Train `last`, whose lock is held, after the runs that it continues. Raises where one of them failed."""
-    for run in before:
-        # A run that several tasks need fails once, not once for each of them.
-        with suppress(FailedBefore), task(store, run.identity, retries_failed=False):
-            check_parent(plan, store, run)
-            train_run(plan, store, run)
-    check_parent(plan, store, last)
-    train_run(plan, store, last)
+def _chain(plan: Plan, digest: str) -> list[Trained]:
+    """Return a GB run after those that it continues; none where a gate has ended its phase before it."""
+    run = next((run for run in plan.gb_runs if run.identity.digest == digest), None)
+    return [] if run is None else plan.chain(run)
+
+
+def _train(planned: Planned, reference: str, runs_of: Callable[[Plan], list[Trained]], arm: str = "") -> None:
+    """Train runs in order, each continuing the one before; the last one's failure is recorded as the task's own.
+
+    `runs_of`: a plan's runs. A gate may end a phase or the arm, so they are worked out anew after each gated one.
+    """
+    runs = runs_of(planned.plan)
+    if not runs:
+        return
+    last = runs[-1].identity
+    with failure_as_data(planned.store, last):
+        trained: set[str] = set()
+        while run := next((run for run in runs if run.identity.digest not in trained), None):
+            is_last = run.identity.digest == last.digest
+            # A run that several tasks need fails once, not once for each of them.
+            lock = nullcontext() if is_last else task(planned.store, run.identity, retries_failed=False)
+            with suppress(FailedBefore), lock:
+                check_parent(planned.plan, planned.store, run)
+                train_gated(planned.plan, planned.store, run)
+            trained.add(run.identity.digest)
+            if run.checks:
+                planned = load_plan(reference)
+                runs = runs_of(planned.plan)
+        if arm:
+            check_arm(planned.plan, planned.store, planned.plan.arm(arm))
 
 
 def _record_lost(planned: Planned, lost: Iterable[tuple[Trained, str]]) -> None:
