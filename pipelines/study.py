@@ -23,8 +23,7 @@ from switchpoint.components.evaluate.component import evaluate, prepare_evaluati
 from switchpoint.components.plan.component import plan
 from switchpoint.components.recipe.load import load_study
 from switchpoint.components.report.component import check_outcome, report
-from switchpoint.components.stages.component import train_gb, train_qb
-from switchpoint.components.train.component import join, train_base
+from switchpoint.components.stages.component import join, train_base, train_gb, train_qb
 from switchpoint.pipelines.site import with_site
 
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"

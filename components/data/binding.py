@@ -5,9 +5,9 @@ from typing import Any
 
 from switchpoint.components.data.environment_places import NamedFiles, part_files
 from switchpoint.components.data.environment_text import file_documents, without_copies
-from switchpoint.components.recipe.check import unknown
 from switchpoint.components.recipe.errors import BadInput, raise_all
 from switchpoint.components.recipe.load import absolute_folders
+from switchpoint.components.recipe.problems import unknown
 from switchpoint.components.recipe.yaml_file import Lines, read_yaml
 
 MIN_BYTES = 200_000

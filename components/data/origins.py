@@ -22,6 +22,7 @@ from switchpoint.components.data.readers import can_be_split, kind_of
 from switchpoint.components.data.remote_tokens import read_any_index
 from switchpoint.components.data.suite_input import read_suites
 from switchpoint.components.data.tokenizer import load_tokenizer, num_ids
+from switchpoint.components.recipe.bases import field_of
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.evaluation import evaluation_origin
 from switchpoint.components.recipe.recipe import Recipe
@@ -103,25 +104,41 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
         needed = ("tokenizer.json", "tokenizer_config.json")
         digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
         tokenizer, _ = load_tokenizer(Path(recipe.tokenizer.folder))
-        if recipe.model.folder:
-            digests[recipe.model.folder] = _checked_folder(recipe.model.folder, "model.folder", ("config.json",))
-            _check_fit(recipe, Path(recipe.model.folder), num_ids(tokenizer))
+        for base, model in recipe.base_models().items():
+            if model.folder:
+                field = f"{field_of(base)}.folder"
+                digests[model.folder] = _checked_folder(model.folder, field, ("config.json",), weights=True)
+                _check_fit(recipe, Path(model.folder), field, num_ids(tokenizer))
+                _check_tokenizer(recipe, Path(model.folder), field)
         for name, source in with_text.items():
             if source.token_file:
                 check_ids(name, source, num_ids(tokenizer), file_digests)
     return Inputs(digests=digests, max_tokens=max_tokens, corpora=corpora, file_digests=file_digests)
 
 
-def _check_fit(recipe: Recipe, model: Path, ids: int) -> None:
+def _check_tokenizer(recipe: Recipe, model: Path, field: str) -> None:
+    """Raise BadInput where the model has a tokenizer of its own that gives text other ids than the recipe's."""
+    ours = Path(str(recipe.tokenizer.folder))
+    if not (model / "tokenizer.json").is_file() or (
+        (model / "tokenizer.json").read_bytes() == (ours / "tokenizer.json").read_bytes()
+    ):
+        return
+    theirs, _ = load_tokenizer(model)
+    if theirs.get_vocab() != load_tokenizer(ours)[0].get_vocab():
+        raise BadInput(
+            "the model has another tokenizer than the study, and all bases read the same tokens", file=str(model),
+            field=field, given=str(model / "tokenizer.json"), allowed=f"the tokenizer of {ours} (`tokenizer.folder`)",
+        )  # fmt: skip
+
+
+def _check_fit(recipe: Recipe, model: Path, field: str, ids: int) -> None:
     """The model must have an embedding for every token, and a position for every token of a sample."""
     try:
         config = read_json(model / "config.json")
         vocab_size = int(config.get("vocab_size", ids))
         num_positions = int(config.get("max_position_embeddings", recipe.sequence_length))
     except (ValueError, AttributeError, TypeError) as error:
-        raise BadInput(
-            f"not a model's configuration: {error}", file=str(model / "config.json"), field="model.folder"
-        ) from None
+        raise BadInput(f"not a model's configuration: {error}", file=str(model / "config.json"), field=field) from None
     if vocab_size < ids:
         raise BadInput(
             "the tokenizer has ids beyond the model's vocabulary", file=str(recipe.tokenizer.folder),
@@ -157,15 +174,17 @@ def origin_digest(origin: str, parts: list[str]) -> str:
     return _digest(texts)
 
 
-def _checked_folder(folder: str, field: str, needed: tuple[str, ...]) -> str:
-    """The folder's digest. Raises BadInput where it lacks what a tokenizer's or model's folder has."""
+def _checked_folder(folder: str, field: str, needed: tuple[str, ...], *, weights: bool = False) -> str:
+    """The folder's digest. Raises BadInput where it lacks what a tokenizer's or model's folder has. `weights`: whether
+    it is a model.
+    """
     path = Path(folder)
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a parent is closed)
         raise BadInput("no such folder", file=folder, field=field, allowed=f"a folder with {' and '.join(needed)}")
     for name in needed:
         if not (path / name).is_file():
             raise BadInput(f"the folder has no {name}", file=folder, field=field, allowed=", ".join(needed))
-    if field == "model.folder" and not list(path.glob("*.safetensors")):
+    if weights and not list(path.glob("*.safetensors")):
         raise BadInput("the folder has no weights", file=folder, field=field, allowed="*.safetensors")
     return folder_digest(path)
 

@@ -117,7 +117,7 @@ def learning_tasks(plan: Plan, arm: ArmPlan) -> list[LearningTask]:
 
     Of a base whose blend is not known, the sources of the first phase count as known.
     """
-    base = plan.pretraining
+    base = plan.base_of(arm).pretraining
     stages = [("base", base.phase.weights if base else arm.phases[0].weights, 0)]
     stages += [(phase.name, phase.weights, phase.end_step) for phase in arm.phases]
     seen: set[str] = set()

@@ -1,16 +1,13 @@
 """The weighted average of models, tensor by tensor, from Hugging Face folders into one of the same layout."""
 
-import json
-import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
 
-from switchpoint.components.train.weights import bytes_of, digest_of_tensors, safetensors_files
+from switchpoint.components.train.model_files import tensor_in, write_like
+from switchpoint.components.train.weights import safetensors_files
 
 
 class NotMergeable(RuntimeError):
@@ -33,31 +30,14 @@ def average_models(folders: Sequence[Path], weights: Sequence[Fraction], target:
             raise NotMergeable(
                 f"{folder} has other weights than {folders[0]}: {sorted(files.keys() ^ first.keys())[0]}"
             )
-    target.mkdir(parents=True)
-    for path in folders[0].iterdir():
-        if path.is_file() and path.suffix != ".safetensors":
-            shutil.copyfile(path, target / path.name)
-    for path in sorted(set(first.values())):
-        _average_file(path, models, weights, target / path.name)
-
-
-def _average_file(path: Path, models: Sequence[dict[str, Path]], weights: Sequence[Fraction], target: Path) -> None:
-    """Write one safetensors file: the length of its header (8 bytes), the header, the tensors one after the other."""
-    header = _header(path)
-    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with target.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(tensors, key=lambda one: tensors[one]["data_offsets"][0]):
-            file.write(bytes_of(_average_tensor(name, models, weights)))
+    write_like(folders[0], target, lambda name: _average_tensor(name, models, weights))
 
 
 def _average_tensor(name: str, models: Sequence[dict[str, Path]], weights: Sequence[Fraction]) -> torch.Tensor:
     first: torch.Tensor | None = None
     total: torch.Tensor | None = None
     for files, weight in zip(models, weights, strict=True):
-        tensor = _tensor(files[name], name)
+        tensor = tensor_in(files[name], name)
         if first is None:
             first, total = tensor, torch.zeros(tensor.shape, dtype=torch.float64)
         if (tensor.shape, tensor.dtype) != (first.shape, first.dtype):
@@ -72,20 +52,3 @@ def _average_tensor(name: str, models: Sequence[dict[str, Path]], weights: Seque
     assert first is not None
     assert total is not None
     return total.to(first.dtype) if first.is_floating_point() else first
-
-
-def _header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return dict(json.loads(file.read(length)))
-
-
-def digest_of_folder(folder: Path) -> str:
-    """Return the SHA-256 of names and bytes of all weights, as trainers take it of their own."""
-    return digest_of_tensors((name, _tensor(path, name)) for name, path in sorted(safetensors_files(folder).items()))
-
-
-def _tensor(path: Path, name: str) -> torch.Tensor:
-    with safe_open(path, framework="pt") as file:
-        tensor: torch.Tensor = file.get_tensor(name)
-    return tensor

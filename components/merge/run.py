@@ -1,9 +1,10 @@
 """A merge as an output of the store."""
 
-from switchpoint.components.merge.average import average_models, digest_of_folder
+from switchpoint.components.merge.average import average_models
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Merge, Output
 from switchpoint.components.store.store import MODEL_FOLDER, Store
+from switchpoint.components.train.model_files import digest_of_folder
 from switchpoint.components.train.run import fetch_model
 
 

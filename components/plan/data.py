@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from switchpoint.components.plan.price import Price, over_budget
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.epochs import MANY_EPOCHS, PackedSamples, check_sources, known_tokens, phase_epochs
 from switchpoint.components.recipe.plan import ArmPlan, Plan
@@ -36,7 +37,15 @@ def plan_data(
         "tokens_alone": plan.tokens_alone,
         "tokens_shared": plan.tokens_shared,
         **({"is_upper_bound": plan.may_end_early} if any(arm.gates for arm in plan.arms) else {}),
-        "base": {"digest": plan.base.digest} | (price.base() or {}),
+        "base": {"digest": plan.base.digest} | (price.pretraining(plan.bases[BASE]) or {}),
+        "bases": [
+            {
+                "name": name, "digest": base.output.identity.digest, "model": base.model.digest,
+                "of": base.parent, "step": base.step, "described": base.described,
+            }
+            | (price.pretraining(base) or {})
+            for name, base in plan.bases.items()
+        ],
         "gb_runs": [
             {
                 "digest": run.identity.digest, "blend": run.stage.blend, "seed": run.stage.seed,
@@ -54,12 +63,16 @@ def plan_data(
             for one in plan.derived
         ],
         "checkpoint_bytes": _sum(
-            [price.base_bytes(), *map(price.checkpoint_bytes, plan.runs), price.derived_bytes(len(plan.derived))]
+            [
+                *map(price.base_bytes, plan.base_outputs.values()), *map(price.checkpoint_bytes, plan.runs),
+                price.derived_bytes(plan.derived),
+            ]
         ),
         "checkpoint_bytes_left": _sum(
             [
-                0 if plan.base.digest in done else price.base_bytes(), *map(price.checkpoint_bytes, open_runs),
-                price.derived_bytes(sum(one.model.digest not in done for one in plan.derived)),
+                *(price.base_bytes(output) for digest, output in plan.base_outputs.items() if digest not in done),
+                *map(price.checkpoint_bytes, open_runs),
+                price.derived_bytes(one for one in plan.derived if one.model.digest not in done),
             ]
         ),
         "memory": price.memory(),
@@ -84,7 +97,8 @@ def _sum(values: Any) -> int | None:
 
 def _arm(arm: ArmPlan, price: Price, sizes: dict[SourceKey, int], packed: PackedSamples) -> dict[str, Any]:
     return {
-        "arm_id": arm.arm_id, "seed": arm.seed, "run_name": arm.run_name, "gb_run": arm.gb_run.digest,
+        "arm_id": arm.arm_id, "seed": arm.seed, "run_name": arm.run_name, "base": arm.base,
+        "gb_run": arm.gb_run.digest,
         "switch_step": arm.switch_step, "switch_tokens": arm.switch_tokens,
         "switch_learning_rate": arm.switch_learning_rate, "horizon_tokens": arm.horizon_tokens,
         "horizon_steps": arm.horizon_steps, "phases": [_phase(arm, phase, sizes, packed) for phase in arm.phases],
@@ -127,7 +141,7 @@ def _warnings(
     found: list[str] = []
     most: dict[str, tuple[float, str]] = {}
     for run, by_source in epochs.items():
-        for source, count in by_source.items() if run != "base" else ():
+        for source, count in by_source.items() if run not in plan.bases else ():
             most[source] = max(most.get(source, (0.0, "")), (count, run))
     for source, (count, run) in most.items():
         if count > MANY_EPOCHS:
@@ -143,6 +157,9 @@ def _warnings(
     for (run, source), tokens in moved.items():
         cap = float(plan.recipe.sources[source].max_epochs or 0)
         found.append(f"{source} reaches its max_epochs {cap:g} in {run}: {tokens:,} tokens went to the other sources")
+    unused = sorted(plan.recipe.bases.keys() - plan.bases.keys())
+    if unused:
+        found.append(f"no arm starts from these bases, so they are not made: {', '.join(unused)}")
     found += left_out(plan, store)
     if earlier := store.unknown_kinds():
         found.append(f"the store holds outputs of an earlier version, which are not read: {', '.join(earlier)}")

@@ -1,12 +1,14 @@
 """The plan's price: operations, GPU-hours, money and bytes, from the model's shape; no weights are needed."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from switchpoint.components.recipe.bases import Base, BaseOutput
 from switchpoint.components.recipe.cost import (
     checkpoint_bytes,
     gpu_hours,
@@ -16,9 +18,9 @@ from switchpoint.components.recipe.cost import (
 )
 from switchpoint.components.recipe.hardware import GPUS
 from switchpoint.components.recipe.model import KINDS, Architecture
-from switchpoint.components.recipe.plan import ArmPlan, Plan
+from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
 from switchpoint.components.recipe.recipe import Recipe
-from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.recipe.stage import Import, Output, Trained
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Shape:
     vocab_size: int
 
 
-def model_shape(recipe: Recipe) -> Shape | None:
-    """From the recipe, or the base folder's config.json; None where that describes no model that we can count."""
-    if recipe.model.architecture is not None:
-        return Shape(recipe.model.architecture, recipe.tokenizer.vocab_size or 0)
+def model_shape(recipe: Recipe, base: Base) -> Shape | None:
+    """Return a base's shape, from the recipe or its folder's config.json; None where that describes no model that we
+    can count. Transforms keep the shape of what they are made of.
+    """
+    if base.origin.architecture is not None:
+        return Shape(base.origin.architecture, recipe.tokenizer.vocab_size or 0)
     try:
-        config = json.loads((Path(str(recipe.model.folder)) / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((Path(str(base.origin.folder)) / "config.json").read_text(encoding="utf-8"))
         if any("expert" in key for key in config):
             return None
         num_heads = config["num_attention_heads"]
@@ -54,69 +58,78 @@ class Price:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.hardware = plan, plan.recipe.hardware
-        self.shape = model_shape(plan.recipe)
+        self._shapes = {name: model_shape(plan.recipe, base) for name, base in plan.bases.items()}
+
+    def _shape(self, one: ArmPlan | Output[Any]) -> Shape | None:
+        return self._shapes[self.plan.base_of(one).name]
 
     def _of(self, flops: int | None) -> dict[str, Any]:
         hours = gpu_hours(flops, self.hardware) if flops is not None and self.hardware else None
         cost = hours * self.hardware.usd_per_gpu_hour if hours is not None and self.hardware else None
         return {"flops": flops, "gpu_hours": hours, "cost_usd": cost}
 
-    def _flops(self, tokens: int, sequence_length: int) -> int | None:
-        return train_flops(self.shape.model, self.shape.vocab_size, tokens, sequence_length) if self.shape else None
-
-    def _sum(self, parts: list[tuple[int, int]]) -> dict[str, Any]:
-        """Of (tokens, sequence length) pairs."""
-        flops = [self._flops(*part) for part in parts]
+    def _sum(self, parts: Iterable[tuple[Shape | None, int, int]]) -> dict[str, Any]:
+        """`parts`: shapes, each with its tokens and their sequence length."""
+        flops = [
+            train_flops(shape.model, shape.vocab_size, tokens, length) if shape else None
+            for shape, tokens, length in parts
+        ]
         return self._of(sum(known for known in flops if known is not None) if None not in flops else None)
 
     def arm(self, arm: ArmPlan) -> dict[str, Any]:
         """Of the arm trained by itself."""
-        return self._sum([(phase.tokens, phase.sequence_length) for phase in arm.phases])
+        return self._sum((self._shape(arm), phase.tokens, phase.sequence_length) for phase in arm.phases)
 
     def runs(self, runs: list[Trained]) -> dict[str, Any]:
-        return self._sum([(run.stage.tokens, run.stage.phase.sequence_length) for run in runs])
+        return self._sum((self._shape(run), run.stage.tokens, run.stage.phase.sequence_length) for run in runs)
 
-    def base(self) -> dict[str, Any] | None:
-        """Of the pretraining, where the study does it."""
-        if self.plan.pretraining is None or self.plan.recipe.model.pretrain is None:
-            return None
-        phase = self.plan.pretraining.phase
-        return {"tokens": phase.tokens} | self._sum([(phase.tokens, phase.sequence_length)])
+    def pretraining(self, base: Base) -> dict[str, Any] | None:
+        """Of the base's pretraining, where the study does it; None of a checkpoint, which is a part of another's."""
+        run = self.plan.pretrainings.get(base.name)
+        return None if run is None else {"tokens": run.stage.tokens} | self.runs([run])
+
+    def pretrainings(self) -> dict[str, Any]:
+        """Of all pretrainings that the study does."""
+        runs = list(self.plan.pretrainings.values())
+        return {"tokens": sum(run.stage.tokens for run in runs)} | self.runs(runs)
 
     def memory(self) -> dict[str, Any] | None:
         """Bytes that a GPU needs at the longest sequence, beside what it has."""
-        if not self.shape or not self.hardware:
+        shapes = {arm.base: self._shape(arm) for arm in self.plan.arms}
+        if None in shapes.values() or not self.hardware:
             return None
-        recipe = self.plan.recipe
         length = max(phase.sequence_length for arm in self.plan.arms for phase in arm.phases)
         batch = max(arm.clock.batch_size(arm.horizon_steps - 1) for arm in self.plan.arms)
-        needed = memory_bytes_per_gpu(
-            self.shape.model, self.shape.vocab_size, length, batch, self.hardware, recipe.training
+        needed = max(
+            memory_bytes_per_gpu(shape.model, shape.vocab_size, length, batch, self.hardware, self.plan.recipe.training)
+            for shape in shapes.values()
+            if shape
         )
         return {"needed_bytes_per_gpu": needed, "gpu_bytes": int(GPUS[self.hardware.gpu].memory_bytes)}
 
     def checkpoint_bytes(self, run: Trained) -> int | None:
         """Of the checkpoints that the run keeps and the models that are exported from it."""
-        if not self.shape:
+        shape = self._shape(run)
+        if shape is None:
             return None
-        kept = len(run.keep_steps) * checkpoint_bytes(self.shape.model, self.shape.vocab_size)
-        return kept + len(run.export_steps) * model_bytes(self.shape.model, self.shape.vocab_size)
+        kept = len(run.keep_steps) * checkpoint_bytes(shape.model, shape.vocab_size)
+        return kept + len(run.export_steps) * model_bytes(shape.model, shape.vocab_size)
 
-    def derived_bytes(self, number: int) -> int | None:
-        """Return the size of so many models that are made of others."""
-        if not self.shape:
-            return 0 if not number else None
-        return number * model_bytes(self.shape.model, self.shape.vocab_size)
+    def derived_bytes(self, derived: Iterable[Derived]) -> int | None:
+        """Return the size of models that are made of others: each is as large as the first of those."""
+        runs = [self.plan.run(one.output.stage.models[0].inputs["run"].digest) for one in derived]
+        sizes = [model_bytes(shape.model, shape.vocab_size) if shape else None for shape in map(self._shape, runs)]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def base_bytes(self) -> int | None:
-        """Of the base's checkpoint and model, where the study pretrains it; 0 for one that is there."""
-        if self.base() is None:
+    def base_bytes(self, output: BaseOutput) -> int | None:
+        """Of the checkpoints and models of a base that the study makes; 0 for one that is there."""
+        base = self.plan.base_of(output)
+        if base.trained is not None:
+            return self.checkpoint_bytes(base.trained) if base.origin.pretrain else 0
+        shape = self._shapes[base.name]
+        if isinstance(output.stage, Import):
             return 0
-        if not self.shape:
-            return None
-        return checkpoint_bytes(self.shape.model, self.shape.vocab_size) + model_bytes(
-            self.shape.model, self.shape.vocab_size
-        )
+        return model_bytes(shape.model, shape.vocab_size) if shape else None
 
 
 def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
@@ -124,7 +137,7 @@ def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
     budget, price = plan.recipe.budget, Price(plan)
     if budget is None:
         return []
-    base = price.base() or {"tokens": 0, "gpu_hours": 0.0, "cost_usd": 0.0}
+    base = price.pretrainings() if plan.pretrainings else {"tokens": 0, "gpu_hours": 0.0, "cost_usd": 0.0}
     total = price.runs(list(plan.runs))
     tokens = plan.tokens_shared if most_tokens is None else most_tokens
     part = tokens / plan.tokens_shared

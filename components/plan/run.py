@@ -8,6 +8,7 @@ from switchpoint.components.data.corpus import FileDigests
 from switchpoint.components.data.corpus_input import check_record
 from switchpoint.components.data.origins import Inputs, read_inputs
 from switchpoint.components.plan.price import over_budget
+from switchpoint.components.recipe.bases import field_of
 from switchpoint.components.recipe.epochs import check_sources, known_tokens
 from switchpoint.components.recipe.errors import BadInput, raise_all
 from switchpoint.components.recipe.load import parse_recipe
@@ -59,12 +60,13 @@ def keep_digests(store: Store, file_digests: FileDigests) -> None:
 def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None) -> None:
     """Raises BadInput where a study can be planned and not run. `most_tokens`: with arms stopped by halving."""
     problems: list[BadInput] = []
-    if plan.recipe.model.published is not None:
+    published = [name for name, base in plan.bases.items() if base.parent is None and base.origin.published]
+    for field in map(field_of, published):
         problems.append(
             BadInput(
-                "the weights of the published base are not at hand", file=recipe_file, field="model.published",
-                allowed="`model.folder` with the base's weights, `model.pretrain`, or `--scale cpu`, which pretrains a "
-                "small one",
+                "the weights of the published base are not at hand", file=recipe_file, field=f"{field}.published",
+                allowed=f"`{field}.folder` with the base's weights, `{field}.pretrain`, or `--scale cpu`, which "
+                "pretrains a small one",
             )
         )  # fmt: skip
     without = [key for key in plan.drawn_sources() if key.partition("@")[0] not in plan.sources_with_text()]

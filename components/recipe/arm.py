@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.blend import Resolver
 from switchpoint.components.recipe.errors import BadInput, raise_all
 from switchpoint.components.recipe.phase import SHORT_FORM, Arm, PhaseConfig, PhasePatch, StartMode
@@ -43,6 +44,7 @@ class ArmInput:
     arm_id: str
     run_name: str
     seed: int
+    base: str
     phases: tuple[WrittenPhase, ...]
 
 
@@ -67,7 +69,8 @@ def arm_inputs(recipe: Recipe, resolver: Resolver) -> Iterator[ArmInput]:
         seeds = [arm.seed] if arm.seed is not None else (recipe.seeds or [recipe.seed or 0])
         for seed in seeds:
             run_name = arm_id if len(seeds) == 1 else f"{arm_id}-seed-{seed}"
-            found.append(ArmInput(arm_id=arm_id, run_name=run_name, seed=seed, phases=phases))
+            base = arm.base or BASE
+            found.append(ArmInput(arm_id=arm_id, run_name=run_name, seed=seed, base=base, phases=phases))
     raise_all(problems)
     yield from found
 

@@ -1,10 +1,11 @@
-"""What must fit together across a recipe: names that are known, weights that sum to 1, what a base requires."""
+"""What must fit together across a recipe: names that are known, weights that sum to 1, names of rows."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from switchpoint.components.recipe.arm import arms_of
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.blend import (
     ByEpochs,
     ByTokens,
@@ -14,28 +15,18 @@ from switchpoint.components.recipe.blend import (
     blend_references,
 )
 from switchpoint.components.recipe.catalogue import CATALOGUES, catalogue
+from switchpoint.components.recipe.check_bases import Place, Problem, check_base_names, check_bases
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.evaluation import is_folder, suite_name
 from switchpoint.components.recipe.gate import GateConfig
 from switchpoint.components.recipe.phase import SHORT_FORM
-from switchpoint.components.recipe.problems import did_you_mean
+from switchpoint.components.recipe.problems import did_you_mean, unknown
 from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
 from switchpoint.components.recipe.suites import LOCAL_SCORES, QUICKSTART, SUITES, runs_code, suite_scores
 
 SHORT_BLENDS = tuple(short for short, (_, field) in SHORT_FORM.items() if field == "blend")
 """The recipe's short form of phases, as far as it names blends."""
 SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
-
-Place = tuple[str, ...]
-Problem = tuple[Place, BadInput]
-
-
-def unknown(what: str, given: object, known: Iterable[str]) -> BadInput:
-    known = list(known)
-    return BadInput(
-        f"no such {what}{did_you_mean(given, known)}", given=given,
-        allowed=", ".join(known[:40]) + (", ..." if len(known) > 40 else ""),
-    )  # fmt: skip
 
 
 def check_names(study: dict[str, Any]) -> list[Problem]:
@@ -61,7 +52,7 @@ def check_names(study: dict[str, Any]) -> list[Problem]:
                 problems.append(
                     (("arms", str(arm_id), "phases", str(phase)), unknown("phase", phase, map(str, phases)))
                 )
-    return problems
+    return problems + check_base_names(study)
 
 
 def _names(study: dict[str, Any], section: str) -> list[str]:
@@ -80,8 +71,11 @@ def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
     """Every field that names a blend, with what it gives."""
     for field in SHORT_BLENDS:
         yield (field,), study.get(field)
-    for kind in ("pretrain", "published"):
-        yield ("model", kind, "blend"), _mapping(_mapping(study, "model"), kind).get("blend")
+    models: dict[Place, Any] = {("model",): _mapping(study, "model")}
+    models |= {("bases", str(name)): _mapping(study["bases"], name) for name in _mapping(study, "bases")}
+    for place, model in models.items():
+        for kind in ("pretrain", "published"):
+            yield (*place, kind, "blend"), _mapping(model, kind).get("blend")
     for phase, config in _mapping(study, "phases").items():
         yield ("phases", str(phase), "blend"), config.get("blend") if isinstance(config, dict) else None
     for arm_id, arm in _mapping(study, "arms").items():
@@ -104,7 +98,7 @@ def check_recipe(recipe: Recipe) -> list[Problem]:
         *(problem for name in recipe.blends for problem in _check_blend(recipe, name)),
         *_check_circles(recipe),
         *_check_mined(recipe),
-        *_check_base(recipe),
+        *check_bases(recipe),
         *_check_arms(recipe),
         *_check_evaluation(recipe),
     ]
@@ -183,39 +177,6 @@ def _check_circles(recipe: Recipe) -> Iterator[Problem]:
                     waiting.append(reference)
 
 
-def _check_base(recipe: Recipe) -> Iterator[Problem]:
-    if not recipe.model.folder:
-        return
-    starts: dict[Place, str | None] = {("start",): recipe.start}
-    starts |= {("arms", arm_id, "start"): arm.start for arm_id, arm in recipe.arms.items()}
-    for place, start in starts.items():
-        if start == "new_schedule":
-            yield (
-                place,
-                BadInput(
-                    "it needs the base's optimizer state, and a folder has only weights", given=start, allowed="fresh"
-                ),
-            )
-    if recipe.tokenizer.folder is None:
-        problem = "a base from a folder needs its own tokenizer"
-        yield ("tokenizer", "folder"), BadInput(problem, allowed=f"for example {recipe.model.folder}")
-    schedules: dict[Place, Any] = {("schedule",): recipe.schedule}
-    for arm_id, arm in recipe.arms.items():
-        schedules[("arms", arm_id, "schedule")] = arm.schedule
-    first = next(iter(recipe.phases or {}), None)
-    if recipe.phases and first and recipe.phases[first].schedule is not None:
-        schedules[("phases", first, "schedule")] = recipe.phases[first].schedule
-    for place, schedule in schedules.items():
-        if schedule is not None and schedule.max_learning_rate is None:
-            yield (
-                (*place, "max_learning_rate"),
-                BadInput(
-                    "a Hugging Face folder does not tell the minimum learning rate it was pretrained to",
-                    allowed="a number such as 4.5e-5",
-                ),
-            )
-
-
 def _check_arms(recipe: Recipe) -> Iterator[Problem]:
     points = recipe.grid_points()
     for arm_id in points.keys() & recipe.arms.keys():
@@ -249,7 +210,7 @@ def _check_arms(recipe: Recipe) -> Iterator[Problem]:
 
 def _check_merges(recipe: Recipe) -> Iterator[Problem]:
     """The names of merges, which are rows beside the base and the arms."""
-    taken = {"base", *arms_of(recipe)}
+    taken = {BASE, *recipe.bases, *arms_of(recipe)}
     taken |= {f"{arm_id}-seed-{seed}" for arm_id in arms_of(recipe) for seed in recipe.seeds or []}
     for name in recipe.merges:
         if taken & {name, *(f"{name}-seed-{seed}" for seed in recipe.seeds or [])}:

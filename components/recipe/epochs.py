@@ -65,14 +65,15 @@ def check_sources(
     exact: bool = True,
     packed: PackedSamples = MappingProxyType({}),
 ) -> dict[str, dict[str, float]]:
-    """Epochs that each arm (and `base`) goes through each source. Raises BadInput where a cap is exceeded.
+    """Epochs that each arm (and each base that is, or was, pretrained) goes through each source. Raises BadInput where
+    a cap is exceeded.
 
     `num_tokens`: training tokens of the sources that are known; with `exact` false they are upper bounds, and
     only what exceeds even those is refused.
     """
     runs: dict[str, tuple[Phase, ...]] = {arm.run_name: arm.phases for arm in plan.arms}
-    if plan.pretraining:
-        runs = {"base": plan.pretraining.phases} | runs
+    bases = {name: base.trained for name, base in plan.bases.items() if base.parent is None}
+    runs = {name: trained.stage.phases for name, trained in bases.items() if trained is not None} | runs
     found: dict[str, dict[str, float]] = {}
     bound = "" if exact else "at most "
     for run, phases in runs.items():
@@ -86,7 +87,7 @@ def check_sources(
                     )  # fmt: skip
         epochs = run_epochs(phases, num_tokens, packed)
         found[run] = {source: float(count) for source, count in epochs.items()}
-        for source, count in epochs.items() if run != "base" else ():
+        for source, count in epochs.items() if run not in bases else ():
             cap = plan.recipe.sources[source].max_epochs
             if cap is not None and count > cap:
                 raise BadInput(

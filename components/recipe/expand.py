@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchpoint.components.recipe.arm import ArmInput, arm_inputs
+from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.bases import Resolution, planned_bases
 from switchpoint.components.recipe.blend import Resolver
 from switchpoint.components.recipe.caps import declared_epochs, moved_excess
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.data_outputs import DataOutputs
-from switchpoint.components.recipe.deciding import deciding
 from switchpoint.components.recipe.derived import derived_from
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.errors import BadInput, raise_all
@@ -24,22 +25,16 @@ from switchpoint.components.recipe.gated import after_gates
 from switchpoint.components.recipe.halving import Stop
 from switchpoint.components.recipe.history import history, joined, requesting, stopped_at, timeline
 from switchpoint.components.recipe.kind import identity_of
-from switchpoint.components.recipe.model import Pretrain
 from switchpoint.components.recipe.plan import ArmPlan, Plan
 from switchpoint.components.recipe.recipe import Recipe
-from switchpoint.components.recipe.schedule import Schedule
-from switchpoint.components.recipe.schedule_config import Cosine
 from switchpoint.components.recipe.source import (
     Source,
     SourceKey,
     split_key,
 )
-from switchpoint.components.recipe.stage import Import, Output, Phase, Train, Trained
+from switchpoint.components.recipe.stage import Phase, Train, Trained
 from switchpoint.components.recipe.step_settings import StepSettings
 from switchpoint.components.recipe.suites import LOCAL_SCORES, definition, harness_settings
-
-BASE_SEED = 0
-"""A recipe's seed never changes its base."""
 
 
 def expand(
@@ -69,7 +64,13 @@ class _Expansion:
         self.recipe, self.digests, self.stops, self.gate_scores = recipe, input_digests, stops, gate_scores
         self.resolver = Resolver(recipe.blends, recipe.sources, frozenset(recipe.left_out))
         self.data = DataOutputs(recipe, input_digests)
-        self.base = self._base()
+        self.bases = planned_bases(
+            recipe,
+            Resolution(
+                digests=input_digests, tokenizer=self.data.tokenizer, phase_of=self._phase,
+                evaluation_of=self._evaluation,
+            ),
+        )  # fmt: skip
 
     def plan(self) -> Plan:
         problems: list[BadInput] = []
@@ -86,11 +87,8 @@ class _Expansion:
                 runs[run.identity.digest] = joined(runs.get(run.identity.digest, run), run)
         raise_all(problems)
         derived, runs = derived_from(self.recipe, arms, runs, self._evaluation)
-        base, stage = self.base.identity, self.base.stage
-        if isinstance(stage, Train):
-            base = identity_of("model", {"step": stage.end_step}, {"run": base})
-        base_evaluation = self._evaluation(base)
         evaluations = {f"merge {one.run_name}": one.evaluation for one in derived}
+        evaluations |= {_row_of(name): base.evaluation for name, base in self.bases.items()}
         evaluations |= {f"arm {arm.run_name}": arm.evaluation for arm in arms}
         for one in arms:
             for step, evaluation in one.checkpoint_evaluations.items():
@@ -100,8 +98,7 @@ class _Expansion:
         return Plan(
             recipe=self.recipe, texts=self.data.texts, tokenizer=self.data.tokenizer,
             duplicates=self.data.duplicates, contamination=self.data.contamination, scorers=self.data.scorers,
-            tokens=self.data.tokens, base_output=self.base,
-            base_evaluation=base_evaluation, probes=probes,
+            tokens=self.data.tokens, bases=self.bases, probes=probes,
             runs=tuple(runs.values()), arms=tuple(arms), derived=derived,
             report=identity_of(
                 "report",
@@ -115,8 +112,9 @@ class _Expansion:
                     "evaluation_steps": [list(arm.evaluation_steps) for arm in arms],
                     "stopped": {arm.run_name: arm.stopped for arm in arms if arm.stopped},
                     **({"gates": gates} if gates else {}),
+                    **({"bases": {arm.run_name: arm.base for arm in arms}} if self.recipe.bases else {}),
                 },
-                {"base": base_evaluation, **evaluations, **({"probes": probes} if probes else {})},
+                {**evaluations, **({"probes": probes} if probes else {})},
             ),
         )  # fmt: skip
 
@@ -161,32 +159,6 @@ class _Expansion:
             found["data"] = self.digests.get(data_origin(evaluation.data_folder), "unread")
         return found
 
-    def _base(self) -> Output[Import] | Output[Train]:
-        model = self.recipe.model
-        pretrain = model.pretraining
-        if pretrain is None or model.architecture is None:
-            identity = identity_of("base", {"content": self.digests.get(str(model.folder), "unread")})
-            return Output(identity=identity, stage=Import())
-        settings = self.recipe.step_settings(pretrain)
-        clock = Clock.of(settings.batch_size, settings.sequence_length)
-        end_step = clock.step_at(pretrain.tokens)
-        phase = self._phase(
-            name="base", blend=pretrain.blend, start="fresh", start_step=0, end_step=end_step, clock=clock, order=0,
-            seed=BASE_SEED, field="model.pretrain.blend", settings=settings,
-        )  # fmt: skip
-        stage = Train(
-            start="scratch", start_step=0, end_step=end_step, seed=BASE_SEED, phases=(phase,), clock=clock,
-            schedule=_pretrain_schedule(pretrain, clock.tokens_at(end_step)),
-        )  # fmt: skip
-        config = {
-            "architecture": deciding(model.architecture),
-            # The blend is an input and the batch is one of the settings.
-            "pretrain": deciding(pretrain, "blend", "batch_size"),
-            **deciding(settings),
-        }
-        identity = identity_of("base", config, {"blend": phase.blend_identity, "tokenizer": self.data.tokenizer})
-        return Output(identity=identity, stage=stage, keep_steps=(end_step,), export_steps=(end_step,))
-
     def _phase(
         self, *, name: str, blend: str, start: Any, start_step: int, end_step: int, clock: Clock, order: int,
         seed: int, field: str, settings: StepSettings, drawn: "_Drawn | None" = None, gate: GateConfig | None = None,
@@ -215,8 +187,8 @@ class _Expansion:
         )  # fmt: skip
 
     def _arm(self, arm: ArmInput) -> "_PlannedArm":
-        base = self.base.stage
-        line = timeline(arm, base.schedule.min_learning_rate if isinstance(base, Train) else None)
+        base = self.bases[arm.base]
+        line = timeline(arm, base.pretraining.schedule.min_learning_rate if base.pretraining else None)
         phases, drawn = [], _Drawn()
         for span in line.spans:
             gate = span.phase.config.gate
@@ -236,7 +208,7 @@ class _Expansion:
                     gate=gate,
                 )
             )  # fmt: skip
-        runs = history(arm, line, phases, self.base.identity)
+        runs = history(arm, line, phases, base.start)
         stop, whole_step = self.stops.get(arm.run_name), phases[-1].end_step
         starts = [phase.start_step for phase in phases[1:]]
         gated = after_gates(phases, runs, self.gate_scores, self._evaluation, arm.seed)
@@ -261,7 +233,7 @@ class _Expansion:
         runs = [requesting(run, evaluate=(step for step in steps if _is_evaluated_by(run.stage, step))) for run in runs]
         switch_step = line.spans[0].end_step
         planned = ArmPlan(
-            arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, schedule=runs[-1].stage.schedule,
+            arm_id=arm.arm_id, run_name=arm.run_name, seed=arm.seed, base=arm.base, schedule=runs[-1].stage.schedule,
             clock=line.clock, phases=tuple(phases), runs=tuple(run.identity for run in runs),
             num_gb_runs=sum(len(run.stage.phases) == 1 for run in runs),
             switch_step=switch_step if len(line.spans) > 1 and switch_step < end_step else None,
@@ -298,6 +270,11 @@ def _is_evaluated_by(stage: Train, step: int) -> bool:
     return _is_trained_by(stage, step) or step == stage.start_step == 0
 
 
+def _row_of(base: str) -> str:
+    """Return what the report's digest calls the evaluation of a base."""
+    return BASE if base == BASE else f"base {base}"
+
+
 class _Drawn:
     """Epochs that an arm's phases have drawn so far, by source, tiers together."""
 
@@ -327,11 +304,3 @@ def _checkpoint_steps(config: Evaluation, switches: list[int], clock: Clock, end
         else:
             found.add(clock.step_at(math.ceil(point * clock.tokens_at(end_step))))
     return sorted(step for step in found if 0 < step < end_step)
-
-
-def _pretrain_schedule(pretrain: Pretrain, horizon_tokens: int) -> Schedule:
-    config = Cosine(
-        max_learning_rate=pretrain.max_learning_rate, floor_learning_rate=pretrain.min_learning_rate,
-        warmup_tokens=pretrain.warmup_tokens,
-    )  # fmt: skip
-    return config.pieces(None, horizon_tokens)

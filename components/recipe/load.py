@@ -50,7 +50,8 @@ def load_study(path: Path) -> dict[str, Any]:
 
 
 def absolute_folders(study: dict[str, Any], folder: Path) -> None:
-    for section in (*_children(study, "sources"), study.get("tokenizer"), study.get("model")):
+    models = (study.get("model"), *_children(study, "bases"))
+    for section in (*_children(study, "sources"), study.get("tokenizer"), *models):
         mined = section.get("mine") if isinstance(section, dict) else None
         if isinstance(mined, dict) and mined.get("embedder", "tfidf") != "tfidf":
             mined["embedder"] = _absolute(mined["embedder"], folder)

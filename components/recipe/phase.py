@@ -96,6 +96,8 @@ class Arm(Config):
     qb: Name | None = None
     switch: Switch | None = None
     phases: dict[Name, PhasePatch] = Field(default_factory=dict)
+    base: Name | None = None
+    """The base that it starts from, one of `bases:`. Not given: `base`, which `model:` describes."""
     schedule: ScheduleConfig | None = None
     horizon_tokens: Tokens | None = None
     start: Literal["new_schedule", "fresh"] | None = None

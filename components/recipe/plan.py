@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.bases import Base, BaseOutput
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.gate import GatedPhase
@@ -10,7 +14,7 @@ from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.recipe import Recipe
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.source import Source, SourceKey, is_made, split_key
-from switchpoint.components.recipe.stage import Import, Merge, Output, Phase, Train, Trained
+from switchpoint.components.recipe.stage import Merge, Output, Phase, Train, Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,8 @@ class ArmPlan:
     run_name: str
     """The arm's, or ARM-seed-N where the study has several seeds: the name of its run."""
     seed: int
+    base: str
+    """The name of the base that it starts from."""
     schedule: Schedule
     clock: Clock
     phases: tuple[Phase, ...]
@@ -124,8 +130,8 @@ class Plan:
     scorers: Mapping[str, Identity]
     """Models of reference corpora, by the source whose documents they score."""
     tokens: Mapping[SourceKey, Identity]
-    base_output: Output[Import] | Output[Train]
-    base_evaluation: Identity
+    bases: Mapping[str, Base]
+    """By name, each after the one that it is made of; the first is `base`."""
     probes: Identity | None
     """What runs are evaluated on while they train."""
     runs: tuple[Trained, ...]
@@ -136,29 +142,56 @@ class Plan:
 
     @property
     def base(self) -> Identity:
-        """The base that all arms start from."""
-        return self.base_output.identity
+        """The output of the base that `model:` describes."""
+        return self.bases[BASE].output.identity
 
     @property
     def base_model(self) -> Identity:
-        """The base as a model: what its pretraining exports at its end, or the user's folder."""
-        return self.base_evaluation.inputs["model"]
+        """That base as a model: what its pretraining exports at its end, or the user's folder."""
+        return self.bases[BASE].model
+
+    @property
+    def base_evaluation(self) -> Identity:
+        """The evaluation of that base."""
+        return self.bases[BASE].evaluation
 
     @property
     def pretraining(self) -> Train | None:
-        """How the base is, or was, pretrained; None for a folder."""
-        stage = self.base_output.stage
-        return stage if isinstance(stage, Train) else None
+        """How that base is, or was, pretrained; None for a folder."""
+        return self.bases[BASE].pretraining
 
     @property
-    def _pretrained_here(self) -> list[Phase]:
-        """The base's phase, where this study trains it."""
-        return [self.pretraining.phase] if self.pretraining and self.recipe.model.pretrain else []
+    def base_outputs(self) -> dict[str, BaseOutput]:
+        """What makes the bases, by digest, in order. A checkpoint has no output of its own, but its pretraining's."""
+        return {base.output.identity.digest: base.output for base in self.bases.values()}
+
+    @property
+    def pretrainings(self) -> dict[str, Trained]:
+        """The pretrainings of this study's bases, published ones left out, by the name of the base at their ends."""
+        found: dict[str, tuple[str, Trained]] = {}
+        for base in self.bases.values():
+            if base.trained is not None and base.origin.pretrain is not None:
+                found.setdefault(base.trained.identity.digest, (base.name, base.trained))
+        return dict(found.values())
+
+    @cached_property
+    def _bases_of_runs(self) -> dict[str, str]:
+        """By the digest of a training run, the name of the base that its history starts from."""
+        found = {base.output.identity.digest: name for name, base in reversed([*self.bases.items()])}
+        return found | {run.digest: arm.base for arm in reversed(self.arms) for run in arm.runs}
+
+    def base_of(self, one: ArmPlan | Output[Any]) -> Base:
+        """Return the base that an arm, or a training run's history, starts from; for what makes a base, that one."""
+        return self.bases[one.base if isinstance(one, ArmPlan) else self._bases_of_runs[one.identity.digest]]
+
+    def lineage(self, base: Base) -> list[Base]:
+        """Return the base after all that it is made of."""
+        return [*(self.lineage(self.bases[base.parent]) if base.parent else []), base]
 
     @property
     def blends(self) -> dict[str, Phase]:
         """A phase that draws from it, for every blend by its digest; the base's included."""
-        phases = self._pretrained_here
+        phases = [run.stage.phase for run in self.pretrainings.values()]
         phases += [phase for arm in self.arms for phase in arm.phases]
         return {phase.blend_identity.digest: phase for phase in reversed(phases)}
 
@@ -195,7 +228,7 @@ class Plan:
 
     def trained(self, identity: Identity) -> Trained | None:
         """Return the output that a trainer makes under this identity; None where none does."""
-        bases: list[Trained] = [self.base_output] if isinstance(self.base_output.stage, Train) else []
+        bases = [base.trained for base in self.bases.values() if base.trained is not None]
         return next((run for run in [*bases, *self.runs] if run.identity.digest == identity.digest), None)
 
     def label(self, identity: Identity) -> str:
@@ -232,7 +265,8 @@ class Plan:
     def packed_lengths(self) -> dict[SourceKey, set[int]]:
         """The sequence lengths that documents are packed into, by what is drawn."""
         found: dict[SourceKey, set[int]] = {}
-        for phase in [*self._pretrained_here, *(phase for arm in self.arms for phase in arm.phases)]:
+        phases = [run.stage.phase for run in self.pretrainings.values()]
+        for phase in [*phases, *(phase for arm in self.arms for phase in arm.phases)]:
             for key in phase.weights if phase.settings.packing == "best_fit" else ():
                 found.setdefault(key, set()).add(phase.sequence_length)
         return found
@@ -247,10 +281,10 @@ class Plan:
         return [name for name in self.recipe.sources if name in drawn or name in self.sources_with_text()]
 
     def evaluations(self) -> dict[str, tuple[Identity, Identity]]:
-        """Return every (model, evaluation) by the evaluation's digest: the base's, the arms', then what is derived
+        """Return every (model, evaluation) by the evaluation's digest: the bases', the arms', then what is derived
         from them.
         """
-        found = [(self.base_model, self.base_evaluation)]
+        found = [(base.model, base.evaluation) for base in self.bases.values()]
         found += [(check.evaluation.inputs["model"], check.evaluation) for run in self.runs for check in run.checks]
         for arm in self.arms:
             found += [(one.inputs["model"], one) for one in (*arm.checkpoint_evaluations.values(), arm.evaluation)]
@@ -263,7 +297,7 @@ class Plan:
         listed = [*self.generated_texts(), self.tokenizer, *aside]
         listed += [self.tokens[name] for name in self.tokenised_sources()]
         listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
-        listed += [*filter(None, [self.probes]), self.base]
+        listed += [*filter(None, [self.probes]), *(output.identity for output in self.base_outputs.values())]
         listed += [run.identity for run in (*self.gb_runs, *self.later_runs)]
         listed += [one.output.identity for one in self.derived if not one.stopped]
         listed += [*(evaluation for _, evaluation in self.evaluations().values()), self.report]

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from switchpoint.components.recipe.base import CheckpointBase, TransformBase
 from switchpoint.components.recipe.blend import (
     ByEpochs,
     ByTokens,
@@ -16,12 +17,14 @@ from switchpoint.components.recipe.blend import (
 )
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.field_docs import field_docs
+from switchpoint.components.recipe.model import Model
 from switchpoint.components.recipe.recipe import Recipe
 from switchpoint.components.recipe.schedule_config import WSD, Constant, Cosine, Infinite, InverseSqrt, Linear, Rewarm
 
 TAGGED: dict[str, type[BaseModel]] = {
     "~tokens": ByTokens, "~multipliers": Multipliers, "~share": Share, "~replay": Replay, "~epochs": ByEpochs,
-    "~tier": TierWeight, "~cosine": Cosine, "~linear": Linear, "~constant": Constant, "~wsd": WSD,
+    "~tier": TierWeight, "~checkpoint_base": CheckpointBase, "~transform_base": TransformBase, "~model": Model,
+    "~cosine": Cosine, "~linear": Linear, "~constant": Constant, "~wsd": WSD,
     "~rewarm": Rewarm, "~infinite": Infinite, "~inverse_sqrt": InverseSqrt,
 }  # fmt: skip
 """Sections that come in several kinds, by the mark that pydantic puts into an error's place."""
@@ -40,6 +43,14 @@ SHOWN_CHARACTERS = 120
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(given)[:80], list(known), n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> BadInput:
+    known = list(known)
+    return BadInput(
+        f"no such {what}{did_you_mean(given, known)}", given=given,
+        allowed=", ".join(known[:40]) + (", ..." if len(known) > 40 else ""),
+    )  # fmt: skip
 
 
 def problems_of(error: ValidationError, prefix: Sequence[str] = ()) -> list[tuple[tuple[str, ...], BadInput]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from switchpoint.components.recipe.base import BASE, BaseConfig
 from switchpoint.components.recipe.blend import BlendConfig
 from switchpoint.components.recipe.catalogue import with_catalogue
 from switchpoint.components.recipe.clock import BatchRamp
@@ -55,6 +56,9 @@ class Recipe(Config):
     heldout_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     tokenizer: Tokenizer
     model: Model
+    bases: dict[Name, BaseConfig] = Field(default_factory=dict)
+    """Other models that arms start from (`base: NAME` in an arm), beside `model`, which is the base called `base`: a
+    checkpoint of a pretraining, another model, or a transform of a base. All have the recipe's tokenizer."""
     start: Literal["new_schedule", "fresh"]
     """How the run starts from its base. new_schedule: weights and optimizer state; tokens, schedule and data at 0
     (the paper's). fresh: weights only, which is all that a Hugging Face folder has."""
@@ -114,6 +118,8 @@ class Recipe(Config):
     def _consistent(self) -> "Recipe":
         if "base" in self.arms:
             raise ValueError("an arm cannot be called `base`: that is the first row's name")
+        if BASE in self.bases:
+            raise ValueError("`bases:` has no `base`: that is the name of the one that `model:` describes")
         if "by" in self.sources:
             raise ValueError("a source cannot be called `by`: that says how a blend is given")
         short = [name for name in SHORT_FORM if getattr(self, name) is not None]
@@ -136,10 +142,10 @@ class Recipe(Config):
         seeds = [self.seed or 0, *(self.seeds or []), *(arm.seed or 0 for arm in self.arms.values())]
         if self.data_order == "megatron" and max(seeds) >= 2**32:
             raise ValueError(f"`data_order: megatron` takes seeds below 2^32, not {max(seeds)}")
-        pretrain = self.model.pretrain
-        if pretrain and self.model.folder is None:
-            size = pretrain.batch_size or self.batch_size
-            self._check_processes(pretrain.num_processes, [size])
+        for model in self.base_models().values():
+            if model.pretrain:
+                size = model.pretrain.batch_size or self.batch_size
+                self._check_processes(model.pretrain.num_processes, [size])
         self._check_processes(self.training.num_processes, self._batch_sizes())
         nodes, least = self.cluster.num_nodes(self.training.num_processes), self.cluster.min_nodes
         if least is not None and least > nodes:
@@ -163,6 +169,10 @@ class Recipe(Config):
         ]
         given = [self.batch_size, *(arm.batch_size for arm in self.arms.values()), *(one.batch_size for one in phases)]
         return [size for size in given if size is not None]
+
+    def base_models(self) -> dict[str, Model]:
+        """Return the bases that are neither checkpoints nor transforms of others, by name."""
+        return {BASE: self.model} | {name: one for name, one in self.bases.items() if isinstance(one, Model)}
 
     def sources_with_text(self) -> dict[str, Source]:
         """What there is text of, or tokens; a mined source where there is of what it is made from. Those come last."""

@@ -51,7 +51,7 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
     changed = {
         field: value if field in ("blends", "model", "left_out") else _scaled(value, TOKENS)
         for field, value in study.items()
-        if field not in ("hardware", "catalogue", "cluster", "training")
+        if field not in ("hardware", "catalogue", "cluster", "training", "bases")
     }
     changed = _amounts(changed, study)
     if isinstance(study.get("training"), dict):  # processes and memory are the cluster's
@@ -59,10 +59,9 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
         changed["training"] = {name: value for name, value in study["training"].items() if name not in cluster}
     if isinstance(changed.get("budget"), dict):
         changed["budget"] = {name: value for name, value in changed["budget"].items() if name == "max_tokens"}
-    changed["model"] = {
-        "architecture": _shape(model.get("architecture", {})),
-        "pretrain": _scaled(model["published"], BASE_TOKENS) | {"num_processes": NUM_PROCESSES},
-    }
+    changed["model"] = _pretrained_here(model)
+    if isinstance(bases := study.get("bases"), dict):
+        changed["bases"] = {name: _pretrained_here(base) for name, base in bases.items()}
     if isinstance(halving := changed.get("halving"), dict):  # by a score that there is here
         changed["halving"] = {name: value for name, value in halving.items() if name != "metric"}
     if not {"seed", "seeds"} & study.keys() and not _any_seed(study.get("arms")):
@@ -75,6 +74,16 @@ def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
         changed["evaluation"] = {"continual": CONTINUAL} | evaluation
     changed["name"] = f"{study.get('name', 'study')}-cpu"
     return changed
+
+
+def _pretrained_here(base: Any) -> Any:
+    """Return a base whose weights are not at hand as one that is pretrained at this scale; others as they are."""
+    if not isinstance(base, dict) or not isinstance(base.get("published"), dict):
+        return base
+    return {
+        "architecture": _shape(base.get("architecture", {})),
+        "pretrain": _scaled(base["published"], BASE_TOKENS) | {"num_processes": NUM_PROCESSES},
+    }
 
 
 def _any_seed(arms: Any) -> bool:

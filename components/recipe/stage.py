@@ -1,6 +1,7 @@
 """Stages: what is done to a model, resolved to exact steps and counts; and the outputs that they make.
 
-`AnyStage` is the closed union of stages: import a base, train (pretrain a base, or a part of a phase), merge models.
+`AnyStage` is the closed union of stages: import a base, train (pretrain a base, or a part of a phase), transform a
+model, merge models.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from switchpoint.components.recipe.phase import StartMode
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.source import SourceKey
 from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.recipe.transform import TransformConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,15 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transform:
+    """A stage that makes a model of another one and trains nothing."""
+
+    config: TransformConfig
+    model: Identity
+    """The model that it is made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Merge:
     """A stage that averages models, whose outputs are the parents."""
 
@@ -102,7 +113,7 @@ class Merge:
     """One for each model, summing to 1."""
 
 
-AnyStage = Import | Train | Merge
+AnyStage = Import | Train | Transform | Merge
 Stage = TypeVar("Stage", bound=AnyStage, covariant=True)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.suites import SUITES
 from switchpoint.components.report.results import (
-    BASE,
     Row,
     best_arm,
     examples,
@@ -32,9 +32,11 @@ class Comparison:
     num_shared_seeds: int
     """That all arms have; 0: means are over each arm's own."""
     against: tuple[Difference, ...]
-    """The best arm minus every other, the base included, the nearest first."""
+    """The best arm minus every other, its own base included, the nearest first."""
     num_pairs: int
     """That p was corrected for."""
+    base: str = BASE
+    """The base that the best arm starts from. Other bases are not compared with."""
 
     @property
     def num_seeds(self) -> tuple[int, int]:
@@ -45,7 +47,7 @@ class Comparison:
     @property
     def undecided(self) -> list[str]:
         """Arms that the best one cannot be told from."""
-        return [one.first for one in self.against if not one.is_distinguishable and one.first != BASE]
+        return [one.first for one in self.against if not one.is_distinguishable and one.first != self.base]
 
 
 def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comparison | None:
@@ -61,10 +63,11 @@ def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comp
         for row in found
         if metric in row.scores and not row.stopped
     }
-    for base in (row for row in found if row.is_base and metric in row.scores):
-        by_seed[BASE] = dict.fromkeys(seeds, base.scores[metric]["value"])  # the same beside every seed
+    own_base = next(arm.base for arm in plan.arms if arm.arm_id == best)
+    for base in (row for row in found if row.is_base and row.name == own_base and metric in row.scores):
+        by_seed[own_base] = dict.fromkeys(seeds, base.scores[metric]["value"])  # the same beside every seed
     chosen = [
-        [kept[arm_id, seed] for seed in (seeds_of if arm_id != BASE else [None])]
+        [kept[arm_id, seed] for seed in (seeds_of if arm_id != own_base else [None])]
         for arm_id, seeds_of in columns(by_seed)
     ]
     several_seeds = len({arm.seed for arm in plan.arms}) > 1
@@ -79,6 +82,7 @@ def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comp
         num_shared_seeds=num_shared_seeds,
         against=tuple(against),
         num_pairs=len(pairs),
+        base=own_base,
     )
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Import
 from switchpoint.components.report.results import Row
 from switchpoint.components.store.store import MODEL_FOLDER, Store
+from switchpoint.components.train.run import model_in_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,7 @@ class Again:
 
     name: str
     command: str
-    """Of the row alone; of the base, of a merge and of an arm that halving stopped, the study's own."""
+    """Of the row alone; of a base, of a merge and of an arm that halving stopped, the study's own."""
     stopped: str
     """Why the arm was stopped: alone, one that halving stopped would go on."""
     runs: tuple[str, ...]
@@ -36,8 +38,12 @@ def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, optio
     """Of every row."""
     found = []
     for row in rows:
-        runs, model = [plan.base], "" if plan.pretraining is None else _model_at(plan.base, plan.pretraining.end_step)
-        if row.arm is not None:
+        if row.made is None:
+            base = plan.bases[row.name]
+            made = {one.output.identity.digest: one.output.identity for one in plan.lineage(base)}
+            runs = list(made.values())
+            model = "" if isinstance(base.output.stage, Import) else model_in_store(plan, store, base.model)
+        elif row.arm is not None:
             runs = list(row.arm.runs)
             model = _model_at(runs[-1], row.arm.horizon_steps)
         elif row.derived is not None:
@@ -76,7 +82,7 @@ def _model_at(run: Identity, step: int) -> str:
 
 def _weights(plan: Plan, store: Store, row: Row) -> str:
     """Return the digest of the row's weights; empty where they are not made, or the user's own."""
-    model = row.made.model if row.made else plan.base_model
+    model = row.model(plan)
     record = store.record(model.inputs.get("run", model))
     found = (record or {"outputs": {}})["outputs"].get("weights_sha256", "")
     return found if isinstance(found, str) else found.get(str(model.config["step"]), "")

@@ -1,16 +1,16 @@
 """What came out of a study, read from the store once: the table, MLflow and the report all use this (law 8)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.bases import Base
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
 from switchpoint.components.store.store import Store, read_json
 from switchpoint.components.train.metrics import rows_of, series_of
 
-BASE = "base"
-"""The first row's name."""
 NOT_RUN = "not run"
 """The failure of a row that nothing has been tried for."""
 MANY_SOURCES = 6
@@ -30,6 +30,8 @@ class Row:
     scores: Scores
     failure: str
     log: str
+    described: str = ""
+    """Of a base that is not `base`: what it is."""
     checkpoints: dict[int, Scores] = field(default_factory=dict)
     """Scores of chosen checkpoints before the end, by step."""
     checkpoint_failures: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -38,17 +40,25 @@ class Row:
     @property
     def arm_id(self) -> str:
         """The name that the rows of several seeds share."""
-        return self.made.arm_id if self.made else BASE
+        return self.made.arm_id if self.made else self.name
 
     @property
     def is_base(self) -> bool:
-        """Whether it is the base, which all others start from."""
+        """Whether it is a base, which arms start from."""
         return self.made is None
 
     @property
     def made(self) -> ArmPlan | Derived | None:
-        """What the study made; None for the base."""
+        """What the study made of a base; None for a base."""
         return self.arm or self.derived
+
+    def evaluation(self, plan: Plan) -> Identity:
+        """Return the evaluation that its scores are from."""
+        return self.made.evaluation if self.made else plan.bases[self.name].evaluation
+
+    def model(self, plan: Plan) -> Identity:
+        """Return the model that is evaluated."""
+        return self.made.model if self.made else plan.bases[self.name].model
 
     @property
     def seed(self) -> int | None:
@@ -59,8 +69,9 @@ class Row:
     def blends(self) -> str:
         """What it was trained on, in words."""
         if self.arm is not None:
-            return " → ".join(phase.blend for phase in self.arm.phases)
-        return f"merge of {self.derived.described}" if self.derived else "none: the base"
+            blends = " → ".join(phase.blend for phase in self.arm.phases)
+            return blends if self.arm.base == BASE else f"from {self.arm.base}: {blends}"
+        return f"merge of {self.derived.described}" if self.derived else f"none: {self.described or 'the base'}"
 
     @property
     def stopped(self) -> str:
@@ -69,21 +80,28 @@ class Row:
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:
-    """Return the base first, then the arms in the recipe's order, then what is derived from them."""
-    found = [_row(plan, store, BASE, None, plan.base_evaluation, _before_base(plan))]
-    found += [
-        _row(plan, store, arm.run_name, arm, arm.evaluation, [*_before_base(plan), *arm.runs]) for arm in plan.arms
-    ]
+    """Return `base`, the other bases by name, the arms in the recipe's order, then what is derived from them."""
+    found = []
+    for name, base in sorted(plan.bases.items(), key=lambda one: (one[0] != BASE, one[0])):
+        row = _row(plan, store, name, None, base.evaluation, _before(plan, base))
+        found.append(row if name == BASE else replace(row, described=base.described))
+    for arm in plan.arms:
+        before = [*_before(plan, plan.base_of(arm)), *arm.runs]
+        found.append(_row(plan, store, arm.run_name, arm, arm.evaluation, before))
     for one in plan.derived:
-        before = [*_before_base(plan), *(model.inputs["run"] for model in one.output.stage.models), one.output.identity]
-        found.append(_row(plan, store, one.run_name, None, one.evaluation, before, one))
+        runs = [model.inputs["run"] for model in one.output.stage.models]
+        bases = {base.name: base for base in (plan.base_of(plan.run(run.digest)) for run in runs)}
+        before = [*(identity for base in bases.values() for identity in _before(plan, base)), *runs]
+        found.append(_row(plan, store, one.run_name, None, one.evaluation, [*before, one.output.identity], one))
     return found
 
 
-def _before_base(plan: Plan) -> list[Identity]:
+def _before(plan: Plan, base: Base) -> list[Identity]:
+    """Return the data, and the base with all that it is made of: one of these may be why a row has no scores."""
     data = [plan.tokens[key] for key in plan.drawn_sources()]
     data += [phase.blend_identity for phase in plan.blends.values()]
-    return [*plan.texts.values(), plan.tokenizer, *data, *filter(None, [plan.probes]), plan.base]
+    made = [one.output.identity for one in plan.lineage(base)]
+    return [*plan.texts.values(), plan.tokenizer, *data, *filter(None, [plan.probes]), *made]
 
 
 def _row(
@@ -161,7 +179,7 @@ def _stretches(plan: Plan, arm: ArmPlan) -> list[tuple[Identity, int]]:
 
 def examples(store: Store, row: Row, plan: Plan) -> dict[str, list[Any]]:
     """What the row's scores are made from, by score: a number, or (bits, bytes), of every example."""
-    evaluation = row.made.evaluation if row.made else plan.base_evaluation
+    evaluation = row.evaluation(plan)
     return dict(read_json(store.fetch_output(evaluation) / "examples.json") or {})
 
 

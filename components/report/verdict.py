@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.report.comparison import Comparison
-from switchpoint.components.report.results import BASE, NOT_RUN, Row
+from switchpoint.components.report.results import NOT_RUN, Row
 from switchpoint.components.report.statistics import Interval
 from switchpoint.components.report.table import title
 
@@ -21,7 +22,7 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
         return f"No arm that came to its end has a score.{missing}" if at_gates else f"No arm has a score.{missing}"
     name = title(comparison.metric)
     which = "highest" if comparison.higher_is_better else "lowest"
-    others = [one for one in comparison.against if one.first != BASE]
+    others = [one for one in comparison.against if one.first != comparison.base]
     if not others:
         return (
             f"{comparison.best} has {name} {comparison.value:.3f}; there is no other arm to compare it with.{missing}"
@@ -59,11 +60,12 @@ def _paired(comparison: Comparison) -> str:
 def _against_base(comparison: Comparison) -> str:
     """Whether continued training helped at all is the first thing to know."""
     for one in comparison.against:
-        if one.first == BASE:
+        if one.first == comparison.base:
+            base = "the base" if one.first == BASE else f"its base, {one.first}"
             better = (one.value > 0) == comparison.higher_is_better
             if not one.is_distinguishable:
-                return f" It is {NOT_DISTINGUISHABLE} from the base."
-            return f" It is {'better' if better else 'WORSE'} than the base by {abs(one.value):.3f}."
+                return f" It is {NOT_DISTINGUISHABLE} from {base}."
+            return f" It is {'better' if better else 'WORSE'} than {base} by {abs(one.value):.3f}."
     return ""
 
 

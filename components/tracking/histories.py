@@ -45,11 +45,11 @@ def log_gb_run(
 
 
 def nest_phases(client: Any, experiment_id: str, plan: Plan, store: Store, rows: dict[str, Link]) -> None:
-    """Move what was delivered of the base and of later phases while they trained below the first row that has it.
+    """Move what was delivered of bases and of later phases while they trained below the first row that has it.
 
     Such a run is not made here: the row has the whole curve.
     """
-    parts = {plan.base.digest: (plan.base, rows["base"])}
+    parts = {run.identity.digest: (run.identity, rows[name]) for name, run in plan.pretrainings.items()}
     for arm in plan.arms:
         for identity in arm.runs[arm.num_gb_runs :]:
             parts.setdefault(identity.digest, (identity, rows[arm.run_name]))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from switchpoint.components.recipe.bases import Base
 from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
 from switchpoint.components.recipe.stage import Trained
 
@@ -47,8 +48,13 @@ def arm_note(arm: ArmPlan, study: Link, gb: Link | None) -> str:
     )
 
 
-def base_note(study: Link) -> str:
-    return f"What every arm of {study} goes on from.\n"
+def base_note(base: Base, plan: Plan, study: Link) -> str:
+    """Return what the run of a base says of itself."""
+    if not plan.recipe.bases:
+        return f"What every arm of {study} goes on from.\n"
+    names = [arm.run_name for arm in plan.arms if arm.base == base.name]
+    said = f"{', '.join(names[:20])} of {study} start from it" if names else f"A row of {study}; no arm starts from it"
+    return f"{base.described[:1].upper()}{base.described[1:]}. {said}.\n"
 
 
 def derived_note(derived: Derived, study: Link) -> str:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from switchpoint.components.recipe.arm import arms_of
+from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.bases import Base
 from switchpoint.components.recipe.blend import Weights
 from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
 from switchpoint.components.recipe.recipe import OF_SEVERAL_ARMS
@@ -18,8 +20,8 @@ QA = "qa"
 """The category of sources whose weights are added up as a blend's `qa_share`."""
 
 
-def flat_recipe(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]:
-    """The params of the base, or of an arm: every arm of the study has the same names.
+def flat_recipe(plan: Plan, arm: ArmPlan | Derived | Base) -> dict[str, Any]:
+    """The params of a base, or of an arm: every arm of the study has the same names.
 
     A source that a phase does not draw has weight 0 there; a phase that an arm does not have (its QB blend is its GB
     blend) has the blend of the one before it, which is what the arm goes on with.
@@ -41,17 +43,17 @@ def flat_recipe(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]:
     return flat
 
 
-def deciding_params(plan: Plan, arm: ArmPlan | Derived | None) -> dict[str, Any]:
+def deciding_params(plan: Plan, arm: ArmPlan | Derived | Base) -> dict[str, Any]:
     """What does not depend on the study's other arms: a run is found by it.
 
     An arm that never switches does so at its end: progress 1, all its tokens and steps, the rate that it ends with.
     """
-    recipe = plan.recipe
-    settings = plan.pretraining.phase.settings if plan.pretraining else recipe.step_settings()
+    base = plan.bases[BASE] if isinstance(arm, Derived) else arm if isinstance(arm, Base) else plan.base_of(arm)
+    settings = base.pretraining.phase.settings if base.pretraining else plan.recipe.step_settings()
     if isinstance(arm, ArmPlan):
         settings = arm.phases[0].settings
-    flat: dict[str, Any] = {"arm": "base", "base": plan.base.digest} | _settings_params(settings)
-    if arm is None:
+    flat: dict[str, Any] = {"arm": base.name, "base": base.start.digest} | _settings_params(settings)
+    if isinstance(arm, Base):
         return flat
     if isinstance(arm, Derived):
         return flat | {"arm": arm.arm_id, "seed": arm.seed, "made_of": arm.described}
@@ -93,7 +95,7 @@ def gb_params(plan: Plan, run: Trained) -> dict[str, Any]:
     """Of a GB run: what its digest decides. Names of blends may change, and are not params."""
     phase, schedule = run.stage.phase, run.stage.schedule
     flat = {
-        "base": plan.base.digest, "seed": run.stage.seed, "sequence_length": phase.sequence_length,
+        "base": plan.base_of(run).start.digest, "seed": run.stage.seed, "sequence_length": phase.sequence_length,
         "schedule.max_learning_rate": _rounded(schedule.max_learning_rate),
     }  # fmt: skip
     return flat | _weights(plan, phase.name, phase.weights)

@@ -6,12 +6,16 @@ Deterministic: names, values and times come from the plan and from files, so log
 import json
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import yaml
 
+from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.bases import Base
 from switchpoint.components.recipe.digest import Identity, digest_of
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
@@ -80,6 +84,8 @@ class Logged:
     """By the names of the rows."""
     study_run_id: str = ""
     """The run that the others are nested in."""
+    bases: Collection[str] = (BASE,)
+    """The names of the rows that are bases."""
     gb_run_ids: dict[str, str] = field(default_factory=dict)
     """By the digests of the GB runs that were trained."""
 
@@ -108,8 +114,8 @@ def log_report(store: Store, logged: Logged, folder: Path) -> None:
 
 def row_key(plan: Plan, name: str, arm: ArmPlan | Derived | None) -> str:
     """By which the run of a row is found. MLflow's params never change: a renamed blend, say, is another run."""
-    evaluation = plan.base_evaluation if arm is None else arm.evaluation
-    shown = {"evaluation": evaluation.digest, "params": as_text(deciding_params(plan, arm))}
+    made = arm or plan.bases[name]
+    shown = {"evaluation": made.evaluation.digest, "params": as_text(deciding_params(plan, made))}
     if (
         isinstance(arm, ArmPlan) and plan.probes is not None
     ):  # points that are there stay: another text is another series
@@ -151,9 +157,8 @@ class _StudyLog:
         study.end("FAILED" if any(row.failure for row in found) else "FINISHED", ended_ms)
         tag_task_run(self.client, {"switchpoint.study_run_id": study.run_id})
         run_ids = {name: run.run_id for name, run in rows.items()}
-        return Logged(
-            self.experiment_id, run_ids, study.run_id, {digest: run.run_id for digest, run in gb_runs.items()}
-        )
+        gb_run_ids = {digest: run.run_id for digest, run in gb_runs.items()}
+        return Logged(self.experiment_id, run_ids, study.run_id, tuple(plan.bases), gb_run_ids)
 
     def _link(self, run: TrackedRun) -> Link:
         return Link(run.name, self.experiment_id, run.run_id)
@@ -169,7 +174,7 @@ class _StudyLog:
         )  # fmt: skip
         digest = plan.report.digest
         key = f"study/{digest_of({'report': digest, 'params': params})}"
-        trained = [plan.base, *(run.identity for run in plan.runs)]
+        trained = [one.identity for one in (*plan.base_outputs.values(), *plan.runs)]
         began_ms = min((began for one in trained if (began := _began_ms(self.store, one))), default=0)
         tags = {KIND_TAG: "study", "switchpoint.report": digest}
         study = find_or_create(self.client, self.store, self.experiment_id, key, f"study {digest[:8]}", began_ms, tags)
@@ -178,7 +183,8 @@ class _StudyLog:
         return study
 
     def _find_row(self, row: Row, study: TrackedRun) -> TrackedRun:
-        first = row.arm.runs[0] if row.arm else row.derived.model if row.derived else self.plan.base
+        first = self.plan.bases[row.name].output.identity if row.is_base else row.model(self.plan)
+        first = row.arm.runs[0] if row.arm else first
         kind = "base" if row.is_base else KINDS[first.kind].label if row.derived else "arm"
         tags = {KIND_TAG: kind, PARENT_TAG: study.run_id}
         key, began_ms = row_key(self.plan, row.name, row.made), _began_ms(self.store, first)
@@ -187,24 +193,25 @@ class _StudyLog:
     def _row(self, run: TrackedRun, row: Row, study: Link, gb: TrackedRun | None) -> int:
         """Returns when it ended."""
         plan, store, arm = self.plan, self.store, row.arm
-        evaluation = row.made.evaluation if row.made else plan.base_evaluation
-        steps = curve(plan, store, arm) if arm else list(rows_of(store, plan.base)) if row.is_base else []
+        evaluation = row.evaluation(plan)
+        base = plan.bases[row.name] if row.is_base else None
+        steps = curve(plan, store, arm) if arm else _base_curve(store, base) if base else []
         ended_ms = int(steps[-1]["time"] * 1000) if steps else 0
         tags = {
             "switchpoint.evaluation": evaluation.digest,
             "switchpoint.failure": row.failure or "none",
             "switchpoint.stopped": row.stopped or "none",
         }
-        run.params(as_text(flat_recipe(plan, row.made)))
+        run.params(as_text(flat_recipe(plan, row.made or plan.bases[row.name])))
         run.text(json.dumps(resolved_recipe(plan, arm), indent=1), "recipe.json")
         # The score that ranks before the others, and scores before the curve: MLflow's compare page takes the first.
         ranked_by = plan.recipe.evaluation.ranked_by
         run.finals(score_points(dict(sorted(row.scores.items(), key=lambda one: one[0] != ranked_by)), ended_ms))
         run.curve(steps)
         phases: list[Phase] = []
-        if row.is_base:
-            run.tag(tags | {NOTE_TAG: base_note(study)})
-            phases = list(plan.pretraining.phases) if plan.pretraining else []
+        if base is not None:
+            run.tag(tags | {NOTE_TAG: base_note(base, plan, study)})
+            phases = list(base.trained.stage.phases) if base.trained else []
         elif row.derived is not None:
             run.tag(tags | {NOTE_TAG: derived_note(row.derived, study)})
         elif arm is not None:
@@ -220,6 +227,11 @@ class _StudyLog:
         run.inputs(as_inputs(datasets_of(plan, phases)))
         run.end("FAILED" if row.failure else "FINISHED", ended_ms)
         return ended_ms
+
+
+def _base_curve(store: Store, base: Base) -> list[dict[str, Any]]:
+    """Return the base's rows of metrics, of a checkpoint those up to it; none where nothing was trained."""
+    return list(rows_of(store, base.output.identity, base.step)) if base.trained else []
 
 
 def _began_ms(store: Store, identity: Identity) -> int:
@@ -245,7 +257,7 @@ def compare_commands(store: Store, logged: Logged) -> list[str]:
     charts = {
         "searchFilter": arms, "orderByKey": "tags.`mlflow.runName`", "orderByAsc": "true", "compareRunsMode": "CHART",
     }  # fmt: skip
-    run_ids = [run_id for name, run_id in logged.run_ids.items() if name != "base"]
+    run_ids = [run_id for name, run_id in logged.run_ids.items() if name not in logged.bases]
     runs, experiments = (quote(json.dumps(ids)) for ids in (run_ids, [logged.experiment_id]))
     return [
         *commands,

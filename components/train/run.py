@@ -8,11 +8,12 @@ from switchpoint.components.data.origins import folder_digest
 from switchpoint.components.launch.job import Superseded
 from switchpoint.components.launch.site import scheduler
 from switchpoint.components.plan.price import model_shape
+from switchpoint.components.recipe.bases import Base, field_of
 from switchpoint.components.recipe.cost import train_flops
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import ArmPlan, Plan
-from switchpoint.components.recipe.stage import Train, Trained
+from switchpoint.components.recipe.stage import Import, Output, Trained
 from switchpoint.components.store.gate_scores import ENDED_STEP, GATE
 from switchpoint.components.store.location import Location
 from switchpoint.components.store.store import MODEL_FOLDER, Store
@@ -25,20 +26,6 @@ from switchpoint.components.train.probe_file import PROBES
 from switchpoint.components.train.progress import ProgressLog
 from switchpoint.components.train.shown import training_markdown
 from switchpoint.components.train.supervise import TrainingFailed, patiently, train_to_end
-
-
-def train_base(plan: Plan, store: Store) -> None:
-    """Pretrain the base, or record where the user's lies, unless the store has it."""
-    output = plan.base_output
-    if isinstance(output.stage, Train):
-        train_run(plan, store, output)
-        return
-    if store.is_done(plan.base):
-        return
-    _check_model_folder(plan)
-    folder = store.local_folder(plan.base)
-    folder.mkdir(parents=True, exist_ok=True)
-    store.write_record(plan.base, folder, {"model_folder": str(plan.recipe.model.folder)})
 
 
 def train_run(plan: Plan, store: Store, run: Trained) -> None:
@@ -56,9 +43,9 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
         keep_steps=sorted({*run.keep_steps, *known} - pruned), export_steps=list(run.export_steps),
         probes=f"{plan.probes.path}/{PROBES}" if plan.probes and run.evaluation_steps else "",
         evaluation_steps=list(run.evaluation_steps),
-        **_start(plan, store, run), **_common(plan, store, place, stage),
+        **_start(plan, store, run), **_common(plan, store, place, run),
     )  # fmt: skip
-    pretrain = plan.recipe.model.pretrain
+    pretrain = plan.base_of(run).origin.pretrain
     trains = pretrain if pretrain and stage.start == "scratch" else plan.recipe.training
     num_processes = trains.num_processes
     try:
@@ -77,13 +64,14 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
 
 def _start(plan: Plan, store: Store, run: Trained) -> dict[str, Any]:
     """Return what the job starts from: nothing but an architecture, its parent's checkpoint, or the base."""
+    base = plan.base_of(run)
     if run.stage.start == "scratch":
-        shape = plan.recipe.model.architecture
+        shape = base.origin.architecture
         assert shape is not None  # a base without one is imported
         tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
         return {"architecture": shape.model_dump() | {"head_width": shape.head_width} | tokenizer}
-    _check_model_folder(plan)
-    base_model = model_in_store(plan, store, plan.base_model)
+    check_model_folder(base)
+    base_model = model_in_store(plan, store, base.model)
     if run.parent is not None:
         return {
             "model_config_folder": base_model,
@@ -91,8 +79,8 @@ def _start(plan: Plan, store: Store, run: Trained) -> dict[str, Any]:
         }
     if run.stage.start == "fresh":
         return {"model_config_folder": base_model, "start_model": base_model}
-    assert plan.pretraining is not None  # a recipe that starts otherwise from a folder is refused
-    checkpoint = checkpoint_place(store.output_location(plan.base), plan.pretraining.end_step)
+    assert base.step is not None  # a recipe that starts otherwise from weights alone is refused
+    checkpoint = checkpoint_place(store.output_location(base.output.identity), base.step)
     return {"model_config_folder": base_model, "start_checkpoint": checkpoint}
 
 
@@ -144,7 +132,12 @@ def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
 
 
 def check_parent(plan: Plan, store: Store, run: Trained) -> None:
-    """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
+    """Raises TrainingFailed, with the reason, where the checkpoint or the base that the run starts from is missing."""
+    base = plan.base_of(run)
+    if run.parent is None and not model_is_there(store, base.model):
+        raise TrainingFailed(
+            f"the base {base.name} that it starts from is missing: {_cause(plan, store, run.identity)}"
+        )
     if run.parent is not None and not is_kept(store.output_location(run.parent), run.parent_step):
         raise TrainingFailed(
             f"the checkpoint of {run.parent.path} that it continues is missing: {_cause(plan, store, run.parent)}"
@@ -159,8 +152,9 @@ def check_arm(plan: Plan, store: Store, arm: ArmPlan) -> None:
 
 def _cause(plan: Plan, store: Store, run: Identity) -> str:
     """Why a run is missing: its own failure, or that of the nearest one before it."""
-    chain = [one.identity for one in reversed(plan.chain(plan.run(run.digest)))]
-    failures = (store.failure(identity) for identity in (*chain, plan.base))
+    chain: list[Output[Any]] = [*reversed(plan.chain(plan.run(run.digest)))]
+    chain += [base.output for base in reversed(plan.lineage(plan.base_of(chain[0])))]
+    failures = (store.failure(output.identity) for output in chain)
     return next((str(failure["reason"]) for failure in failures if failure), "it was not trained")
 
 
@@ -191,8 +185,9 @@ def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
     """Return a model's Hugging Face folder: by its path in the store, or the user's absolute one."""
     if model.kind == "model":
         return model_path(Path(model.inputs["run"].path), model.config["step"]).as_posix()
-    if model.digest == plan.base.digest:
-        return str(Path(str(plan.recipe.model.folder)).absolute())
+    output = plan.base_outputs.get(model.digest)
+    if output is not None and isinstance(output.stage, Import):
+        return str(Path(str(plan.base_of(output).origin.folder)).absolute())
     return f"{model.path}/{MODEL_FOLDER}"
 
 
@@ -201,15 +196,17 @@ def fetch_model(plan: Plan, store: Store, model: Identity) -> Path:
     return store.fetch_folder(model_in_store(plan, store, model))
 
 
-def _check_model_folder(plan: Plan) -> None:
+def check_model_folder(base: Base) -> None:
     """Raises BadInput where the user's base is not the one that was planned."""
-    folder = plan.recipe.model.folder
-    if folder and folder_digest(Path(folder)) != plan.base.config["content"]:
-        raise BadInput("the folder has changed since it was planned: run again", file=folder, field="model.folder")
+    folder = base.origin.folder if isinstance(base.output.stage, Import) else None
+    if folder and folder_digest(Path(folder)) != base.output.identity.config["content"]:
+        field = f"{field_of(base.name)}.folder"
+        raise BadInput("the folder has changed since it was planned: run again", file=folder, field=field)
 
 
-def _common(plan: Plan, store: Store, place: Location, stage: Train) -> dict[str, Any]:
+def _common(plan: Plan, store: Store, place: Location, run: Trained) -> dict[str, Any]:
     """Return what every job carries of its stage."""
+    stage = run.stage
     sources: dict[str, JobSource] = {}
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
     for phase in stage.phases:
@@ -229,14 +226,14 @@ def _common(plan: Plan, store: Store, place: Location, stage: Train) -> dict[str
         ],
         "start": stage.start, "seed": stage.seed, "start_step": stage.start_step, "end_step": stage.end_step,
         "pieces": list(stage.schedule.pieces), "stretches": list(stage.clock.stretches),
-        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, stage.phase.sequence_length),
+        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, run),
         **{name: tokenizer[name] for name in ("vocab_size", "end_of_document")},
     }  # fmt: skip
 
 
-def _flops_per_token(plan: Plan, sequence_length: int) -> float | None:
-    shape = model_shape(plan.recipe)
-    return train_flops(shape.model, shape.vocab_size, 1, sequence_length) if shape else None
+def _flops_per_token(plan: Plan, run: Trained) -> float | None:
+    shape = model_shape(plan.recipe, plan.base_of(run))
+    return train_flops(shape.model, shape.vocab_size, 1, run.stage.phase.sequence_length) if shape else None
 
 
 def _environment(job: TrainJob, num_processes: int) -> dict[str, Any]:

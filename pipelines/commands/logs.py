@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
-from switchpoint.components.recipe.check import unknown
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.problems import unknown
 from switchpoint.components.store.store import Store
 from switchpoint.pipelines.commands.pods import pods_with
 

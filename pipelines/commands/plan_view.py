@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 
 from switchpoint.components.data.blend import packed_samples, source_tokens
 from switchpoint.components.plan.data import plan_data
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.phase import START_MODES
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.table import title
@@ -80,6 +81,7 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
     lines += [f"then:  {mode} ({START_MODES[mode]})" for mode in START_MODES if mode in later]
     if any(phase["new_order"] for arm in data["arms"] for phase in arm["phases"]):
         lines.append("       another sequence length, or data at 0, begins a new order of every source; epochs add up")
+    lines += [_base(base, data["arms"]) for base in data["bases"] if plan.recipe.bases]
     lines += [
         f"GB run {run['digest']} ({run['blend']}{_seed(plan, run)}): steps {_steps(run)}, kept at "
         f"{', '.join(f'{step:,}' for step in run['keep_steps'])}"
@@ -124,8 +126,10 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
         lines.append(f"memory: about {size(needed)} of the {size(there)} of each GPU{verdict}")
     if data["checkpoint_bytes"] is not None:
         lines.append(f"checkpoints and models that are kept: {size(data['checkpoint_bytes'])}")
-    if "tokens" in data["base"]:
-        lines.append(f"base: pretrained here on {amount(data['base']['tokens'])} tokens")
+    for base in data["bases"]:
+        if "tokens" in base:
+            name = "base" if base["name"] == BASE else f"base {base['name']}"
+            lines.append(f"{name}: pretrained here on {amount(base['tokens'])} tokens")
     if data["bound"]:
         bound = ", ".join(f"{name} to {part}" for name, part in data["bound"].items())
         lines.append(f"bound to text of the Python environment: {bound}")
@@ -134,6 +138,13 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
     done, missing = len(data["cached"]), len(data["missing"])
     lines.append(f"{done} of {done + missing} outputs are there already")
     return lines
+
+
+def _base(base: dict[str, Any], arms: list[dict[str, Any]]) -> str:
+    """Return what a base is, and which arms start from it."""
+    names = [arm["run_name"] for arm in arms if arm["base"] == base["name"]]
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"base {base['name']} ({base['described']}): {', '.join(names[:6]) or 'no arm starts from it'}{more}"
 
 
 def _seed(plan: Plan, run: dict[str, Any]) -> str:

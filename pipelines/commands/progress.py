@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.plan import Plan
@@ -143,7 +144,12 @@ def labels(plan: Plan) -> dict[str, str]:
         found[arm.evaluation.digest] = f"evaluation of {arm.run_name}"
     for one in plan.derived:
         found |= {one.model.digest: f"merge {one.run_name}", one.evaluation.digest: f"evaluation of {one.run_name}"}
-    return found | {plan.base_evaluation.digest: "evaluation of the base"}
+    for name, base in plan.bases.items():
+        called = "the base" if name == BASE else name
+        if base.parent is None or base.trained is None:
+            found[base.output.identity.digest] = "base" if name == BASE else f"base {name}"
+        found[base.evaluation.digest] = f"evaluation of {called}"
+    return found
 
 
 def _run_label(plan: Plan, run: Trained) -> str:
@@ -158,8 +164,9 @@ def _run_label(plan: Plan, run: Trained) -> str:
 
 def _training_runs(plan: Plan, store: Store) -> list[Watched]:
     runs = []
-    if plan.recipe.model.pretrain and plan.pretraining:
-        runs.append(Watched("base", plan.base, 0, plan.pretraining.end_step))
+    for name, run in plan.pretrainings.items():
+        label = "base" if name == BASE else f"base {name}"
+        runs.append(Watched(label, run.identity, 0, run.stage.end_step))
     for run in plan.runs:
         runs.append(Watched(_run_label(plan, run), run.identity, run.stage.start_step, run.stage.end_step))
     for watched in runs:

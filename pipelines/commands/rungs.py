@@ -8,7 +8,7 @@ from switchpoint.components.recipe.halving import Stop, Stops, decide
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stops import models_at, most_tokens, stops_at
 from switchpoint.components.report import results
-from switchpoint.components.report.results import BASE, by_arm, higher_is_better, means_over_seeds, scores_by_seed
+from switchpoint.components.report.results import by_arm, higher_is_better, means_over_seeds, scores_by_seed
 from switchpoint.components.report.table import title
 from switchpoint.components.store.location import Location
 from switchpoint.components.store.opening import store_at
@@ -46,7 +46,7 @@ def current_rung(study: dict[str, Any], recipe_file: str, where: Location, *, gi
     for point in halving.at:
         here = stops_at(whole, point, stopped)
         plan, _ = check_study(study, recipe_file, where, _data(here))
-        arms = by_arm(row for row in results.rows(plan, store_at(where)) if row.arm_id != BASE)
+        arms = by_arm(row for row in results.rows(plan, store_at(where)) if not row.is_base)
         going = {arm_id: rows for arm_id, rows in arms.items() if rows[0].name not in stopped}
         waiting = any(
             row.failure and (row.failure == results.NOT_RUN or not give_up_failed)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.blend import Weights
 from switchpoint.components.recipe.digest import digest_of
 from switchpoint.components.recipe.phase import SHORT_FORM
@@ -50,7 +51,7 @@ def smoke_study(study: dict[str, Any], plan: Plan, site: str = "", version: str 
         "name": f"{plan.recipe.name[:56]}-smoke", "seed": _seed(first.seed, plan, site, version),
         "start": first.phases[0].start,
         "blends": study.get("blends", {}) | blends, "phases": [{name: phase} for name, phase in phases.items()],
-        "arms": [{"smoke": {}}],
+        "arms": [{"smoke": {} if first.base == BASE else {"base": first.base}}],
     }  # fmt: skip
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from switchpoint.components.recipe.arm import arms_of
 from switchpoint.components.recipe.catalogue import with_catalogue
-from switchpoint.components.recipe.check import unknown
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.fields import read_tokens
 from switchpoint.components.recipe.load import as_lists, as_mappings, load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.problems import unknown
 from switchpoint.components.recipe.recipe import OF_SEVERAL_ARMS
 
 SCALES = ("cpu",)

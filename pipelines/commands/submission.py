@@ -58,12 +58,17 @@ def _path(study: dict[str, Any], smoke: bool) -> str:
 
 def _deciding(study: dict[str, Any]) -> dict[str, Any]:
     """Return the study, as written, without what decides no output: it stays the same study where that is changed."""
-    model = study.get("model")
-    if isinstance(model, dict) and "pretrain" in model:
-        model = model | {"pretrain": _without(model["pretrain"], NOT_DECIDING["Pretrain"])}
     training = _without(study.get("training") or {}, NOT_DECIDING["Training"])
-    changed = {"model": model, "training": training}
+    changed = {"model": _deciding_base(study.get("model")), "training": training}
+    if isinstance(bases := study.get("bases"), dict):
+        changed["bases"] = {name: _deciding_base(base) for name, base in bases.items()}
     return {name: value for name, value in (study | changed).items() if name not in OF_NO_OUTPUT}
+
+
+def _deciding_base(base: Any) -> Any:
+    if isinstance(base, dict) and "pretrain" in base:
+        return base | {"pretrain": _without(base["pretrain"], NOT_DECIDING["Pretrain"])}
+    return base
 
 
 def _without(section: Any, fields: Collection[str]) -> Any:

@@ -72,6 +72,15 @@ def test_the_studies_guides_recipe_is_one() -> None:
     assert made.evaluation.checkpoints[0] == "switch"
 
 
+def test_the_studies_guides_bases_are_ones() -> None:
+    text = (DOCS / "studies.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "bases:" in one]
+    recipe = recipe_of("recipe.md") | yaml.safe_load(block) | {"seeds": None, "grid": {}}
+    recipe["sources"] = {name: source | {"folder": None} for name, source in recipe["sources"].items()}
+    plan = expand(parse_recipe(recipe, "guide.yaml"), {}, "guide.yaml")
+    assert {arm.arm_id: arm.base for arm in plan.arms} == {"early": "half", "compact": "small", "copied": "same"}
+
+
 def test_the_readmes_recipe_is_complete() -> None:
     """As it stands there, with nothing beside it."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")

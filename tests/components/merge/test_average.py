@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from switchpoint.components.merge.average import NotMergeable, average_models, digest_of_folder
+from switchpoint.components.merge.average import NotMergeable, average_models
+from switchpoint.components.train.model_files import digest_of_folder
 from switchpoint.components.train.weights import weights_digest
 
 HALF = Fraction(1, 2)

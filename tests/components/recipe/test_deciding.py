@@ -91,6 +91,12 @@ PUBLISHED = {"model": {"architecture": SHAPE, "published": PRETRAIN}}
 
 GATED = TWO | {"phases.one.gate": {"score": "bits_per_byte", "at_most": 2.0}}
 TWO_ARMS = {"arms.two": {"qb": "coded"}}
+OTHER_BASE = {"architecture": SHAPE | {"ffn_size": 48}, "pretrain": PRETRAIN}
+BASES: dict[str, Any] = {
+    "bases": {"half": {"checkpoint": 0.5}, "other": OTHER_BASE, "third": OTHER_BASE | {"pretrain": PRETRAIN | {
+        "tokens": 2048}}, "same": {"transform": {"kind": "copy", "of": "other"}}},
+    "start": "fresh", "arms": {"one": {"base": "half"}, "two": {"base": "same"}},
+}  # fmt: skip
 SOUP = TWO_ARMS | {"merges.soup": {"of": ["one", "two"]}}
 
 
@@ -104,6 +110,12 @@ DECIDING: dict[str, Change] = {
     "Recipe.heldout_fraction": ({}, "heldout_fraction", 0.2),
     "Recipe.tokenizer": ({}, "tokenizer.vocab_size", 1024),
     "Recipe.model": ({}, "model.pretrain.tokens", 8192),
+    "Recipe.bases": (BASES, "bases.other.architecture.ffn_size", 64),
+    "CheckpointBase.checkpoint": (BASES, "bases.half.checkpoint", 0.25),
+    "CheckpointBase.of": (BASES, "bases.half.of", "other"),
+    "TransformBase.transform": (BASES, "bases.same.transform", {"kind": "copy"}),
+    "Copy.of": (BASES, "bases.same.transform.of", "third"),
+    "Arm.base": (BASES, "arms.one.base", "other"),
     "Recipe.start": ({}, "start", "fresh"),
     "Recipe.sequence_length": ({}, "sequence_length", 64),
     "Recipe.batch_size": ({}, "batch_size", 8),

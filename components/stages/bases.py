@@ -1,0 +1,54 @@
+"""Make the bases that arms start from: one function for each kind of stage."""
+
+import sys
+from typing import Any
+
+from switchpoint.components.launch.task import task
+from switchpoint.components.recipe.bases import BaseOutput
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.stage import Import, Output, Transform
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.run import check_model_folder, train_run
+from switchpoint.components.transform.run import transform_model
+
+
+def make_bases(plan: Plan, store: Store) -> None:
+    """Make every base that the store lacks, each under its lock, after the one that it is made of.
+
+    A base that fails is data where others are left: its failure is in the store, and its arms tell it. Raises the first
+    error where no base was made, or where the store did not take the reason.
+    """
+    errors: list[Exception] = []
+    for output in plan.base_outputs.values():
+        try:
+            with task(store, output.identity):
+                _make(plan, store, output)
+        except Exception as error:
+            if store.failure(output.identity) is None:
+                raise
+            errors.append(error)
+            print(f"{output.identity.path} failed, which is recorded: {error}", file=sys.stderr, flush=True)
+    if len(errors) == len(plan.base_outputs):
+        raise errors[0]
+
+
+def _make(plan: Plan, store: Store, output: BaseOutput) -> None:
+    made: Output[Any] = output
+    if isinstance(made.stage, Import):
+        _record_folder(plan, store, made)
+    elif isinstance(made.stage, Transform):
+        if not store.is_done(made.identity):
+            transform_model(plan, store, made)
+    else:
+        train_run(plan, store, made)
+
+
+def _record_folder(plan: Plan, store: Store, output: Output[Import]) -> None:
+    """Record where the user's model lies."""
+    base = plan.base_of(output)
+    if store.is_done(output.identity):
+        return
+    check_model_folder(base)
+    folder = store.local_folder(output.identity)
+    folder.mkdir(parents=True, exist_ok=True)
+    store.write_record(output.identity, folder, {"model_folder": str(base.origin.folder)})
