@@ -1,0 +1,1 @@
+"""The rooms of Switchpoint, each above what it imports; the contract stands in pyproject.toml."""

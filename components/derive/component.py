@@ -27,7 +27,7 @@ def derive(item: Dict, shown: dsl.Output[dsl.Markdown]) -> None:
     """Make outputs of the arms' models, such as merges. `item`: plan and derived, by the names of their rows."""
     from pathlib import Path
 
-    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
+    from switchpoint.components.launch.shown import NOTHING_LEFT, write_shown
 
     if not item["derived"]:  # before torch is imported
         write_shown(Path(shown.path), [NOTHING_LEFT])

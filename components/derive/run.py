@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from switchpoint.components.launch.shown import write_shown
 from switchpoint.components.launch.side_by_side import run_side_by_side
 from switchpoint.components.launch.task import failure_as_data
 from switchpoint.components.merge.run import merge_models
@@ -12,8 +13,7 @@ from switchpoint.components.recipe.plan import Derived, Plan
 from switchpoint.components.recipe.stage import Merge
 from switchpoint.components.store.plan_file import load_plan
 from switchpoint.components.store.store import Store
-from switchpoint.components.train.run import model_is_there
-from switchpoint.components.train.shown import write_shown
+from switchpoint.components.train.outputs import model_is_there
 
 MAKERS: Mapping[type, Callable[[Plan, Store, Any], None]] = {Merge: merge_models}
 """How an output is made, by its stage."""

@@ -20,7 +20,7 @@ from switchpoint.components.store.location import exists
 from switchpoint.components.store.lock import locked
 from switchpoint.components.store.store import Store, read_json, write_json
 from switchpoint.components.train.ending import ending_outside
-from switchpoint.components.train.run import model_in_store, model_is_there
+from switchpoint.components.train.outputs import model_in_store, model_is_there
 
 NUM_THREADS = 2
 

@@ -5,7 +5,7 @@ from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Merge, Output
 from switchpoint.components.store.store import MODEL_FOLDER, Store
 from switchpoint.components.train.model_files import digest_of_folder
-from switchpoint.components.train.run import fetch_model
+from switchpoint.components.train.outputs import fetch_model
 
 
 def merge_models(plan: Plan, store: Store, output: Output[Merge]) -> None:

@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from switchpoint.components.recipe.base import BASE
-from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.recipe.suites import SUITES
-from switchpoint.components.report.results import (
+from switchpoint.components.evaluate.results import (
     Row,
     best_arm,
     examples,
@@ -18,6 +15,9 @@ from switchpoint.components.report.results import (
     scores_by_seed,
     shared_seeds,
 )
+from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.plan import Plan
+from switchpoint.components.recipe.suites import SUITES
 from switchpoint.components.report.statistics import Difference, Part, columns, differences
 from switchpoint.components.store.store import Store
 

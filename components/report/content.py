@@ -3,17 +3,17 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.evaluate.continual import Summary, shared_tokens, summarise
+from switchpoint.components.evaluate.results import Row
 from switchpoint.components.recipe.gate import GatedPhase
 from switchpoint.components.recipe.plan import ArmPlan, Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.comparison import Comparison, compare
 from switchpoint.components.report.cost import Costs
 from switchpoint.components.report.drawn import drawn_tokens
 from switchpoint.components.report.notes import gate_notes, missing_points, score_note, suite_notes
 from switchpoint.components.report.plots import Rows
 from switchpoint.components.report.reproduce import Again, again, command
-from switchpoint.components.report.results import Row
 from switchpoint.components.report.table import Table, build_table
 from switchpoint.components.report.verdict import verdict
 from switchpoint.components.store.store import Store

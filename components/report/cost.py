@@ -6,9 +6,9 @@ from statistics import median
 from switchpoint.components.plan.price import Price
 from switchpoint.components.recipe.plan import ArmPlan, Plan
 from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.stages.progress import duration
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.metrics import rows_of
-from switchpoint.components.train.progress import duration
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from switchpoint.components.evaluate.results import best_arm, by_arm, main_scores
 from switchpoint.components.plan.data import left_out
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report import plots
@@ -13,7 +14,6 @@ from switchpoint.components.report.cost import cost_table, sharing
 from switchpoint.components.report.forgetting import NOTE as FORGETTING_NOTE
 from switchpoint.components.report.forgetting import forgetting_table, gap_table
 from switchpoint.components.report.reproduce import reproduce_table
-from switchpoint.components.report.results import best_arm, by_arm, main_scores
 from switchpoint.components.report.table import (
     MAX_LINES,
     bounded,

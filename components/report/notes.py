@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from switchpoint.components.evaluate.results import Row, by_arm
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.suites import QUICKSTART
 from switchpoint.components.report.plots import Rows
-from switchpoint.components.report.results import Row, by_arm
 from switchpoint.components.store.store import Store
 
 

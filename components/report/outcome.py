@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from switchpoint.components.evaluate.results import Row, rows
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report.results import Row, rows
 from switchpoint.components.store.store import Store
 
 

@@ -4,12 +4,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from switchpoint.components.evaluate.results import Row
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Import
-from switchpoint.components.report.results import Row
 from switchpoint.components.store.store import MODEL_FOLDER, Store
-from switchpoint.components.train.run import model_in_store
+from switchpoint.components.train.outputs import model_in_store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.content import as_data, gather
 from switchpoint.components.report.markdown import markdown_report
 from switchpoint.components.store.store import Store, write_json

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from switchpoint.components.evaluate.results import NOT_RUN, Row, by_arm, main_scores, score_names
 from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report.results import NOT_RUN, Row, by_arm, main_scores, score_names
 from switchpoint.components.report.statistics import mean_interval
 
 INTERVAL = 1.96

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from switchpoint.components.evaluate.results import NOT_RUN, Row
 from switchpoint.components.recipe.base import BASE
 from switchpoint.components.report.comparison import Comparison
-from switchpoint.components.report.results import NOT_RUN, Row
 from switchpoint.components.report.statistics import Interval
 from switchpoint.components.report.table import title
 

@@ -1,3 +1,4 @@
-"""What the tasks that train continued runs do: the stages of an arm in order, with the gates between them. Runs in the
-launcher's process; imports train and evaluate.
+"""The launcher of what is trained: bases, the phases of an arm in order, and the gates between them.
+
+Runs in the launcher's process; a rank runs code of `train`. May import tracking, evaluate and the rooms below.
 """

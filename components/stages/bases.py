@@ -7,8 +7,8 @@ from switchpoint.components.launch.task import task
 from switchpoint.components.recipe.bases import BaseOutput
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Import, Output, Transform
+from switchpoint.components.stages.run import check_model_folder, train_run
 from switchpoint.components.store.store import Store
-from switchpoint.components.train.run import check_model_folder, train_run
 from switchpoint.components.transform.run import transform_model
 
 

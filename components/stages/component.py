@@ -23,7 +23,7 @@ def train_base(plan: str, task_config: dsl.TaskConfig) -> NamedTuple("Based", [(
     from switchpoint.components.launch.site import keep_task_config
     from switchpoint.components.stages.bases import make_bases
     from switchpoint.components.store.plan_file import load_plan
-    from switchpoint.components.train.run import missing_gb_runs
+    from switchpoint.components.train.outputs import missing_gb_runs
 
     keep_task_config(task_config)
     planned = load_plan(plan)
@@ -38,8 +38,8 @@ def train_gb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
     """Train GB runs that arms share, each kept at its arms' switch points. `item`: plan and gb_runs."""
     from pathlib import Path
 
+    from switchpoint.components.launch.shown import NOTHING_LEFT, write_shown
     from switchpoint.components.launch.site import keep_task_config
-    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["gb_runs"]:  # before torch is imported
         write_shown(Path(shown.path), [NOTHING_LEFT])
@@ -57,7 +57,7 @@ def join(plan: str) -> NamedTuple("Joined", [("Output", List[Dict]), ("plan", st
 
     from switchpoint.components.launch.side_by_side import divided
     from switchpoint.components.store.plan_file import load_plan
-    from switchpoint.components.train.run import missing_arms
+    from switchpoint.components.train.outputs import missing_arms
 
     planned = load_plan(plan)
     groups = divided([arm.run_name for arm in missing_arms(planned.plan, planned.store)])
@@ -70,8 +70,8 @@ def train_qb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
     """Train the phases after GB of arms, each from its GB run's checkpoint at the switch. `item`: plan and arms."""
     from pathlib import Path
 
+    from switchpoint.components.launch.shown import NOTHING_LEFT, write_shown
     from switchpoint.components.launch.site import keep_task_config
-    from switchpoint.components.train.shown import NOTHING_LEFT, write_shown
 
     if not item["arms"]:  # before torch is imported
         write_shown(Path(shown.path), [NOTHING_LEFT])

@@ -7,10 +7,10 @@ from switchpoint.components.recipe.gate import Check
 from switchpoint.components.recipe.history import up_to
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.stages.run import train_run
+from switchpoint.components.stages.supervise import TrainingFailed
 from switchpoint.components.store.gate_scores import record_check
 from switchpoint.components.store.store import Store
-from switchpoint.components.train.run import train_run
-from switchpoint.components.train.supervise import TrainingFailed
 
 
 def train_gated(plan: Plan, store: Store, run: Trained) -> None:

@@ -9,14 +9,15 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
+from switchpoint.components.launch.shown import write_shown
 from switchpoint.components.launch.side_by_side import run_side_by_side
 from switchpoint.components.launch.task import FailedBefore, failure_as_data, task
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Trained
 from switchpoint.components.stages.gated import train_gated
+from switchpoint.components.stages.run import check_arm, check_parent, run_markdown
 from switchpoint.components.store.plan_file import Planned, load_plan
-from switchpoint.components.train.run import check_arm, check_parent, run_is_done, run_markdown
-from switchpoint.components.train.shown import write_shown
+from switchpoint.components.train.outputs import run_is_done
 
 
 def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:

@@ -20,7 +20,7 @@ from switchpoint.components.tracking.notes import NOTE_TAG, Link, gb_note, phase
 from switchpoint.components.tracking.params import as_text, gb_params
 from switchpoint.components.tracking.tracked import TrackedRun
 from switchpoint.components.train.metrics import rows_of, series_of
-from switchpoint.components.train.run import run_is_done
+from switchpoint.components.train.outputs import run_is_done
 
 
 def log_gb_run(

@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode
 
 import yaml
 
+from switchpoint.components.evaluate.results import Row, curve, series
 from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.bases import Base
 from switchpoint.components.recipe.digest import Identity, digest_of
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
 from switchpoint.components.recipe.stage import Phase
-from switchpoint.components.report.results import Row, curve, series
 from switchpoint.components.store.store import Store
 from switchpoint.components.tracking.client import (
     DATABASE,
@@ -57,7 +57,7 @@ from switchpoint.components.tracking.params import (
 )
 from switchpoint.components.tracking.tracked import TrackedRun
 from switchpoint.components.train.metrics import rows_of
-from switchpoint.components.train.run import fetch_model, model_is_there
+from switchpoint.components.train.outputs import fetch_model, model_is_there
 
 UI_PORT = 5000
 MODEL = "model"

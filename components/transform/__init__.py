@@ -1,4 +1,4 @@
-"""Transforms: models made of others without training. Runs in the launcher's process, on a CPU, one tensor in memory.
+"""Models made of others without training.
 
-It imports the recipe, the store and what trainers know of weights.
+Runs in the launcher's process, on a CPU, with one tensor in memory. May import merge, train and the rooms below.
 """

@@ -9,7 +9,7 @@ from switchpoint.components.recipe.stage import Output, Transform
 from switchpoint.components.recipe.transform import Copy
 from switchpoint.components.store.store import MODEL_FOLDER, Store
 from switchpoint.components.train.model_files import digest_of_folder
-from switchpoint.components.train.run import fetch_model, model_is_there
+from switchpoint.components.train.outputs import fetch_model, model_is_there
 from switchpoint.components.train.weights import safetensors_files
 from switchpoint.components.transform.copy import copy_model
 

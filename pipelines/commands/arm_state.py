@@ -6,7 +6,7 @@ from switchpoint.components.recipe.plan import ArmPlan, Plan
 from switchpoint.components.recipe.stage import Trained
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.metrics import rows_of
-from switchpoint.components.train.run import run_is_done
+from switchpoint.components.train.outputs import run_is_done
 
 
 def arm_state(plan: Plan, store: Store, arm: ArmPlan) -> dict[str, Any]:

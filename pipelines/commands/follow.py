@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import ArmPlan, Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.table import title
 from switchpoint.components.store.store import Store
 from switchpoint.components.tracking.link import experiment_url

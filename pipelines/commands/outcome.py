@@ -6,10 +6,10 @@ Neither Kubeflow Pipelines nor its local runner tells a reason; an arm's launche
 import os
 from typing import Any
 
+from switchpoint.components.evaluate.results import NOT_RUN
 from switchpoint.components.launch.task import WAIT_SECONDS, task_lock_file
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.outcome import failures_of, one_line
-from switchpoint.components.report.results import NOT_RUN
 from switchpoint.components.report.run import report_is_written, write_report
 from switchpoint.components.store.lock import locked
 from switchpoint.components.store.plan_file import load_plan, plan_failure, plan_reference

@@ -16,9 +16,9 @@ from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.stages.progress import progress_line
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.metrics import METRICS
-from switchpoint.components.train.progress import progress_line
 
 LINE_SECONDS = 10.0
 LOOK_SECONDS = 5.0

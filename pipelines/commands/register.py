@@ -4,9 +4,9 @@ from typing import Any
 
 from rich.console import Console
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report import results
 from switchpoint.components.store.store import Store
 from switchpoint.components.tracking.registry import register_best
 from switchpoint.pipelines.commands.rungs import Rung

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from switchpoint.components.evaluate import results
+from switchpoint.components.evaluate.results import by_arm, higher_is_better, means_over_seeds, scores_by_seed
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.halving import Stop, Stops, decide
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stops import models_at, most_tokens, stops_at
-from switchpoint.components.report import results
-from switchpoint.components.report.results import by_arm, higher_is_better, means_over_seeds, scores_by_seed
 from switchpoint.components.report.table import title
 from switchpoint.components.store.location import Location
 from switchpoint.components.store.opening import store_at

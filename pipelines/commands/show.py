@@ -8,20 +8,20 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.plan.data import left_out
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.content import as_data, gather
 from switchpoint.components.report.outcome import failures_in
 from switchpoint.components.report.run import report_is_there, report_is_written
 from switchpoint.components.report.table import Table, bounded_lines, stopped_arms
+from switchpoint.components.stages.prune import prune
 from switchpoint.components.store.store import Store, read_json
 from switchpoint.components.tracking.study import REPORT_FILES
 from switchpoint.components.train.ending import STATUS
-from switchpoint.components.train.prune import prune
-from switchpoint.components.train.run import run_is_done
+from switchpoint.components.train.outputs import run_is_done
 from switchpoint.pipelines.commands.amounts import size
 from switchpoint.pipelines.commands.progress import labels
 

@@ -15,10 +15,10 @@ from docker.models.images import Image
 
 from switchpoint.components.launch.local import app_definition
 from switchpoint.components.recipe.load import load_study
+from switchpoint.components.stages.supervise import train_to_end
 from switchpoint.components.store.store import Store, read_json
 from switchpoint.components.train.checkpoint import checkpoint_path
 from switchpoint.components.train.job import TrainJob
-from switchpoint.components.train.supervise import train_to_end
 from switchpoint.pipelines.compile import SPEC
 from switchpoint.pipelines.study import QUICKSTART
 from tests.conftest import losses, records, tiny_study, weights

@@ -11,11 +11,12 @@ from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.load import load_study
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Trained
+from switchpoint.components.stages.prune import prune
+from switchpoint.components.stages.run import train_run
 from switchpoint.components.store.plan_file import save_plan
 from switchpoint.components.store.store import Store, read_json
 from switchpoint.components.train.checkpoint import steps_in
-from switchpoint.components.train.prune import prune
-from switchpoint.components.train.run import arm_is_done, run_is_done, train_run
+from switchpoint.components.train.outputs import arm_is_done, run_is_done
 from switchpoint.pipelines.commands.show import is_done
 from tests.conftest import losses, weights
 from tests.pipelines.conftest import Finished

@@ -15,7 +15,7 @@ from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.metrics import rows_of
 from switchpoint.components.train.model_files import digest_of_folder
-from switchpoint.components.train.run import fetch_model
+from switchpoint.components.train.outputs import fetch_model
 from tests.conftest import records, switchpoint, tiny_study, weights
 from tests.pipelines.conftest import Finished
 
@@ -96,7 +96,7 @@ def test_every_base_has_a_row_and_arms_are_compared_with_their_own(ran: Ran) -> 
 
 
 def test_a_series_begins_at_the_arms_own_base(ran: Ran) -> None:
-    from switchpoint.components.report.results import series
+    from switchpoint.components.evaluate.results import series
 
     first = {name: series(ran.plan, ran.store, ran.plan.arm(name))[0] for name in ARMS}
     assert {row["step"] for row in first.values()} == {0}

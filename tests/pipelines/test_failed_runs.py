@@ -21,8 +21,8 @@ from switchpoint.components.report.outcome import StudyFailed, check_outcome, fa
 from switchpoint.components.stages import gated
 from switchpoint.components.stages.component import train_gb, train_qb
 from switchpoint.components.stages.group import train_arm_group, train_gb_group
+from switchpoint.components.stages.supervise import TrainingFailed
 from switchpoint.components.store.plan_file import plan_reference
-from switchpoint.components.train.supervise import TrainingFailed
 from tests.conftest import switchpoint, weights
 from tests.pipelines.conftest import Finished
 

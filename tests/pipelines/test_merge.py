@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from switchpoint.components.recipe.load import load_study
-from switchpoint.components.train.run import fetch_model
+from switchpoint.components.train.outputs import fetch_model
 from switchpoint.pipelines.commands.rungs import current_rung
 from tests.conftest import switchpoint
 from tests.pipelines.conftest import Finished

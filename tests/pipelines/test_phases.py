@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from switchpoint.components.evaluate.results import curve
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.load import load_study
-from switchpoint.components.report.results import curve
 from switchpoint.components.store.store import Store
 from tests.conftest import losses, switchpoint, tiny_study, weights
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from switchpoint.components.report.results import curve
+from switchpoint.components.evaluate.results import curve
 from switchpoint.components.train.metrics import read_metrics
-from switchpoint.components.train.run import fetch_model
+from switchpoint.components.train.outputs import fetch_model
 from tests.conftest import losses, records, switchpoint, tiny_study, weights
 from tests.pipelines.conftest import Finished
 

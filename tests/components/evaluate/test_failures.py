@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from switchpoint.components.evaluate import run
+from switchpoint.components.evaluate import results, run
 from switchpoint.components.evaluate.run import evaluate_models
 from switchpoint.components.launch.job import JobEnd
 from switchpoint.components.recipe.digest import Identity
-from switchpoint.components.report import results
 from switchpoint.components.store.store import Store, write_json
 from tests.components.tracking.made_study import make_study
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from switchpoint.components.evaluate.results import Row, best_arm, best_row
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.comparison import Comparison, compare
 from switchpoint.components.report.content import gather
 from switchpoint.components.report.html import render
-from switchpoint.components.report.results import Row, best_arm, best_row
 from switchpoint.components.report.verdict import verdict
 from switchpoint.components.store.store import Store, write_json
 

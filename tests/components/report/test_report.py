@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from switchpoint.components.evaluate import results
+from switchpoint.components.evaluate.results import Row
 from switchpoint.components.recipe.expand import expand
 from switchpoint.components.recipe.load import parse_recipe
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.content import gather
 from switchpoint.components.report.html import render
 from switchpoint.components.report.reproduce import again, reproduce_table
-from switchpoint.components.report.results import Row
 from switchpoint.components.store.location import read_json
 from switchpoint.components.store.store import Store, write_json
 from tests.components.tracking.made_study import make_study, report

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.table import build_table
 from switchpoint.components.store.store import Store, read_json
 from switchpoint.pipelines.commands.show import print_outcome

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from switchpoint.components.evaluate.results import Row
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.gate import Check, Gate, GatedPhase
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.content import Content, as_data, gather
 from switchpoint.components.report.html import render
 from switchpoint.components.report.markdown import markdown_report
-from switchpoint.components.report.results import Row
 from switchpoint.components.report.table import build_table, markdown, stopped_arms
 from switchpoint.components.store.store import Store
 

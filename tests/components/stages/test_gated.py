@@ -15,10 +15,11 @@ from switchpoint.components.recipe.source import origin_of
 from switchpoint.components.recipe.stage import Trained
 from switchpoint.components.stages import gated
 from switchpoint.components.stages.gated import train_gated
+from switchpoint.components.stages.run import check_parent
+from switchpoint.components.stages.supervise import TrainingFailed
 from switchpoint.components.store.gate_scores import expand_as_decided
 from switchpoint.components.store.store import Store
-from switchpoint.components.train.run import check_parent, missing_arms, missing_gb_runs, run_is_done
-from switchpoint.components.train.supervise import TrainingFailed
+from switchpoint.components.train.outputs import missing_arms, missing_gb_runs, run_is_done
 
 NO_STOPS: Stops = {}
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from switchpoint.components.evaluate import results
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report import results
 from switchpoint.components.report.run import write_report
 from switchpoint.components.store.opening import open_store
 from switchpoint.components.store.store import Store, write_json

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from switchpoint.components.report import results
+from switchpoint.components.evaluate import results
 from switchpoint.components.report.run import write_report
 from switchpoint.components.store.store import read_json
 from switchpoint.components.tracking.client import MLflowAway
 from switchpoint.components.tracking.registry import register_best
 from switchpoint.components.tracking.study import log_study
-from switchpoint.components.train.run import fetch_model
+from switchpoint.components.train.outputs import fetch_model
 from tests.components.conftest import ObjectStore
 from tests.components.tracking.made_study import deliver, make_study
 from tests.components.tracking.server import Server, postgresql

@@ -14,11 +14,11 @@ from boto3.exceptions import S3UploadFailedError
 from mlflow import MlflowClient
 from rich.console import Console
 
+from switchpoint.components.evaluate.results import curve, series
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.load import load_study
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.report.results import curve, series
 from switchpoint.components.store.store import Store
 from switchpoint.components.tracking.client import MLflowAway, find_or_create, without_password
 from switchpoint.components.tracking.curve import is_drawn
@@ -26,7 +26,7 @@ from switchpoint.components.tracking.delivery import Delivery
 from switchpoint.components.tracking.registry import register_best
 from switchpoint.components.tracking.study import Logged, compare_commands, row_key
 from switchpoint.components.train.metrics import read_metrics
-from switchpoint.components.train.run import fetch_model
+from switchpoint.components.train.outputs import fetch_model
 from switchpoint.pipelines.commands.register import print_registered
 from switchpoint.pipelines.commands.rungs import Rung
 from tests.components.tracking.made_study import EVALUATED_STEPS, deliver, make_study, report

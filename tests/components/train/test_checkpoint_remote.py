@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from switchpoint.components.recipe.training import Training
+from switchpoint.components.stages.supervise import train_to_end
 from switchpoint.components.store import connection, opening, remote
 from switchpoint.components.store.plan_file import Planned
 from switchpoint.components.store.store import write_json
@@ -31,7 +32,6 @@ from switchpoint.components.train.checkpoint import (
 from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.job_files import work_folder
 from switchpoint.components.train.loop import FINISHED, Trainer
-from switchpoint.components.train.supervise import train_to_end
 from tests import object_store as there
 from tests.components.conftest import ObjectStore
 from tests.components.train.test_loop import END, job, losses, weights
@@ -236,7 +236,7 @@ def test_the_launcher_learns_why_a_process_failed_elsewhere(
     remote_job: RemoteJob, tmp_path: Path, object_store: ObjectStore
 ) -> None:
     """Nothing but the object store is between them."""
-    from switchpoint.components.train.supervise import TrainingFailed
+    from switchpoint.components.stages.supervise import TrainingFailed
 
     one = remote_job(start_checkpoint="gb/none", start_step=0)
     with pytest.raises(TrainingFailed, match="what the run starts from is damaged"):

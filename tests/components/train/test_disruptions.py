@@ -10,8 +10,8 @@ import yaml
 from switchpoint.components.launch import following
 from switchpoint.components.recipe.cluster import Cluster
 from switchpoint.components.recipe.training import Training
+from switchpoint.components.stages.supervise import TrainingFailed, train_to_end
 from switchpoint.components.store.plan_file import Planned
-from switchpoint.components.train.supervise import TrainingFailed, train_to_end
 from tests.components.launch.controller import Controller
 from tests.components.train.test_loop import job
 from tests.kube import Kube

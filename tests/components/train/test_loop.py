@@ -15,6 +15,7 @@ from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.schedule_config import Cosine
 from switchpoint.components.recipe.stage import Train
 from switchpoint.components.recipe.step_settings import StepSettings
+from switchpoint.components.stages.run import _common
 from switchpoint.components.store.plan_file import Planned
 from switchpoint.components.store.store import read_json
 from switchpoint.components.train import job_checkpoints
@@ -23,7 +24,6 @@ from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.job_checkpoints import JobCheckpoints
 from switchpoint.components.train.loop import FINISHED, STOPPED, Trainer
 from switchpoint.components.train.metrics import read_metrics
-from switchpoint.components.train.run import _common
 
 SWITCH, END = 24, 40
 

@@ -19,16 +19,16 @@ import torch
 from switchpoint.components.launch.job import JobEnd
 from switchpoint.components.launch.process import is_alive
 from switchpoint.components.recipe.training import Training
+from switchpoint.components.stages import supervise
+from switchpoint.components.stages.supervise import TrainingFailed, train_to_end
 from switchpoint.components.store.lock import Locked
 from switchpoint.components.store.plan_file import Planned
 from switchpoint.components.store.store import read_json, write_json
-from switchpoint.components.train import supervise
 from switchpoint.components.train.checkpoint import checkpoint_path, model_path, steps_in
 from switchpoint.components.train.ending import Ending, ending, failure_file, forget_ending, write_failure, write_status
 from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.loop import FINISHED, Trainer
 from switchpoint.components.train.metrics import read_metrics
-from switchpoint.components.train.supervise import TrainingFailed, train_to_end
 from tests.components.train.test_loop import job, losses, weights
 
 GB_END, QB_END = 600, 1200
@@ -66,7 +66,7 @@ def undisturbed(prepared: Planned, tmp_path_factory: pytest.TempPathFactory) -> 
 
 SUPERVISED = (
     "import sys, json; from pathlib import Path; from switchpoint.components.train.job import TrainJob; "
-    "from switchpoint.components.train.supervise import train_to_end; "
+    "from switchpoint.components.stages.supervise import train_to_end; "
     "job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text()); "
     "train_to_end('run', job, Path(sys.argv[2]), int(sys.argv[3]))"
 )
@@ -207,7 +207,7 @@ def test_restarts_that_come_no_further_end(prepared: Planned, tmp_path: Path, mo
         )
         return JobEnd(succeeded=False, log=tmp_path / "log")
 
-    monkeypatch.setattr("switchpoint.components.train.supervise.run_job", fails)
+    monkeypatch.setattr("switchpoint.components.stages.supervise.run_job", fails)
     with pytest.raises(TrainingFailed, match=r"OSError: no answer \(step 0 of 600\); 2 restarts came no further"):
         train_to_end("run", gb, tmp_path / "log", 1)
     assert len(starts) == 3
@@ -221,7 +221,7 @@ def test_disruptions_are_not_counted_and_failures_between_them_are(
     killed = replace(taken, cause="pod train-0 ran out of memory", disrupted=False)
     done = replace(taken, succeeded=True)
     ends = [taken, taken, killed, taken, taken, done]
-    monkeypatch.setattr("switchpoint.components.train.supervise.run_job", lambda _: ends.pop(0))
+    monkeypatch.setattr("switchpoint.components.stages.supervise.run_job", lambda _: ends.pop(0))
     train_to_end("run", gb, tmp_path / "log", 1)
     ends = [taken, taken, killed, taken, killed, done]
     with pytest.raises(TrainingFailed, match="ran out of memory"):

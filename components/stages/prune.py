@@ -11,7 +11,7 @@ from switchpoint.components.store.lock import Locked, locked
 from switchpoint.components.store.plan_file import load_plan
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.checkpoint import checkpoint_place, remove_checkpoint, steps_in
-from switchpoint.components.train.run import missing_steps, needed_steps
+from switchpoint.components.train.outputs import missing_steps, needed_steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from switchpoint.components.recipe.expand import expand
 from switchpoint.components.recipe.load import parse_recipe
-from switchpoint.components.train.shown import text_curve, training_markdown
+from switchpoint.components.stages.shown import text_curve, training_markdown
 
 
 def test_a_curve_falls_from_the_top_left_to_the_bottom_right() -> None:

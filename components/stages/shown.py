@@ -1,7 +1,6 @@
 """What a training task shows in the pipeline's UI: Markdown with its arms, its run in MLflow and its curve (pure)."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from switchpoint.components.recipe.plan import Plan
@@ -9,13 +8,6 @@ from switchpoint.components.recipe.stage import Trained
 
 WIDTH, HEIGHT = 72, 12
 BARS = " ▁▂▃▄▅▆▇█"
-NOTHING_LEFT = "Nothing is left to train here.\n"
-
-
-def write_shown(file: Path, texts: Iterable[str]) -> None:
-    """Write what a task shows, in the order given. Imports no torch: a task with nothing to do returns at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(texts), encoding="utf-8")
 
 
 def training_markdown(plan: Plan, run: Trained, rows: Sequence[dict[str, Any]], link: str, failure: str) -> str:
