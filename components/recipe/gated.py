@@ -65,14 +65,12 @@ def _checked(phase: Phase, parts: list[Trained], scores: GateScores, evaluation_
     """Return the parts of a gated phase with its checks, up to the one that held."""
     assert phase.gate is not None
     found: list[Trained] = []
-    is_known = True
     for part in parts:
         checks: list[Check] = []
         for step in phase.gate.steps:
             if not part.stage.start_step < step <= part.stage.end_step:
                 continue
-            value = scores.get(part.identity.digest, {}).get(step) if is_known else None
-            is_known = value is not None  # what follows a check that is still to be made is not decided either
+            value = scores.get(part.identity.digest, {}).get(step)
             model = identity_of("model", {"step": step}, {"run": part.identity})
             checks.append(Check(gate=phase.gate, step=step, evaluation=evaluation_of(model), value=value))
             if checks[-1].holds:

@@ -93,7 +93,8 @@ def as_data(plan: Plan, content: Content, mlflow_runs: dict[str, str]) -> dict[s
 def _row(content: Content, row: Row, made: Again, mlflow_runs: dict[str, str]) -> dict[str, Any]:
     summary = content.summaries.get(row.name)
     return {
-        "name": row.name, "arm": row.arm_id, "seed": row.seed, "scores": row.scores,
+        "name": row.name, "arm": row.arm_id, "seed": row.seed, "base": row.arm.base if row.arm else None,
+        "scores": row.scores,
         "checkpoints": {str(step): scores for step, scores in row.checkpoints.items()},
         "checkpoint_failures": {str(step): reason for step, (reason, _) in row.checkpoint_failures.items()},
         "failure": row.failure, "stopped": row.stopped, "mlflow_run": mlflow_runs.get(row.name, ""),

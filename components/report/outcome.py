@@ -56,4 +56,5 @@ def check_outcome(plan: Plan, store: Store) -> None:
     if failed:
         lines = [f"{one.name}: {one.line}" + (f" (log: {one.log})" if one.log else "") for one in failed]
         raise StudyFailed("\n  ".join([f"{len(failed)} of the study's models have no scores:", *lines]))
-    print(f"all {len(plan.arms)} arms and the base have their scores")
+    bases = "the base" if len(plan.bases) == 1 else f"{len(plan.bases)} bases"
+    print(f"all {len(plan.arms)} arms and {bases} have their scores")

@@ -61,7 +61,7 @@ def _against_base(comparison: Comparison) -> str:
     """Whether continued training helped at all is the first thing to know."""
     for one in comparison.against:
         if one.first == comparison.base:
-            base = "the base" if one.first == BASE else f"its base, {one.first}"
+            base = "the base" if one.first == BASE else f"its base, {one.first},"
             better = (one.value > 0) == comparison.higher_is_better
             if not one.is_distinguishable:
                 return f" It is {NOT_DISTINGUISHABLE} from {base}."

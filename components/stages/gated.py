@@ -26,7 +26,8 @@ def train_gated(plan: Plan, store: Store, run: Trained) -> None:
             record_check(store, run, check)
             print(f"gate of {run.stage.phase.name} at step {check.step:,}: {_told(check)}", flush=True)
         if check.holds:
-            return
+            run = up_to(check.step, run)
+            break
     train_run(plan, store, replace(run, checks=()))
 
 

@@ -201,5 +201,11 @@ def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_proces
 
 def _notes(plan: Plan, store: Store, identity: Identity) -> dict[str, str]:
     """What a pod belongs to."""
-    arms = [arm.run_name for arm in plan.arms if identity in arm.runs] or ["all"]
+    arms = [arm.run_name for arm in plan.arms if identity in arm.runs]
+    if not arms and len(plan.base_outputs) > 1:
+        bases = {
+            base.name for base in plan.bases.values() if identity in [one.output.identity for one in plan.lineage(base)]
+        }
+        arms = [arm.run_name for arm in plan.arms if arm.base in bases]
+    arms = arms or ["all"]
     return {"arms": ", ".join(arms), "store": store.location, "path": identity.path}

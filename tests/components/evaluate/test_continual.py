@@ -151,6 +151,17 @@ def test_learning_tasks_are_what_a_phase_was_the_first_to_draw(plan: Plan) -> No
     assert len(learning_tasks(plan, plan.arm("prose"))) == 1
 
 
+def test_what_an_arm_knew_before_is_what_its_own_base_was_trained_on(study: dict[str, Any]) -> None:
+    bases = {"other": study["model"] | {"pretrain": study["model"]["pretrain"] | {"blend": "mixed"}}}
+    arms = {"one": {"base": "other"}, "two": {"base": "same", "start": "fresh"}, "three": {}}
+    bases["same"] = {"transform": {"kind": "copy", "of": "other"}}
+    recipe = parse_recipe(study | {"bases": bases, "arms": arms}, "recipe.yaml")
+    plan = expand(recipe, {str(source.folder): "x" for source in recipe.sources.values()})
+    known = {arm.arm_id: [set(task.sources) for task in learning_tasks(plan, arm)] for arm in plan.arms}
+    assert known["one"] == known["two"] == [{"prose", "answers"}]
+    assert known["three"] == [{"prose"}, {"answers"}]
+
+
 def test_an_arm_is_summarised(plan: Plan) -> None:
     arm = plan.arm("switched")
     prose = {0: (2.0, 0.2), 16: (1.8, 0.3), 29: (1.7, 0.32), 30: (1.9, 0.25), 32: (1.6, 0.35), 40: (1.5, 0.31)}

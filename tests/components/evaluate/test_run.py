@@ -8,7 +8,13 @@ import pytest
 
 from switchpoint.components.evaluate import app
 from switchpoint.components.evaluate import run as module
-from switchpoint.components.evaluate.run import SuitesUnusable, check_suites, evaluate_models
+from switchpoint.components.evaluate.run import (
+    EvaluationFailed,
+    SuitesUnusable,
+    check_suites,
+    evaluate_models,
+    evaluate_one,
+)
 from switchpoint.components.launch.job import JobEnd, JobRequest, Superseded
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.store.store import Store, read_json, write_json
@@ -100,6 +106,29 @@ def test_what_a_cluster_did_is_the_failure_of_each(
     evaluate_models(plan, store)
     reasons = {(store.failure(one) or {}).get("reason") for _, one in plan.evaluations().values()}
     assert reasons == {"the image registry/trainer:1 cannot be pulled"}
+
+
+def test_one_model_is_evaluated_once_like_the_others(
+    planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = planned
+    requests = jobs(monkeypatch, disrupted, done)
+    for _ in range(2):
+        assert evaluate_one(plan, store, plan.base_evaluation) == {"heldout": 1.0}
+    assert len(requests) == 2
+    assert [one for _, one in plan.evaluations().values() if store.is_done(one)] == [plan.base_evaluation]
+
+
+def test_the_reason_why_one_model_has_no_scores_is_raised(
+    planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = planned
+    jobs(monkeypatch, refused, done)
+    with pytest.raises(EvaluationFailed, match="the image registry/trainer:1 cannot be pulled"):
+        evaluate_one(plan, store, plan.base_evaluation)
+    assert store.failure(plan.base_evaluation) is not None
+    assert evaluate_one(plan, store, plan.base_evaluation)
+    assert store.failure(plan.base_evaluation) is None
 
 
 def test_restarts_that_come_no_further_end(planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:

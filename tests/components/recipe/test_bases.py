@@ -71,7 +71,7 @@ def test_a_transform_is_an_output_made_of_its_base_and_evaluated(study: dict[str
     again, same = plan.bases["again"], plan.bases["same"]
     assert list(plan.bases) == ["base", "same", "again"]
     assert isinstance(again.output.stage, Transform)
-    assert again.output.identity.kind == "transform"
+    assert (again.output.identity.kind, again.output.identity.config) == ("transform", {"kind": "copy"})
     assert again.output.stage.model == same.model == same.output.identity
     assert same.output.identity.inputs["model"] == plan.bases["base"].model
     assert [one.name for one in plan.lineage(again)] == ["base", "same", "again"]
@@ -84,10 +84,12 @@ def test_a_transform_is_an_output_made_of_its_base_and_evaluated(study: dict[str
     assert sorted(order, key=paths.index) == order
 
 
-def test_the_report_is_another_where_an_arm_starts_from_another_base_of_the_same_name(study: dict[str, Any]) -> None:
+def test_the_report_is_made_of_the_evaluations_of_all_bases(study: dict[str, Any]) -> None:
     arms = {"one": {"base": "early"}}
-    reports = {planned(study, bases={"early": {"checkpoint": part}}, arms=arms).report.digest for part in (0.25, 0.5)}
-    assert len(reports) == 2
+    plan = planned(study, bases={"early": HALF}, arms=arms)
+    made_of = {evaluation.digest for evaluation in plan.report.inputs.values()}
+    assert {base.evaluation.digest for base in plan.bases.values()} <= made_of
+    assert plan.report != planned(study, bases={"early": {"checkpoint": 0.25}}, arms=arms).report
 
 
 def test_a_base_by_itself_is_pretrained_too_and_its_blend_is_made(study: dict[str, Any]) -> None:

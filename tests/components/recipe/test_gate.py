@@ -211,6 +211,8 @@ def test_a_merge_of_a_model_that_a_gate_left_out_is_not_made(study: dict[str, An
     reason = "gated ended at a gate (gate of gb: bits_per_byte 3, allowed at most 2, at step 20)"
     assert [one.stopped for one in ended.derived] == [reason, "", ""]
     assert ended.derived[0].model not in ended.identities()
+    # A fraction is one of the whole horizon, wherever the arm ended.
+    assert ended.derived[2].output.stage.models == before.derived[2].output.stage.models
     assert ended.derived[0].evaluation.digest not in ended.evaluations()
     early = planned(recipe, decided(before, {10: 1.0}))
     assert [one.stopped for one in early.derived] == [

@@ -13,6 +13,7 @@ from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.comparison import Comparison, compare
 from switchpoint.components.report.content import gather
 from switchpoint.components.report.html import render
+from switchpoint.components.report.table import build_table
 from switchpoint.components.report.verdict import verdict
 from switchpoint.components.store.store import Store, write_json
 
@@ -29,8 +30,8 @@ def plan(study: dict[str, Any], tmp_path: Path) -> Plan:
     return check_study(study | {"seeds": [1, 2, 3]}, "recipe.yaml", tmp_path / "store")[0]
 
 
-def rows(plan: Plan, store: Store, values: Values, base: float | None = None) -> list[Row]:
-    """Those of the arms in `values`; each of 40 documents has the row's bits per byte, nearly."""
+def rows(plan: Plan, store: Store, values: Values, base: float | None = None, **others: float) -> list[Row]:
+    """Those of the arms in `values`; each of 40 documents has the row's bits per byte, nearly. `others`: bases."""
     found = []
     for arm in plan.arms:
         value = values.get(arm.arm_id, {}).get(arm.seed)
@@ -42,12 +43,14 @@ def rows(plan: Plan, store: Store, values: Values, base: float | None = None) ->
             documents = [[value * 100 + number % 5, 100] for number in range(40)]
             store.local_folder(arm.evaluation).mkdir(parents=True)
             write_json(store.local_folder(arm.evaluation) / "examples.json", {f"{METRIC}.prose": documents})
-    if base is not None:
-        scores = {METRIC: {"value": base, "stderr": 0.01, "n": 40}}
-        found.insert(0, Row(name="base", arm=None, scores=scores, failure="", log=""))
-        store.local_folder(plan.base_evaluation).mkdir(parents=True)
-        documents = [[base * 100 + number % 5, 100] for number in range(40)]
-        write_json(store.local_folder(plan.base_evaluation) / "examples.json", {f"{METRIC}.prose": documents})
+    bases = others | ({} if base is None else {"base": base})
+    for name, value in bases.items():
+        scores = {METRIC: {"value": value, "stderr": 0.01, "n": 40}}
+        found.insert(0, Row(name=name, arm=None, scores=scores, failure="", log=""))
+        folder = store.local_folder(plan.bases[name].evaluation)
+        folder.mkdir(parents=True)
+        documents = [[value * 100 + number % 5, 100] for number in range(40)]
+        write_json(folder / "examples.json", {f"{METRIC}.prose": documents})
     return found
 
 
@@ -115,3 +118,26 @@ def test_with_every_seed_nothing_is_left_out(plan: Plan, tmp_path: Path) -> None
     assert comparison.num_seeds == (3, 3)
     assert "better than every other arm" in said
     assert "Differences are paired by 3 seeds." in said
+
+
+@pytest.mark.parametrize(("early", "own"), [(2.0, "half"), (2.6, "base")])
+def test_the_best_arm_is_compared_with_its_own_base(
+    study: dict[str, Any], tmp_path: Path, early: float, own: str
+) -> None:
+    for source in study["sources"].values():
+        source["folder"] = str(tmp_path / source["folder"])
+    study |= {"bases": {"half": {"checkpoint": 0.5}}, "arms": {"whole": {}, "early": {"base": "half"}}}
+    plan, store = check_study(study, "recipe.yaml", tmp_path / "store")[0], Store(tmp_path / "store")
+    found = rows(plan, store, {"whole": {0: 2.3}, "early": {0: early}}, base=2.4, half=2.5)
+    comparison = compare(plan, store, found, METRIC)
+    assert comparison is not None
+    assert {one.first for one in comparison.against} == {own, *{"whole", "early"} - {comparison.best}}
+    assert comparison.num_pairs == 3
+    assert comparison.undecided == []
+    said = verdict(comparison, found)
+    assert (
+        f"better than {'the base' if own == 'base' else 'its base, half,'} by {0.1 if own == 'base' else 0.5:.3f}"
+        in said
+    )
+    blends = {line[0]: line[1] for line in build_table(plan, found).lines}
+    assert (blends["whole"], blends["early"]) == ("prose → mixed", "from half: prose → mixed")

@@ -9,6 +9,7 @@ import pytest
 from switchpoint.components.evaluate.run import EvaluationFailed
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.halving import Stops
+from switchpoint.components.recipe.history import requesting
 from switchpoint.components.recipe.load import parse_recipe
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.source import origin_of
@@ -104,6 +105,18 @@ def test_a_phase_is_trained_from_check_to_check_until_its_gate_holds(
     assert len(work.done) == 4
 
 
+def test_a_model_that_is_requested_later_is_made_of_a_phase_that_has_ended(
+    study: dict[str, Any], store: Store, work: Work
+) -> None:
+    work.values[10] = 1.0
+    plan = planned(study, store, [0.5, 1])
+    train_gated(plan, store, gb_of(plan))
+    work.done.clear()
+    for run in (gb_of(plan), gb_of(planned(study, store, [0.5, 1]))):  # planned before the decision, and after it
+        train_gated(plan, store, requesting(run, export=[7], keep=[7]))
+    assert [one for one in work.done if "train" in one] == ["train to 10"]
+
+
 def test_an_arm_whose_gate_does_not_hold_has_nothing_left_to_train(
     study: dict[str, Any], store: Store, work: Work
 ) -> None:
@@ -135,6 +148,16 @@ def test_what_an_interruption_left_is_not_done_again(study: dict[str, Any], stor
     assert [check.value for check in gb_of(plan).checks] == [2.5, 1.5]
     train_gated(plan, store, gb_of(plan))
     assert work.done == []
+
+
+def test_what_was_trained_to_its_end_and_not_checked_is_not_done(
+    study: dict[str, Any], store: Store, work: Work
+) -> None:
+    plan, work.fails = planned(study, store, [1]), True
+    with pytest.raises(TrainingFailed):
+        train_gated(plan, store, gb_of(plan))
+    assert not run_is_done(plan, store, gb_of(plan))
+    assert gb_of(plan).identity in [run.identity for run in missing_gb_runs(plan, store)]
 
 
 def test_a_score_that_the_evaluation_has_not_is_a_failure_and_no_result(
