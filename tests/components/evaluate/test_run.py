@@ -123,7 +123,12 @@ def test_the_reason_why_one_model_has_no_scores_is_raised(
     planned: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store = planned
-    jobs(monkeypatch, refused, done)
+
+    def retried(request: JobRequest, files: dict[str, str]) -> JobEnd:
+        assert store.failure(plan.base_evaluation) is None
+        return done(request, files)
+
+    jobs(monkeypatch, refused, retried)
     with pytest.raises(EvaluationFailed, match="the image registry/trainer:1 cannot be pulled"):
         evaluate_one(plan, store, plan.base_evaluation)
     assert store.failure(plan.base_evaluation) is not None
