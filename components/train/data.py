@@ -32,7 +32,7 @@ class Batches:
     """The batches of a job, each a function of its step: nothing to save, nothing to replay on resume."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
-        """Raises ValueError where a batch cannot be divided over the processes."""
+        """Raise ValueError if a batch cannot be divided over the processes."""
         for stretch in job.stretches:
             check_batch(stretch.batch_size, world_size * job.training.tensor_parallel, job.training)
         self._clock, self._rank, self._world_size = job.clock, rank, world_size

@@ -24,12 +24,12 @@ class StepResult:
     losses: dict[str, float]
     """The mean over the labels of each source; sources without labels in the batch are absent."""
     grad_norm: float
-    """Before clipping."""
+    """The norm of all gradients before clipping."""
     learning_rate: float
     problem: str
     """Why the weights were not updated; empty if they were."""
     flags: list[bool]
-    """Those that at least one process raised."""
+    """The flags that at least one process raised."""
 
 
 class TrainingStep:
