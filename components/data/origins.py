@@ -48,7 +48,7 @@ class Inputs:
 
 
 def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
-    """What the inputs are. Raises BadInput for what is missing, empty or unreadable; of large folders the first
+    """Return what the inputs hold. Raise BadInput for what is missing, empty or unreadable; of large folders the first
     documents are read, the rest is checked as it is tokenised.
     """
     digests: dict[str, str] = {}
@@ -113,7 +113,7 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
 
 
 def _check_fit(recipe: Recipe, model: Path, ids: int) -> None:
-    """The model must have an embedding for every token, and a position for every token of a sample."""
+    """Check that the model has an embedding for every token, and a position for every token of a sample."""
     try:
         config = read_json(model / "config.json")
         vocab_size = int(config.get("vocab_size", ids))
@@ -136,13 +136,13 @@ def _check_fit(recipe: Recipe, model: Path, ids: int) -> None:
 
 
 def parts_of(recipe: Recipe, origin: str) -> list[str]:
-    """The parts of an origin that the recipe's sources are."""
+    """Return the parts of an origin that the recipe's sources are."""
     sources = recipe.sources_with_text().values()
     return sorted({part_of(source) for source in sources if origin_of(source) == origin})
 
 
 def origin_digest(origin: str, parts: list[str]) -> str:
-    """Of all that the text of a generated origin's `parts` is made from."""
+    """Return the digest of everything that the text of a generated origin's `parts` is made from."""
     if origin == ENVIRONMENT_ORIGIN:
         unknown = [part for part in parts if part not in ENVIRONMENT_PARTS]
         if unknown:
@@ -158,7 +158,7 @@ def origin_digest(origin: str, parts: list[str]) -> str:
 
 
 def _checked_folder(folder: str, field: str, needed: tuple[str, ...]) -> str:
-    """The folder's digest. Raises BadInput where it lacks what a tokenizer's or model's folder has."""
+    """Return the folder's digest. Raise BadInput if it lacks a file of a tokenizer's or model's folder."""
     path = Path(folder)
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a parent is closed)
         raise BadInput("no such folder", file=folder, field=field, allowed=f"a folder with {' and '.join(needed)}")
@@ -171,7 +171,7 @@ def _checked_folder(folder: str, field: str, needed: tuple[str, ...]) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """Of a tokenizer's or model's files."""
+    """Return the digest of a tokenizer's or model's files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".txt"}):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

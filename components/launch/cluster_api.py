@@ -20,7 +20,7 @@ from switchpoint.components.recipe.errors import BadInput
 
 GROUP, VERSION, JOBS = "batch.volcano.sh", "v1alpha1", "jobs"
 AWAY_SECONDS = 6 * 3600.0
-"""Training goes on without the API server, and so does its launcher."""
+"""How long a launcher polls an API server that does not answer: training continues meanwhile."""
 COMMAND_AWAY_SECONDS = 20.0
 """How long a command at a terminal waits for the API server."""
 FIRST_SECONDS = 300.0
@@ -77,9 +77,9 @@ class ClusterAPI:
                 raise
 
     def abort_job(self, name: str, run_id: str, why: str) -> None:
-        """End its pods, keep the Job and its logs; do nothing where it is over.
+        """End its pods, keep the Job and its logs; do nothing if it is over.
 
-        The run that aborts it and the reason stand in its status.
+        The run that aborts it and the reason are written to its status.
         """
         while True:
             job = self.job(name)

@@ -34,7 +34,7 @@ class Volume(Config):
 
 
 class Site(Config):
-    """Where training pods run, from which image, with which secrets. Holds no secret, only names."""
+    """The namespace, image, secrets and volume of training pods. Holds no secret, only names."""
 
     trainer_image: Annotated[str, Field(min_length=1)]
     namespace: ObjectName | None = None

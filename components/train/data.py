@@ -46,7 +46,7 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """Return this process's samples of `step`.
 
-        Raises ValueError for a token id beyond the vocabulary, with the source and the sample.
+        Raise ValueError for a token id beyond the vocabulary, with the source and the sample.
         """
         size = self._clock.batch_size(step) // self._world_size
         placed = self._places(step, self._rank * size, size)
@@ -78,7 +78,7 @@ class Batches:
         return found
 
     def _places(self, step: int, first: int, number: int) -> list[Place]:
-        """Return where `number` samples of `step` are, beginning with its sample `first`."""
+        """Return the positions of `number` samples of `step`, beginning with its sample `first`."""
         begin = self._clock.samples_at(step) + first
         return self._order.places(np.arange(begin, begin + number, dtype=np.int64))
 

@@ -14,7 +14,7 @@ from switchpoint.components.store.location import Location, names_in, read_json,
 from switchpoint.components.store.lock import Locked
 
 RESUME_ME = 75
-"""EX_TEMPFAIL: the exit code of a trainer that wants to be started again."""
+"""EX_TEMPFAIL: the exit code of a trainer that asks to be restarted."""
 STATUS = "status.json"
 LOST_PEER = re.compile(
     r"closed by peer|connection reset|connection refused|broken pipe|connection was (likely )?closed|"

@@ -1,6 +1,6 @@
-"""What the tasks `train_gb` and `train_qb` do with a loop's item: the GB runs, or the arms, of one group.
+"""The work of the tasks `train_gb` and `train_qb` on a loop's item: the GB runs, or the arms, of one group.
 
-A failure is data: it is recorded in the store and the task succeeds, so that every other arm goes on. The task fails
+A failure is data: it is recorded in the store and the task succeeds, so that every other arm continues. The task fails
 only for what could not be recorded.
 """
 
@@ -57,7 +57,7 @@ def _train_arm(reference: str, name: str) -> None:
 
 
 def _train(plan: Plan, store: Store, before: Iterable[Trained], last: Trained) -> None:
-    """Train `last`, whose lock is held, after the runs that it continues. Raises where one of them failed."""
+    """Train `last`, whose lock is held, after the runs that it continues. Raise if one of them failed."""
     for run in before:
         # A run that several tasks need fails once, not once for each of them.
         with suppress(FailedBefore), task(store, run.identity, retries_failed=False):

@@ -27,16 +27,16 @@ class JobPhase(Config):
 
 class JobSource(Config):
     stream: str
-    """The path of its stream; token files that it names relatively lie in the store."""
+    """The path of the source's stream; token files that it names relatively lie in the store."""
 
 
 class TrainJob(Config):
     folder: str
-    """The run's own, a path or a URL: checkpoints, models, metrics and status."""
+    """The run's folder, a path or a URL: checkpoints, models, metrics and status."""
     start: StartMode | Literal["scratch"]
     """How the job begins when its own folder holds no checkpoint; scratch: random weights from `architecture`."""
     start_checkpoint: str = ""
-    """Where weights, and unless `fresh` the optimizer's state, are loaded from: a path or a URL."""
+    """The checkpoint from which weights, and unless `fresh` the optimizer's state, are loaded: a path or a URL."""
     start_model: str = ""
     """The Hugging Face folder that weights are loaded from instead."""
     model_config_folder: str = ""
@@ -60,7 +60,7 @@ class TrainJob(Config):
     keep_steps: list[int]
     """Checkpoints that stay: switch points and ends."""
     export_steps: list[int]
-    """Where the model is written as a Hugging Face folder."""
+    """The steps at which the model is written as a Hugging Face folder."""
     probes: str = ""
     """The file that the run is evaluated on while it trains, named by its digest's folder. Empty: none."""
     evaluation_steps: list[int] = Field(default_factory=list)

@@ -23,7 +23,7 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
     config = model_config(job.architecture) if scratch else _folder_config(job)
     longest = max(phase.settings.sequence_length for phase in job.phases)
     if scratch or longest > config.max_position_embeddings:
-        config.max_position_embeddings = longest  # what the exported folder tells; rotary embeddings know no end
+        config.max_position_embeddings = longest  # the exported folder states it; rotary embeddings have no limit
     with init_empty_weights(include_buffers=False):
         model = _from_config(config)
     model.tie_weights()

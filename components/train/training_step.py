@@ -45,7 +45,7 @@ class TrainingStep:
     def forward_backward(self, batch: Batch, step: int) -> torch.Tensor:
         """Compute the gradients of the mean loss of the whole batch, one micro-batch at a time.
 
-        Returns this process's summed loss and number of labels by source: fp64, on the CPU, shape (2, S).
+        Return this process's summed loss and number of labels by source: fp64, on the CPU, shape (2, S).
         """
         job, ranks = self._job, self._ranks
         # Dropout is a function of seed, step and rank: a resumed run draws the same without a saved state.
