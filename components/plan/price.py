@@ -30,7 +30,9 @@ class Shape:
 
 
 def model_shape(recipe: Recipe) -> Shape | None:
-    """From the recipe, or the base folder's config.json; None where that describes no model that we can count."""
+    """Return the shape from the recipe, or the base folder's config.json; None if that describes no model that we can
+    count.
+    """
     if recipe.model.architecture is not None:
         return Shape(recipe.model.architecture, recipe.tokenizer.vocab_size or 0)
     try:
@@ -50,7 +52,7 @@ def model_shape(recipe: Recipe) -> Shape | None:
 
 
 class Price:
-    """What parts of a plan cost. Figures that the recipe gives no ground for are None."""
+    """The price of parts of a plan. Figures that the recipe gives no ground for are None."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.hardware = plan, plan.recipe.hardware
@@ -65,26 +67,26 @@ class Price:
         return train_flops(self.shape.model, self.shape.vocab_size, tokens, sequence_length) if self.shape else None
 
     def _sum(self, parts: list[tuple[int, int]]) -> dict[str, Any]:
-        """Of (tokens, sequence length) pairs."""
+        """Return the sum over (tokens, sequence length) pairs."""
         flops = [self._flops(*part) for part in parts]
         return self._of(sum(known for known in flops if known is not None) if None not in flops else None)
 
     def arm(self, arm: ArmPlan) -> dict[str, Any]:
-        """Of the arm trained by itself."""
+        """Return the price of the arm trained by itself."""
         return self._sum([(phase.tokens, phase.sequence_length) for phase in arm.phases])
 
     def runs(self, runs: list[Trained]) -> dict[str, Any]:
         return self._sum([(run.stage.tokens, run.stage.phase.sequence_length) for run in runs])
 
     def base(self) -> dict[str, Any] | None:
-        """Of the pretraining, where the study does it."""
+        """Return the price of the pretraining, if the study does it."""
         if self.plan.pretraining is None or self.plan.recipe.model.pretrain is None:
             return None
         phase = self.plan.pretraining.phase
         return {"tokens": phase.tokens} | self._sum([(phase.tokens, phase.sequence_length)])
 
     def memory(self) -> dict[str, Any] | None:
-        """Bytes that a GPU needs at the longest sequence, beside what it has."""
+        """Return the bytes that a GPU needs at the longest sequence, beside what it has."""
         if not self.shape or not self.hardware:
             return None
         recipe = self.plan.recipe
@@ -96,20 +98,20 @@ class Price:
         return {"needed_bytes_per_gpu": needed, "gpu_bytes": int(GPUS[self.hardware.gpu].memory_bytes)}
 
     def checkpoint_bytes(self, run: Trained) -> int | None:
-        """Of the checkpoints that the run keeps and the models that are exported from it."""
+        """Return the bytes of the checkpoints that the run keeps and the models that are exported from it."""
         if not self.shape:
             return None
         kept = len(run.keep_steps) * checkpoint_bytes(self.shape.model, self.shape.vocab_size)
         return kept + len(run.export_steps) * model_bytes(self.shape.model, self.shape.vocab_size)
 
     def derived_bytes(self, number: int) -> int | None:
-        """Return the size of so many models that are made of others."""
+        """Return the bytes of `number` models that are made of others."""
         if not self.shape:
             return 0 if not number else None
         return number * model_bytes(self.shape.model, self.shape.vocab_size)
 
     def base_bytes(self) -> int | None:
-        """Of the base's checkpoint and model, where the study pretrains it; 0 for one that is there."""
+        """Return the bytes of the base's checkpoint and model, if the study pretrains it; 0 for one that is there."""
         if self.base() is None:
             return 0
         if not self.shape:
@@ -120,7 +122,9 @@ class Price:
 
 
 def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
-    """How the study exceeds its budget, in words. `most_tokens`: that it trains at most, where arms are stopped."""
+    """Return how the study exceeds its budget, in words. `most_tokens`: the most tokens that it trains, if arms are
+    stopped.
+    """
     budget, price = plan.recipe.budget, Price(plan)
     if budget is None:
         return []

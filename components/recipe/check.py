@@ -22,7 +22,7 @@ from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
 from switchpoint.components.recipe.suites import QUICKSTART, SUITES, runs_code, suite_scores
 
 LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
-"""Of the suite that always runs; bits per byte also by source and by category."""
+"""The scores of the suite that always runs; bits per byte also by source and by category."""
 SHORT_BLENDS = tuple(short for short, (_, field) in SHORT_FORM.items() if field == "blend")
 """The recipe's short form of phases, as far as it names blends."""
 SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
@@ -40,7 +40,9 @@ def unknown(what: str, given: object, known: Iterable[str]) -> BadInput:
 
 
 def check_names(study: dict[str, Any]) -> list[Problem]:
-    """Names of blends, phases and sources that nothing has, on plain data: found beside whatever else is wrong."""
+    """Return problems with names of blends, phases and sources that do not exist, on plain data: found beside other
+    errors.
+    """
     known = {section: _names(study, section) for section in ("sources", "blends")}
     problems: list[Problem] = []
     for place, name in _blend_names(study):
@@ -78,7 +80,7 @@ def _mapping(section: Any, field: str) -> dict[Any, Any]:
 
 
 def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """Every field that names a blend, with what it gives."""
+    """Yield every field that names a blend, with what it gives."""
     for field in SHORT_BLENDS:
         yield (field,), study.get(field)
     for kind in ("pretrain", "published"):
@@ -100,7 +102,7 @@ def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
 
 
 def check_recipe(recipe: Recipe) -> list[Problem]:
-    """What a well-formed recipe can still get wrong."""
+    """Return the problems that a well-formed recipe can still have."""
     return [
         *(problem for name in recipe.blends for problem in _check_blend(recipe, name)),
         *_check_circles(recipe),
@@ -158,7 +160,7 @@ def _check_weights(recipe: Recipe, name: str, config: Explicit) -> Iterator[Prob
 
 
 def _check_mined(recipe: Recipe) -> Iterator[Problem]:
-    """Sources that are mined from others need their text."""
+    """Yield problems of mined sources: the sources that they are mined from need text."""
     for name, source in recipe.sources.items():
         for field in ("sources", "like") if source.mine else ():
             for number, other in enumerate(getattr(source.mine, field)):
@@ -170,7 +172,7 @@ def _check_mined(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _check_circles(recipe: Recipe) -> Iterator[Problem]:
-    """A blend that is made from itself."""
+    """Yield blends that are made from themselves."""
     for name in recipe.blends:
         seen, waiting = set[str](), [name]
         while waiting:
@@ -249,7 +251,7 @@ def _check_arms(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _check_merges(recipe: Recipe) -> Iterator[Problem]:
-    """The names of merges, which are rows beside the base and the arms."""
+    """Yield problems with the names of merges, which are rows beside the base and the arms."""
     taken = {"base", *arms_of(recipe)}
     taken |= {f"{arm_id}-seed-{seed}" for arm_id in arms_of(recipe) for seed in recipe.seeds or []}
     for name in recipe.merges:

@@ -12,28 +12,28 @@ from switchpoint.components.store.store import MODEL_FOLDER, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """What makes a row again: the weights' digest says whether it is the same."""
+    """How a row is reproduced: the weights' digest says whether it is the same."""
 
     name: str
     command: str
-    """Of the row alone; of the base, of a merge and of an arm that was stopped, the study's own."""
+    """The command for the row alone; for the base, a merge and an arm that was stopped, the study's own command."""
     stopped: str
-    """Why the arm was stopped: alone, it would go on."""
+    """Why the arm was stopped: alone, it would continue."""
     runs: tuple[str, ...]
-    """What it is made by, in order: places in the store."""
+    """The outputs that the row is made by, in order: paths in the store."""
     weights_sha256: str
     model: str
 
 
 def command(recipe_file: str, options: str, store: Store) -> str:
-    """What runs the whole study; what is done is not done again."""
+    """Return the command that runs the whole study; what is done is not done again."""
     return " ".join(
         filter(None, ["switchpoint run", shlex.quote(recipe_file), options, f"--store {store.url or store.root}"])
     )
 
 
 def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, options: str) -> list[Again]:
-    """Of every row."""
+    """Return how each row is reproduced."""
     found = []
     for row in rows:
         runs, model = [plan.base], "" if plan.pretraining is None else _model_at(plan.base, plan.pretraining.end_step)
@@ -54,7 +54,7 @@ def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, optio
 
 
 def _alone(recipe_file: str, options: str, row: Row) -> str:
-    """What makes one arm again, in a store of its own; empty where only the study does."""
+    """Return the command that reproduces one arm, in a store of its own; empty if only the study does."""
     if row.arm is None or row.stopped:
         return ""
     arm = "" if "--arm" in options else f"--arm {row.name}"
@@ -62,7 +62,7 @@ def _alone(recipe_file: str, options: str, row: Row) -> str:
 
 
 def reproduce_table(rows: Sequence[Again]) -> list[list[str]]:
-    """The first line is the header."""
+    """Return the table. The first line is the header."""
     lines = [["row", "again", "made by", "weights (SHA-256)", "model"]]
     for one in rows:
         stopped = f" (it was stopped: {one.stopped})" if one.stopped else ""

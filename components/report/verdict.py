@@ -11,7 +11,7 @@ DISTINGUISHABLE, NOT_DISTINGUISHABLE = "distinguishable", "not distinguishable"
 
 
 def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
-    """One or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
+    """Return one or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
     failed = [row.name for row in found if row.failure and row.failure != NOT_RUN]
     missing = f" {len(failed)} of {len(found)} rows failed: {_few(failed)}." if failed else ""
     if comparison is None:
@@ -37,7 +37,7 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
 
 
 def _paired(comparison: Comparison) -> str:
-    """By how many seeds, and where there are too few."""
+    """Return how many seeds pair the arms, and where there are too few."""
     fewest, most = comparison.num_seeds
     if fewest == most > 1:
         return f" Differences are paired by {most} seeds."
@@ -54,7 +54,7 @@ def _paired(comparison: Comparison) -> str:
 
 
 def _against_base(comparison: Comparison) -> str:
-    """Whether continued training helped at all is the first thing to know."""
+    """Return whether continued training helped at all, which is the first thing to know."""
     for one in comparison.against:
         if one.first == BASE:
             better = (one.value > 0) == comparison.higher_is_better
@@ -70,7 +70,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def difference_table(comparison: Comparison) -> list[list[str]]:
-    """The best arm minus every other; the first line is the header."""
+    """Return the best arm minus every other; the first line is the header."""
     lines = [
         [
             f"{comparison.best} minus", title(comparison.metric), "95% over seeds", "95% over examples",
