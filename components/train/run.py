@@ -111,7 +111,7 @@ def run_markdown(plan: Plan, store: Store, run: Trained) -> str:
 def run_is_done(plan: Plan, store: Store, run: Trained) -> bool:
     """Whether every checkpoint and model that the arms need from the run is there.
 
-    A checkpoint that was pruned is only missed where a run that is not done goes on from it.
+    A checkpoint that was pruned is only missed where a run that is not done continues from it.
     """
     return not missing_steps(plan, store, run)
 
@@ -128,7 +128,7 @@ def missing_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
 
 
 def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
-    """Where runs of the plan that are not done go on from this one."""
+    """Return the steps from which runs of the plan that are not done continue this one."""
     return {
         other.stage.start_step
         for other in plan.runs
@@ -139,7 +139,7 @@ def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
 
 
 def check_parent(plan: Plan, store: Store, run: Trained) -> None:
-    """Raises TrainingFailed, with the reason, where the checkpoint that the run goes on from is not there."""
+    """Raise TrainingFailed, with the reason, if the checkpoint that the run continues from is not there."""
     if run.parent is not None and not is_kept(store.output_location(run.parent), run.stage.start_step):
         raise TrainingFailed(
             f"the checkpoint of {run.parent.path} that it continues is missing: {_cause(plan, store, run.parent)}"
@@ -171,7 +171,7 @@ def missing_arms(plan: Plan, store: Store) -> list[ArmPlan]:
 
 
 def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
-    """Whether the arm's model is there, and all that is wanted of its own runs."""
+    """Return whether the arm's model is there, and everything that is requested of its own runs."""
     return model_is_there(store, arm.model) and all(run_is_done(plan, store, run) for run in plan.own_runs(arm))
 
 
