@@ -1,4 +1,6 @@
-"""Compiles the pipeline to `pipelines/specs/`: the file that runs here and on a cluster, and the same for `kubectl`."""
+"""The compiler of the pipeline to `pipelines/specs/`: the file that runs here and on a cluster, and the same for
+`kubectl`.
+"""
 
 import hashlib
 import tempfile
@@ -18,9 +20,10 @@ HEADER = "# Compiled from pipelines/study.py by `switchpoint compile`.\n"
 
 
 def compile_spec(path: Path = SPEC, image: str = "", volume: str = "") -> Path:
-    """For the UI, the SDK and this machine, with tasks in `image`; not given: in the one that `make images` makes.
+    """Compile for the UI, the SDK and this machine, with tasks in `image`; not given: in the one that `make images`
+    makes.
 
-    `volume`: CLAIM:/PATH, a volume with the store that every task mounts, and hands on to its jobs. Raises BadInput for
+    `volume`: CLAIM:/PATH, a volume with the store that every task mounts, and hands on to its jobs. Raise BadInput for
     an image that KFP's local runner would refuse, or a volume that is none.
     """
     from kfp import compiler
@@ -54,7 +57,7 @@ def compile_spec(path: Path = SPEC, image: str = "", volume: str = "") -> Path:
 
 
 def compile_kubernetes_spec(spec: Path = SPEC, path: Path = KUBERNETES_SPEC, namespace: str = NAMESPACE) -> Path:
-    """The compiled `spec` as Pipeline and PipelineVersion, for `kubectl apply` in KFP's Kubernetes-native mode.
+    """Write the compiled `spec` as Pipeline and PipelineVersion, for `kubectl apply` in KFP's Kubernetes-native mode.
 
     A PipelineVersion never changes: its name is the spec's digest, so another spec is another version.
     """
@@ -76,7 +79,7 @@ def compile_kubernetes_spec(spec: Path = SPEC, path: Path = KUBERNETES_SPEC, nam
 
 
 def version_name(spec: Path = SPEC) -> str:
-    """Of the pipeline's version: the digest of what was compiled."""
+    """Return the name of the pipeline's version: the digest of what was compiled."""
     return f"{PIPELINE_NAME}-{hashlib.sha256(spec.read_bytes()).hexdigest()[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""Runs the compiled pipeline on this machine: `python -m switchpoint.pipelines.local SPEC ARGUMENTS.json FOLDER`.
+"""Run the compiled pipeline on this machine: `python -m switchpoint.pipelines.local SPEC ARGUMENTS.json FOLDER`.
 
 A process of its own, because KFP's local runner replaces `print` and keeps one configuration per process.
 """
@@ -15,11 +15,13 @@ from switchpoint.components.launch.slots import num_slots
 from switchpoint.components.store.store import KFP_RUN_VARIABLE
 
 MAX_TASKS = 32
-"""Each is a process of Python, most of which wait for their jobs."""
+"""The largest number of tasks at a time: each is a process of Python, most of which wait for their jobs."""
 
 
 def _allow_as_many_as_fit() -> None:
-    """KFP's local runner has two iterations of a loop at a time, whatever the machine; jobs wait for slots anyway."""
+    """Raise a limit: KFP's local runner has two iterations of a loop at a time, whatever the machine; jobs wait for
+    slots anyway.
+    """
     from kfp.local.orchestrator.enhanced_dag_orchestrator import ParallelExecutor
 
     original = ParallelExecutor.__init__

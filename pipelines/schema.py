@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from switchpoint.components.recipe.fields import Config
 
 SCHEMA = Path(__file__).parent / "recipes" / "schema.json"
-"""Named in the first line of every recipe that ships."""
+"""The schema's file, which the first line of every recipe that ships names."""
 
 
 def recipe_schema() -> dict[str, Any]:
-    """Of a recipe as it is written; a catalogue gives what is required otherwise."""
+    """Return the schema of a recipe as it is written; a catalogue gives what is required otherwise."""
     from switchpoint.components.recipe.catalogue import CATALOGUES, catalogue
     from switchpoint.components.recipe.field_docs import field_docs
     from switchpoint.components.recipe.fields import Config

@@ -1,4 +1,4 @@
-"""What tasks get on a cluster: the site's settings and secrets, by reference. Nothing of it holds on one machine.
+"""The site's settings and secrets that tasks get on a cluster, by reference. None of this applies on one machine.
 
 The ConfigMap and the Secrets are the operator's (k8s/); one that is missing, or lacks a key, is left out.
 """
@@ -25,25 +25,28 @@ MLFLOW_SETTINGS = {name: name for name in ("SWITCHPOINT_MLFLOW_URL", "MLFLOW_TRA
 """The same, for the tasks that speak to MLflow."""
 NAMESPACE_VARIABLE, KFP_NAMESPACE = "SWITCHPOINT_KFP_NAMESPACE", "kubeflow"
 SERVICE_ACCOUNT = "switchpoint-launcher"
-"""Of runs, as k8s/ makes it."""
+"""The service account of runs, as k8s/ makes it."""
 STORE_SECRET, MLFLOW_SECRET = "switchpoint-store", "switchpoint-mlflow"
 SECRETS = {
     STORE_SECRET: {"AWS_ACCESS_KEY_ID": KEY_VARIABLE, "AWS_SECRET_ACCESS_KEY": SECRET_KEY_VARIABLE},
     MLFLOW_SECRET: {name: name for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")},
 }
-"""The keys of each, and the variables that tasks get them as."""
+"""The keys of each secret, and the variables that tasks get them as."""
 RUN_ID = "metadata.labels['pipeline/runid']"
 USER = 10001
-"""That the images' files belong to."""
+"""The user that the images' files belong to."""
 
 
 def runs_namespace(environment: Mapping[str, str] = os.environ) -> str:
-    """Where tasks run: the profile's that is named, where KFP serves many users, otherwise KFP's own."""
+    """Return the namespace in which tasks run: the profile's that is named, if KFP serves many users, otherwise KFP's
+    own.
+    """
     return environment.get(NAMESPACE_VARIABLE) or KFP_NAMESPACE
 
 
 def with_site(task: PipelineTask, *, mlflow: bool = False) -> PipelineTask:
-    """The task with the site's environment and without KFP's cache; with `mlflow`, with the login at MLflow, too.
+    """Return the task with the site's environment and without KFP's cache; with `mlflow`, with the login at MLflow,
+    too.
 
     What is done is found in the store. KFP would answer from the inputs alone: `join` would name another day's arms.
     """

@@ -30,7 +30,7 @@ QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 
 
 def _short(task: PipelineTask, *, mlflow: bool = False) -> PipelineTask:
-    """A task that follows no Job. Without a retry of its own it is tried three times where its pod is lost.
+    """Prepare a task that follows no Job. Without a retry of its own it is tried three times where its pod is lost.
 
     Kubeflow Pipelines has Argo retry every template twice where a pod is lost, the DAG around a task's pod included:
     with both, one broken pod is tried nine times. A launcher keeps both, since a Job that nobody follows costs more.

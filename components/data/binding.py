@@ -11,7 +11,7 @@ from switchpoint.components.recipe.problems import unknown
 from switchpoint.components.recipe.yaml_file import Lines, read_yaml
 
 MIN_BYTES = 200_000
-"""Of distinct text: a paper's source that finds less is bound to nothing."""
+"""The least number of bytes of distinct text: a paper's source that finds less is bound to nothing."""
 
 BINDING = {
     "web_crawl": "descriptions", "misc": "readmes", "news": "changelogs", "scientific_papers": "library_docstrings",
@@ -19,14 +19,14 @@ BINDING = {
     "github": "code", "qa_world_knowledge": "qa_world_knowledge", "qa_reasoning": "qa_reasoning",
     "qa_stem": "qa_stem", "qa_chat": "qa_chat", "qa_code": "qa_code",
 }  # fmt: skip
-"""By the names of the catalogue. Weak stand-ins: chapter-long tutorials as books; exercises in many languages, mostly
-Korean, as multilingual web. There is nothing for finance and parallel corpora."""
+"""Parts of the environment's text, by the names of the catalogue. Weak stand-ins: chapter-long tutorials as books;
+exercises in many languages, mostly Korean, as multilingual web. There is nothing for finance and parallel corpora."""
 TIERS = {("web_crawl", "high"): "long/*"}
 """High Quality Web: long descriptions."""
 
 
 def bound_to_environment(study: dict[str, Any]) -> dict[str, Any]:
-    """The study with its sources bound to the environment's text; those that find too little are left out."""
+    """Return the study with its sources bound to the environment's text; those that find too little are left out."""
     sources, left_out = {}, list(study.get("left_out", []))
     files = part_files(set(BINDING.values()))
     for name, source in study["sources"].items():
@@ -47,7 +47,7 @@ def bound_to_environment(study: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_enough(part: str, files: NamedFiles) -> bool:
-    """Whether a part holds MIN_BYTES of distinct text: no more of its files is read than that takes."""
+    """Return whether a part holds MIN_BYTES of distinct text: no more of its files is read than that takes."""
     read, number, size = [], 0, 16
     while number < len(files):
         for name, path in files[number : number + size]:
@@ -62,9 +62,9 @@ def has_enough(part: str, files: NamedFiles) -> bool:
 
 
 def bound_to_user(study: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The study with sources as the file says: `NAME: {folder: ...}`, or `NAME: null` to leave one out.
+    """Return the study with sources as the file says: `NAME: {folder: ...}`, or `NAME: null` to leave one out.
 
-    Raises BadInput where the file names a source that the study does not have, or is no such file.
+    Raise BadInput if the file names a source that the study does not have, or is no such file.
     """
     given = read_yaml(path, "the file of sources")
     lines, problems = Lines(str(path)), []

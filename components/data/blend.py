@@ -13,7 +13,7 @@ from switchpoint.components.store.store import Store
 
 
 def build_blends(plan: Plan, store: Store, corpora: Corpora, file: str = "") -> None:
-    """Writes the record of every blend: what the sampler draws from. Raises BadInput for a source too small."""
+    """Write the record of every blend: what the sampler draws from. Raise BadInput for a source that is too small."""
     packed = plan.packed_lengths()
     for name in plan.tokenised_sources():
         with sole_task(store, f"join-{plan.tokens[name].digest}"):  # another study may draw from it too
@@ -48,7 +48,7 @@ def _write_blend(plan: Plan, store: Store, phase: Phase, num_tokens: dict[Source
 
 
 def packed_samples(plan: Plan, store: Store) -> dict[tuple[SourceKey, int], int]:
-    """Samples of what is packed already, by sequence length."""
+    """Return the number of samples of what is packed already, by sequence length."""
     found: dict[tuple[SourceKey, int], int] = {}
     for key, lengths in plan.packed_lengths().items():
         for length in lengths:
@@ -59,7 +59,7 @@ def packed_samples(plan: Plan, store: Store) -> dict[tuple[SourceKey, int], int]
 
 
 def source_tokens(plan: Plan, store: Store) -> dict[SourceKey, int]:
-    """Training tokens of the sources, and tiers, that are tokenised already."""
+    """Return the training tokens of the sources, and tiers, that are tokenised already."""
     found: dict[SourceKey, int] = {}
     for key in plan.drawn_sources():
         record = store.record(plan.tokens[key])

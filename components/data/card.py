@@ -19,7 +19,7 @@ from switchpoint.components.data.remote_tokens import open_tokens, read_any_inde
 NUM_EXCERPTS = 10
 EXCERPT_TOKENS = 96
 MAX_HASHES = 50_000_000
-"""Documents among which copies are counted: 8 bytes each."""
+"""The largest number of documents among which copies are counted: 8 bytes each."""
 
 Lengths = npt.NDArray[np.integer]
 
@@ -28,7 +28,7 @@ def write_card(
     folder: Path, name: str, record: Mapping[str, Any], language: str, tables: Iterable[Path],
     token_files: list[str], tokenizer: Tokenizer,
 ) -> None:  # fmt: skip
-    """Writes `card.json` and `card.html`.
+    """Write `card.json` and `card.html`.
 
     `record`: the source's outputs; `tables`: its shards' documents; `token_files`: their prefixes, for lengths where
     there is no table, and for the excerpts.
@@ -59,13 +59,13 @@ def write_card(
 
 
 def _histogram(lengths: Lengths) -> npt.NDArray[np.int64]:
-    """Documents by the power of two that their number of tokens begins with. Shape (40,)."""
+    """Return the number of documents by the power of two that their number of tokens begins with. Shape (40,)."""
     powers = np.log2(np.maximum(1, lengths)).astype(np.int64)
     return np.bincount(powers, minlength=40)[:40]
 
 
 def _documents(tables: Iterable[Path], language: str) -> tuple[npt.NDArray[np.int64], dict[str, int], int | None]:
-    """Histogram of lengths, documents by language, and how many repeat an earlier one (None: not known)."""
+    """Return the histogram of lengths, documents by language, and how many repeat an earlier one (None: not known)."""
     lengths = np.zeros(40, dtype=np.int64)
     languages: Counter[str] = Counter()
     hashes = [np.empty(0, dtype=np.uint64)]
@@ -85,7 +85,7 @@ def _documents(tables: Iterable[Path], language: str) -> tuple[npt.NDArray[np.in
 
 
 def _excerpts(name: str, token_files: list[str], tokenizer: Tokenizer) -> list[str]:
-    """The beginnings of at most NUM_EXCERPTS documents, the same every time."""
+    """Return the beginnings of at most NUM_EXCERPTS documents, the same every time."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     random = np.random.default_rng(seed)
     found: dict[tuple[str, int], str] = {}
@@ -103,7 +103,7 @@ def _excerpts(name: str, token_files: list[str], tokenizer: Tokenizer) -> list[s
 
 
 def page(card: Mapping[str, Any]) -> str:
-    """The card as one HTML file that needs no other."""
+    """Return the card as one HTML file that needs no other."""
     most = max(card["documents_by_tokens"].values(), default=1)
     bars = "".join(
         f'<tr><td>{label}</td><td>{count:,}</td><td class="bar"><i style="width:{count / most:.1%}"></i></td></tr>'
@@ -149,7 +149,7 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def write_blend_card(folder: Path, name: str, weights: Mapping[str, Any], cards: Mapping[str, Path]) -> None:
-    """Writes `card.json` and `card.html` of a blend. `cards`: the source's card by what is drawn."""
+    """Write `card.json` and `card.html` of a blend. `cards`: the card of the source, by what is drawn."""
     rows: list[dict[str, Any]] = []
     for key, weight in weights.items():
         source = json.loads(cards[key].read_text(encoding="utf-8"))

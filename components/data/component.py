@@ -8,7 +8,7 @@ from switchpoint.components.launch.component import component
 @component
 def prepare_text(plan: str) -> str:
     """Prepare what must be known of the text before it is tokenised: text made from this environment, split into train
-    and held-out; what the evaluation sets hold; which documents repeat others. Returns the plan's reference.
+    and held-out; what the evaluation sets hold; which documents repeat others. Return the plan's reference.
     """
     from switchpoint.components.data.contamination import read_evaluation_sets
     from switchpoint.components.data.duplicates import find_duplicates
@@ -84,7 +84,7 @@ def tokenise(item: Dict) -> None:
 
 @component
 def build_blend(plan: str) -> str:
-    """Join sources from their shards, resolve blends against them, check epochs and caps exactly. Returns the plan's
+    """Join sources from their shards, resolve blends against them, check epochs and caps exactly. Return the plan's
     reference.
     """
     from switchpoint.components.data.blend import build_blends

@@ -28,7 +28,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def gram_hashes(text: str) -> Hashes:
-    """Of every NUM_WORDS words in a row, shape (words - NUM_WORDS + 1,); empty for a shorter text."""
+    """Return the hashes of every NUM_WORDS words in a row, shape (words - NUM_WORDS + 1,); empty for a shorter text."""
     words = np.array([zlib.crc32(word.encode()) for word in _WORD.findall(text.lower())], dtype=np.uint64)
     if len(words) < NUM_WORDS:
         return np.empty(0, dtype=np.uint64)
@@ -47,7 +47,9 @@ class EvaluationSets:
 
     @classmethod
     def of(cls, sets: dict[str, Iterable[str]]) -> "tuple[EvaluationSets, dict[str, dict[str, int]]]":
-        """From the texts of each task; also how many there are, and how many are too short to be found."""
+        """Return the sets from the texts of each task; also how many texts there are, and how many are too short to be
+        found.
+        """
         hashes, owners, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], {}
         for number, (task, texts) in enumerate(sets.items()):
             counts[task] = {"texts": 0, "too_short": 0}
@@ -61,7 +63,7 @@ class EvaluationSets:
         return cls(grams, np.concatenate(owners)[first], list(sets)), counts
 
     def task_with(self, text: str) -> str | None:
-        """The task that `text` shares words with, or None."""
+        """Return the task that `text` shares words with, or None."""
         grams = gram_hashes(text)
         if not len(grams) or not len(self.grams):
             return None
@@ -81,7 +83,7 @@ class EvaluationSets:
 
 
 def read_evaluation_sets(plan: Plan, store: Store, corpora: Corpora) -> None:
-    """The step `contamination`: reads the evaluation sets, unless the store has them."""
+    """Run the step `contamination`: read the evaluation sets, unless the store has them."""
     identity = plan.contamination
     if identity is None or store.is_done(identity):
         return

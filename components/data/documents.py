@@ -15,11 +15,11 @@ class Document:
     question: str = ""
     answer: str = ""
     passages: tuple[str, ...] = ()
-    """What must not stand on both sides of the split, where that is less than the whole text."""
+    """The passages that must not stand on both sides of the split, if they are less than the whole text."""
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> None:
-    """As JSON lines, unit and text first."""
+    """Write documents as JSON lines, unit and text first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for document in documents:

@@ -27,11 +27,11 @@ from switchpoint.components.recipe.source import origin_of
 from switchpoint.components.store.store import Store
 
 Ordinals = npt.NDArray[np.uint32]
-"""Of documents, in the order in which their shard is read."""
+"""The numbers of documents, in the order in which their shard is read."""
 
 
 def find_duplicates(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
-    """Writes which documents of each shard of source `name` are left out, unless the store has it. Raises BadInput."""
+    """Write which documents of each shard of source `name` are left out, unless the store has it. Raise BadInput."""
     identity, source = plan.duplicates[name], plan.recipe.sources[name]
     if store.is_done(identity):
         return
@@ -55,7 +55,7 @@ Work = tuple[Corpus, Shard, TextOptions, bool]
 def shard_documents(
     corpus: Corpus, shard: Shard, options: TextOptions, refuse: Refuse
 ) -> Iterator[CorpusDocument]:  # fmt: skip
-    """The documents of a shard, in order. Raises BadInput where a file is not the one that was planned."""
+    """Yield the documents of a shard, in order. Raise BadInput if a file is not the one that was planned."""
     files = {file.name: file for file in corpus.files}
     for piece in shard.pieces:
         check_unchanged(corpus.folder, files[piece.name])
@@ -73,7 +73,7 @@ def _documents(work: Work) -> Iterator[CorpusDocument]:
 
 
 def _each(function: Any, work: list[Any]) -> list[Any]:
-    """`function` of each, in as many processes as there are processors."""
+    """Return the result of `function` for each item, computed in as many processes as there are processors."""
     num_workers = min(len(os.sched_getaffinity(0)), len(work))
     if num_workers <= 1:
         return [function(one) for one in work]
@@ -86,7 +86,7 @@ def _hashes(work: Work) -> npt.NDArray[np.uint64]:
 
 
 def _exact(work: list[Work]) -> list[Ordinals]:
-    """All but the first of equal documents."""
+    """Return all but the first of equal documents."""
     hashes = _each(_hashes, work)
     sizes = [len(one) for one in hashes]
     repeats = np.ones(sum(sizes), dtype=bool)
@@ -106,7 +106,7 @@ def _sign(job: tuple[Work, int, str]) -> None:
 
 
 def _near(work: list[Work]) -> list[Ordinals]:
-    """All but one of each cluster of near duplicates."""
+    """Return all but one of each cluster of near duplicates."""
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster
 
     _quiet()
@@ -122,7 +122,7 @@ def _near(work: list[Work]) -> list[Ordinals]:
 
 
 def _minhash() -> Any:
-    """SHA-1, because datatrove's call of xxhash fits only some of its releases."""
+    """Return datatrove's MinHash with SHA-1, because its call of xxhash fits only some of its releases."""
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.utils.hashing import HashConfig
 

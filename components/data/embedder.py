@@ -23,11 +23,11 @@ Vectors = npt.NDArray[np.float32]
 
 class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Shape (texts, dimensions), each of length one."""
+        """Return vectors of shape (texts, dimensions), each of length one."""
 
 
 def open_embedder(name: str, documents: Callable[[], Iterable[str]]) -> Embedder:
-    """`tfidf`, or the path of a sentence-transformers folder. Raises BadInput."""
+    """Return an embedder: `tfidf`, or the path of a sentence-transformers folder. Raise BadInput."""
     return HashedTfidf(islice(documents(), FITTED_DOCUMENTS)) if name == TFIDF else SentenceTransformer(Path(name))
 
 
@@ -55,7 +55,7 @@ class SentenceTransformer:
     """A transformer whose last states are averaged, or whose first one is taken, as its folder says."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises BadInput where the folder holds no such model."""
+        """Raise BadInput if the folder holds no such model."""
         from transformers import AutoModel, AutoTokenizer
 
         pooling = read_json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}

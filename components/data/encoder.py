@@ -15,7 +15,7 @@ Ids = npt.NDArray[np.uint32]
 Ends = npt.NDArray[np.int64]
 
 FIRST_CHARACTERS = 1 << 17
-"""Documents are compared one by one until so much text was."""
+"""Documents are compared one by one until this many characters were compared."""
 SAMPLE_CHARACTERS = 1 << 13
 """After that, one document of at most this length in every batch."""
 
@@ -49,7 +49,7 @@ class ReferenceEncoder:
 
 
 class FastEncoder:
-    """`fastokens`, compared with `tokenizers`. Raises EngineDiffers on the first difference."""
+    """`fastokens`, compared with `tokenizers`. Raise EngineDiffers on the first difference."""
 
     name = "fastokens"
     max_document_bytes = 16 * 2**20
@@ -70,7 +70,7 @@ class FastEncoder:
         return batch
 
     def _compare(self, texts: Sequence[str], batch: Batch) -> None:
-        """All documents at first, then one of each batch; the beginning of one where all are long."""
+        """Compare all documents at first, then one of each batch; the beginning of one if all are long."""
         sampled, before = False, self.compared_documents
         for number, text in enumerate(texts):
             begun = self.compared_characters >= FIRST_CHARACTERS
@@ -96,7 +96,7 @@ Encoder = ReferenceEncoder | FastEncoder
 
 
 def open_encoder(folder: Path) -> Encoder:
-    """The fastest that can read the tokenizer in `folder`. Raises BadInput where none can."""
+    """Return the fastest encoder that can read the tokenizer in `folder`. Raise BadInput if none can."""
     load_tokenizer(folder)
     try:
         return FastEncoder(folder)
@@ -105,7 +105,7 @@ def open_encoder(folder: Path) -> Encoder:
 
 
 def leading_ids(tokenizer: Tokenizer) -> list[int]:
-    """What the tokenizer itself puts before a text: its beginning-of-document token, where it has one."""
+    """Return the ids that the tokenizer itself puts before a text: its beginning-of-document token, if it has one."""
     with_special = tokenizer.encode("a", add_special_tokens=True).ids
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     for start in range(len(with_special) - len(plain) + 1):
@@ -115,6 +115,6 @@ def leading_ids(tokenizer: Tokenizer) -> list[int]:
 
 
 def use_threads(num_threads: int) -> None:
-    """How many threads either engine takes in this process; before the first text only."""
+    """Set the number of threads that either engine uses in this process; possible before the first text only."""
     os.environ["RAYON_NUM_THREADS"] = str(num_threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if num_threads > 1 else "false"

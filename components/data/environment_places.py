@@ -1,4 +1,4 @@
-"""Where the Python environment keeps text: the standard library and the packages installed beside it.
+"""The files in which the Python environment keeps text: the standard library and the packages installed beside it.
 
 Files are chosen by their names and sizes alone: a digest of the chosen ones covers everything that is read.
 """
@@ -16,7 +16,7 @@ from switchpoint.components.data.python_text import LEFT_OUT_FOLDERS, python_fil
 OWN_DISTRIBUTION = "switchpoint"
 CODE_BYTES = 6_000_000
 PACKAGE_BYTES = 4_000_000
-"""Of a mathematical package's modules: the largest ones would take long to parse."""
+"""The most bytes that are taken from a mathematical package's modules: the largest ones would take long to parse."""
 
 LIBRARIES = (
     "numpy", "torch._tensor_docs", "torch._torch_docs", "torch.amp", "torch.autograd", "torch.distributions",
@@ -48,7 +48,7 @@ NamedFiles = list[tuple[str, Path]]
 
 
 def part_files(parts: Collection[str]) -> dict[str, NamedFiles]:
-    """For each part the files that it is read from, in order: modules by their names, others by their paths."""
+    """Return for each part the files that it is read from, in order: modules by their names, others by their paths."""
     library = Path(sysconfig.get_path("stdlib"))
     beside = files_below(library, LEFT_OUT_FOLDERS)
     packages = {}
@@ -77,7 +77,7 @@ def part_files(parts: Collection[str]) -> dict[str, NamedFiles]:
 
 
 def files_below(root: Path, left_out: Collection[str]) -> dict[str, Path]:
-    """The paths of all files inside `root`, with `root` itself."""
+    """Return the paths of all files inside `root`, with `root` itself."""
     found = {}
     for folder, inside, files in os.walk(root):
         inside[:] = [name for name in inside if name not in left_out]
@@ -88,7 +88,7 @@ def files_below(root: Path, left_out: Collection[str]) -> dict[str, Path]:
 
 
 def of_distributions(files: dict[str, Path], pattern: re.Pattern[str]) -> NamedFiles:
-    """Files of the metadata of installed distributions, but not of this project's own."""
+    """Return the files of the metadata of installed distributions, but not of this project's own."""
     own = f"{OWN_DISTRIBUTION}-"
     return [
         (name, root / name)
@@ -98,7 +98,7 @@ def of_distributions(files: dict[str, Path], pattern: re.Pattern[str]) -> NamedF
 
 
 def of_packages(files: dict[str, Path], pattern: re.Pattern[str]) -> NamedFiles:
-    """Files inside packages and the standard library, but not those of their tests."""
+    """Return the files inside packages and the standard library, but not those of their tests."""
     return [
         (name, root / name)
         for name, root in files.items()
@@ -123,7 +123,7 @@ def commands(modules: dict[str, tuple[str, Path]]) -> NamedFiles:
 
 
 def mathematical(modules: dict[str, tuple[str, Path]]) -> NamedFiles:
-    """The mathematical modules of installed packages, of each package no more than PACKAGE_BYTES."""
+    """Return the mathematical modules of installed packages, of each package no more than PACKAGE_BYTES."""
     by_package: dict[str, NamedFiles] = defaultdict(list)
     for module, path in of_modules(modules, MATHEMATICAL):
         by_package[module.split(".")[0]].append((module, path))
@@ -131,7 +131,7 @@ def mathematical(modules: dict[str, tuple[str, Path]]) -> NamedFiles:
 
 
 def capped(files: NamedFiles, num_bytes: int) -> NamedFiles:
-    """About `num_bytes` of the files, in an order that has nothing to do with what they hold."""
+    """Return about `num_bytes` of the files, in an order that has nothing to do with what they hold."""
     chosen, taken = [], 0
     for name, path in sorted(files, key=lambda file: hashlib.sha256(file[0].encode()).digest()):
         if taken < num_bytes:
@@ -141,5 +141,5 @@ def capped(files: NamedFiles, num_bytes: int) -> NamedFiles:
 
 
 def is_among(module: str, prefixes: Collection[str]) -> bool:
-    """Whether it is one of these modules or packages or inside one of them."""
+    """Return whether a module is one of these modules or packages, or inside one of them."""
     return f"{module}.".startswith(tuple(f"{prefix}." for prefix in prefixes))

@@ -28,14 +28,14 @@ UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}\s*")
 
 
 def description_documents(name: str, text: str) -> Iterator[Document]:
-    """`name` is the path of a distribution's METADATA."""
+    """Yield the documents of a description. `name` is the path of a distribution's METADATA."""
     description, _ = split_changelog(text.partition("\n\n")[2])
     if description.strip():
         yield Document(unit=distribution_unit(name, text), part="descriptions", text=description.strip())
 
 
 def changelog_documents(name: str, text: str) -> Iterator[Document]:
-    """From METADATA the section that lists the changes, any other file as a whole."""
+    """Yield the changelog: from METADATA the section that lists the changes, any other file as a whole."""
     if not name.endswith("/METADATA"):
         yield Document(unit=name, part="changelogs", text=text.strip())
         return
@@ -45,7 +45,9 @@ def changelog_documents(name: str, text: str) -> Iterator[Document]:
 
 
 def distribution_unit(name: str, text: str) -> str:
-    """Both parts of a METADATA file are of one unit, named after the length of its description."""
+    """Return the unit of a METADATA file: both of its parts are of one unit, named after the length of its
+    description.
+    """
     description, _ = split_changelog(text.partition("\n\n")[2])
     tier = "long" if len(description.strip()) >= LONG_CHARACTERS else "short"
     return f"{tier}/{name.split('/')[0].removesuffix('.dist-info').rpartition('-')[0]}"
@@ -59,7 +61,7 @@ class Heading:
 
 
 def split_changelog(text: str) -> tuple[str, str]:
-    """The text without its section of changes, and that section ("" where there is none of some length).
+    """Return the text without its section of changes, and that section ("" if there is none of some length).
 
     The section ends after the last version: READMEs and changelogs are often joined to one text in which the
     headings of both follow no common order.
@@ -81,7 +83,9 @@ def split_changelog(text: str) -> tuple[str, str]:
 
 
 def headings(lines: list[str]) -> list[Heading]:
-    """Of Markdown and reStructuredText; underlined ones are levelled by the first use of their line."""
+    """Return the headings of Markdown and reStructuredText; underlined ones are levelled by the first use of their
+    line.
+    """
     found: list[Heading] = []
     styles: list[str] = []
     fenced = False
@@ -110,7 +114,7 @@ def whole_document(part: str, name: str, text: str) -> Iterator[Document]:
 
 
 def exercise_documents(name: str, text: str) -> Iterator[Document]:
-    """What a task's file says in its language. All files of a folder named after a language are one unit."""
+    """Yield what a task's file says in its language. All files of a folder named after a language are one unit."""
     try:
         config = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
@@ -124,7 +128,7 @@ def exercise_documents(name: str, text: str) -> Iterator[Document]:
 
 
 def sample_text(sample: dict[str, Any]) -> str:
-    """A question, its options and the answer."""
+    """Return a question, its options and the answer."""
     options = [f"{key}. {value}" for key, value in sorted(sample.items()) if len(key) == 1]
     return "\n".join([str(sample.get("question", "")), *options, str(sample.get("target", ""))])
 
@@ -136,7 +140,7 @@ class Repetition:
         self.lines: set[str] = set()
 
     def is_mostly_new(self, text: str) -> bool:
-        """Whether at least half of the longer lines were in no text before. Remembers the lines."""
+        """Return whether at least half of the longer lines were in no text before. Remember the lines."""
         lines = {" ".join(line.split()) for line in text.splitlines()}
         telling = {line for line in lines if len(line) >= MIN_LINE_CHARACTERS}
         is_new = 2 * len(telling - self.lines) >= len(telling)

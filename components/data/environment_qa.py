@@ -17,7 +17,7 @@ MAX_QUESTION_CHARACTERS = 600
 SIGNATURE = re.compile(r"[\w.]+\s*\(.*|.*\$self\b.*|--", re.DOTALL)
 UNDERLINED = re.compile(r"[^\n]*\n\s*([=\-~*^.#`])\1{2,}\s*", re.DOTALL)
 PLACEHOLDER_LINE = re.compile(r"^(\w[\w ]*:\n)?\s*\{\w+\}[ ]*\n?", re.MULTILINE)
-# What another run would not print again.
+# Output that another run would not print again.
 CHANGING = re.compile(r"\.\.\.|0x[0-9a-f]{4}|<BLANKLINE>|\brand|random|\bempty\(|\btime\b|\bid\(|\bhash\(|\bgetpid\b")
 HELP = re.compile(r"\bhelp\s*=|[\"']help[\"']\s*:")
 OPTION_CALLS = {"add_argument", "add_option", "addoption", "argument", "option", "Argument", "Option"}
@@ -31,7 +31,7 @@ class Module:
 
     @cached_property
     def described(self) -> list[tuple[str, str, str]]:
-        """(kind, qualified name, text) of docstrings, in the code and attached to what is compiled."""
+        """The docstrings as (kind, qualified name, text), in the code and attached to what is compiled."""
         return [*docstrings(self.name, self.tree), *attached_docstrings(self.name, self.tree)]
 
 
@@ -41,7 +41,9 @@ def qa_document(module: Module, part: str, question: str, answer: str) -> Docume
 
 
 def attached_docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """From statements like `add_docstr(torch.abs, "...")` and `add_newdoc("numpy", "flatiter", ("base", "..."))`."""
+    """Yield docstrings of statements like `add_docstr(torch.abs, "...")` and `add_newdoc("numpy", "flatiter", ("base",
+    "..."))`.
+    """
     for node in tree.body:
         call = node.value if isinstance(node, ast.Expr | ast.Assign) else None
         if not isinstance(call, ast.Call) or len(call.args) < 2:
@@ -59,7 +61,7 @@ def attached_docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, st
 
 
 def string_of(node: ast.expr) -> str:
-    """The text of a string, a sum of strings or a template, "" of anything else."""
+    """Return the text of a string, a sum of strings or a template, "" for anything else."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.BinOp):
@@ -70,13 +72,15 @@ def string_of(node: ast.expr) -> str:
 
 
 def called(call: ast.Call) -> str:
-    """The last name of what is called."""
+    """Return the last name of what is called."""
     function = call.func
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def definition_documents(module: Module, part: str) -> Iterator[Document]:
-    """What is it for? The answer is the first paragraph that is neither a signature nor a heading."""
+    """Yield "What is it for?" questions. The answer is the first paragraph that is neither a signature nor a
+    heading.
+    """
     for kind, name, text in module.described:
         answer = first_sentences(without_signature(text))
         if len(answer) >= MIN_ANSWER_CHARACTERS and "(" not in answer.split(" ")[0]:
@@ -92,7 +96,9 @@ def without_signature(docstring: str) -> str:
 
 
 def result_documents(module: Module, part: str) -> Iterator[Document]:
-    """What does the last line return? The question holds the lines before it that the answer may depend on."""
+    """Yield "What does the last line return?" questions, which hold the lines before it that the answer may depend
+    on.
+    """
     parser = doctest.DocTestParser()
     for _, _, text in module.described:
         try:
@@ -114,7 +120,9 @@ def result_documents(module: Module, part: str) -> Iterator[Document]:
 
 
 def help_documents(module: Module, part: str) -> Iterator[Document]:
-    """What does an option do? From the help texts of argparse, optparse, click, typer and dataclasses."""
+    """Yield "What does an option do?" questions from the help texts of argparse, optparse, click, typer and
+    dataclasses.
+    """
     asked: set[str] = set()
     if not HELP.search(module.source):
         return
@@ -128,7 +136,7 @@ def help_documents(module: Module, part: str) -> Iterator[Document]:
 
 
 def helps(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(kind, name, help text) of options, arguments and commands, in order."""
+    """Yield (kind, name, help text) of options, arguments and commands, in order."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             names = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
@@ -155,7 +163,7 @@ def helps(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
 
 
 def parameter_helps(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, str, str]]:
-    """Of typer's parameters, which are named after the function's own."""
+    """Yield the help texts of typer's parameters, which are named after the function's own."""
     arguments = [*function.args.posonlyargs, *function.args.args]
     defaults: list[ast.expr | None] = [None] * (len(arguments) - len(function.args.defaults))
     pairs = [*zip(arguments, [*defaults, *function.args.defaults], strict=True)]
@@ -177,14 +185,14 @@ def help_of(call: ast.Call) -> str:
 
 
 def clean_help(text: str) -> str:
-    """In one line, without what the program fills in; "" if that leaves gaps."""
+    """Return the help text in one line, without what the program fills in; "" if that leaves gaps."""
     line = " ".join(text.split())
     line = re.sub(r"\s*[(\[][^()\[\]]*%(\(\w+\)s|default)[^()\[\]]*[)\]]", "", line)
     return "" if re.search(r"%\(|%default", line) else first_sentences(line.replace("%%", "%"))
 
 
 def body_documents(module: Module, part: str) -> Iterator[Document]:
-    """Which code does what is described? For functions with a docstring and a short body."""
+    """Yield "Which code does what is described?" questions, for functions with a docstring and a short body."""
     lines = module.source.splitlines()
     for name, function in functions(module.name, module.tree):
         docstring_end, end = function.body[0].end_lineno or 0, function.end_lineno
@@ -198,7 +206,7 @@ def body_documents(module: Module, part: str) -> Iterator[Document]:
 
 
 def functions(name: str, node: ast.AST) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """All functions of a module or class by their qualified names."""
+    """Yield all functions of a module or class by their qualified names."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{name}.{child.name}", child

@@ -44,17 +44,17 @@ QUESTIONS: dict[str, Callable[[Module, str], Iterator[Document]]] = {
     "qa_code": body_documents,
 }
 MARKS = {"qa_reasoning": ">>>", "qa_chat": "help="}
-"""Without it a module has nothing for the part, and need not be parsed."""
+"""The mark of a part: a module without it has nothing for the part, and need not be parsed."""
 ENVIRONMENT_PARTS = (*PROSE, "topics", "library_docstrings", "code", *QUESTIONS)
 
 
 def environment_files(parts: Collection[str]) -> list[tuple[str, Path]]:
-    """All that the documents of these parts are made from, by name, in order."""
+    """Return all files that the documents of these parts are made from, by name, in order."""
     return sorted({file for files in part_files(parts).values() for file in files})
 
 
 def environment_bytes(parts: Collection[str]) -> dict[str, int]:
-    """Bytes of distinct text by part."""
+    """Return the bytes of distinct text by part."""
     sizes = dict.fromkeys(parts, 0)
     for document in environment_documents(parts, []):
         sizes[document.part] += len(document.text.encode())
@@ -62,7 +62,7 @@ def environment_bytes(parts: Collection[str]) -> dict[str, int]:
 
 
 def environment_documents(parts: Collection[str], skipped: list[str]) -> Iterator[Document]:
-    """Documents of these parts in order of their units, none twice in its part.
+    """Yield the documents of these parts in order of their units, none twice in its part.
 
     The names of files that cannot be read as UTF-8 or as what they should be are added to `skipped`.
     """
@@ -81,7 +81,7 @@ def environment_documents(parts: Collection[str], skipped: list[str]) -> Iterato
 
 
 def file_documents(name: str, path: Path, parts: Collection[str]) -> list[Document]:
-    """The documents of these parts. Raises ValueError or SyntaxError for a file that is not what it should be."""
+    """Return the documents of these parts. Raise ValueError or SyntaxError for a file that is not what it should be."""
     if "topics" in parts:
         return [Document(unit=f"topic {name}", part="topics", text=text.strip()) for name, text in topics().items()]
     text = path.read_text(encoding="utf-8")
@@ -106,7 +106,7 @@ def module_documents(module: Module, parts: Collection[str]) -> Iterator[Documen
 
 
 def without_copies(documents: list[Document]) -> Iterator[Document]:
-    """The first of equal texts of a part, and no prose that mostly repeats what came before in its part."""
+    """Yield the first of equal texts of a part, and no prose that mostly repeats what came before in its part."""
     seen: set[tuple[str, str]] = set()
     repetition = {part: Repetition() for part in PROSE}
     for document in documents:

@@ -7,9 +7,10 @@ from switchpoint.components.recipe.errors import BadInput
 
 
 def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:
-    """The files by their path inside the folder, in order; links are followed, names that begin with a dot left out.
+    """Return the files by their path inside the folder, in order; links are followed, names that begin with a dot left
+    out.
 
-    Raises BadInput where there are none, or where a folder cannot be read.
+    Raise BadInput if there are none, or if a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:

@@ -11,7 +11,7 @@ from switchpoint.components.store.store import Store
 
 
 def missing_shards(plan: Plan, store: Store, corpora: Corpora) -> list[Shard]:
-    """What the sources that are not whole yet still lack."""
+    """Return the shards that incomplete sources still lack."""
     found: list[Shard] = []
     for name in plan.tokenised_sources():
         lengths = packed_lengths(plan, name)
@@ -21,14 +21,14 @@ def missing_shards(plan: Plan, store: Store, corpora: Corpora) -> list[Shard]:
 
 
 def groups(plan: Plan, store: Store, corpora: Corpora) -> int:
-    """Into how many tasks the missing shards are divided."""
+    """Return the number of tasks over which the missing shards are divided."""
     return groups_of([shard.num_bytes for shard in missing_shards(plan, store, corpora)])
 
 
 def tokenise_group(plan: Plan, store: Store, corpora: Corpora, group: int, num_groups: int) -> None:
-    """Writes the missing ones of every `num_groups`-th shard from `group` on. Raises the first error, at the end.
+    """Write the missing ones of every `num_groups`-th shard from `group` on. Raise the first error, at the end.
 
-    Which shards those are depends on the plan alone, so that a task that is started again does its own.
+    Which shards those are depends on the plan alone, so that a restarted task writes the same ones.
     """
     shards = [shard for name in plan.tokenised_sources() for shard in shards_of(plan, corpora, name)]
     mine = [

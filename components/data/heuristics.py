@@ -9,11 +9,11 @@ CLASSES = {
     "gopher_quality": "GopherQualityFilter", "gopher_repetition": "GopherRepetitionFilter",
     "c4_quality": "C4QualityFilter", "fineweb_quality": "FineWebQualityFilter",
 }  # fmt: skip
-"""By the name that recipes use: the rules of Gopher (arXiv 2112.11446), C4 (1910.10683) and FineWeb (2406.17557)."""
+"""The rules of Gopher (arXiv 2112.11446), C4 (1910.10683) and FineWeb (2406.17557), by the name that recipes use."""
 
 
 def first_objection(names: Sequence[str]) -> Callable[[str], str | None]:
-    """A function that says which rule a text breaks first, or None. Raises BadInput where datatrove is missing."""
+    """Return a function that says which rule a text breaks first, or None. Raise BadInput if datatrove is missing."""
     if not names:
         return lambda _: None
     try:

@@ -20,10 +20,10 @@ STREAMS = "streams"
 
 
 def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
-    """Writes a source's record and streams from its shards' records, unless the store has them. Raises BadInput."""
+    """Write a source's record and streams from its shards' records, unless the store has them. Raise BadInput."""
     identity, source = plan.tokens[name], plan.recipe.sources[name]
     if store.is_done(identity):
-        if source.token_file:  # the same tokens may lie elsewhere now
+        if source.token_file:  # the same tokens may be at another path now
             total = int(read_any_index(source.token_file)[1].sum(dtype=np.int64))
             write_stream(store.fetch_output(identity) / STREAMS / WHOLE, [(source.token_file, total)])
             store.save(store.fetch_output(identity) / STREAMS)
@@ -110,7 +110,7 @@ def fetch_stream(plan: Plan, store: Store, key: SourceKey) -> Path:
 
 
 def fetch_heldout_files(plan: Plan, store: Store, name: str) -> list[Path]:
-    """The held-out documents of a tokenised source whose text lies where the user keeps it."""
+    """Fetch the held-out documents of a tokenised source whose text stays in the user's folder."""
     record = store.record(plan.tokens[name])
     assert record is not None, name
     return [store.fetch_file(f"{shard}/{HELDOUT}") for shard in record["outputs"]["shards"]]

@@ -21,7 +21,7 @@ from switchpoint.components.data.streams import any_remote, file_prefixes
 from switchpoint.components.store.store import Store
 
 SURPLUS = 0.005
-"""Samples that each source is asked for beyond its share (Megatron's `mid_level_dataset_surplus`)."""
+"""The share of samples that each source is asked for beyond its own (Megatron's `mid_level_dataset_surplus`)."""
 LAST_EPOCH = 0.8
 """A last epoch of which less than this share is needed is shuffled by itself."""
 
@@ -32,7 +32,7 @@ class MegatronBlend:
     """Which source each sample of a phase comes from."""
 
     def __init__(self, weights: Mapping[str, Fraction], num_samples: int) -> None:
-        """Sources are in order of their names, as ties are decided by it."""
+        """Count the samples of each source. Sources are in order of their names, as ties are decided by it."""
         self.names = tuple(sorted(weights))
         shares = np.array([float(weights[name]) for name in self.names])
         shares = shares / shares.sum()
@@ -49,12 +49,12 @@ class MegatronBlend:
         }
 
     def addresses(self, samples: Indices) -> tuple[Indices, Indices]:
-        """(source, sample of the source) of each of the phase's `samples`, shape (N,)."""
+        """Return (source, sample of the source) of each of the phase's `samples`, shape (N,)."""
         return self._sources[samples].astype(np.int64), self._ordinals[samples]
 
 
 class MegatronSamples:
-    """A source's samples in Megatron's order: as many as the blend asks for."""
+    """A source's samples in Megatron's order: as many as the blend needs."""
 
     def __init__(self, path: Path, store: Store, sequence_length: int, requested: int, seed: int) -> None:
         prefixes = [store.token_location(prefix.decode()) for prefix in file_prefixes(path)]
@@ -84,7 +84,7 @@ class MegatronSamples:
             done += len(found)
 
     def prefetch(self, sample: int) -> None:
-        """Nothing: parity runs read as they go."""
+        """Do nothing: runs in this order read each sample when it is needed."""
 
     def _parts(self, sample: int) -> list[tuple[int, slice]]:
         start = int(self._shuffled[sample]) * self._length
@@ -100,7 +100,7 @@ class MegatronSamples:
 
 
 def _documents(num_documents: int, epochs: int, apart: bool, random: np.random.RandomState) -> Indices:
-    """The documents of all epochs, shuffled together; the last epoch by itself where it is `apart`."""
+    """Return the documents of all epochs, shuffled together; the last epoch by itself if it is `apart`."""
     parts = [epochs - 1, 1] if apart else [epochs]
     found = []
     for number in parts:
@@ -111,7 +111,7 @@ def _documents(num_documents: int, epochs: int, apart: bool, random: np.random.R
 
 
 def _shuffled(first: int, total: int, random: np.random.RandomState) -> Indices:
-    """0..total-1, shuffled; those from `first` on among themselves."""
+    """Return 0..total-1, shuffled; those from `first` on among themselves."""
     found = []
     for start, stop in ((0, first), (first, total)):
         part = np.arange(start, stop, dtype=np.uint32)

@@ -18,8 +18,8 @@ COLUMNS = [
 
 
 class MetadataWriter:
-    """`name`, `tiers`, `tokens`, `bytes`, `hash` of the text, `perplexity` where it is scored, and the fields that the
-    recipe keeps.
+    """A writer of the columns `name`, `tiers`, `tokens`, `bytes`, `hash` of the text, `perplexity` if it is scored, and
+    the fields that the recipe keeps.
     """
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:

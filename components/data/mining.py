@@ -29,7 +29,7 @@ Scores = npt.NDArray[np.float32]
 
 
 def mine(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
-    """Writes the documents that source `name` mines from others, unless the store has them. Raises BadInput."""
+    """Write the documents that source `name` mines from others, unless the store has them. Raise BadInput."""
     identity, config = _identity(plan, name), plan.recipe.sources[name].mine
     assert config is not None
     if store.is_done(identity):
@@ -70,7 +70,7 @@ def _identity(plan: Plan, name: str) -> Identity:
 
 
 def _training(plan: Plan, store: Store, corpora: Corpora, name: str) -> Iterator[Document]:
-    """The training documents of a source, in order."""
+    """Yield the training documents of a source, in order."""
     source = plan.recipe.sources[name]
     origin = origin_of(source)
     if is_made(origin):
@@ -84,7 +84,7 @@ def _training(plan: Plan, store: Store, corpora: Corpora, name: str) -> Iterator
 def _candidates(
     plan: Plan, store: Store, corpora: Corpora, names: list[str], embedder: Embedder
 ) -> Iterator[Scores]:  # fmt: skip
-    """Embeddings of all documents, a batch at a time."""
+    """Yield embeddings of all documents, a batch at a time."""
     batch: list[str] = []
     for name in names:
         for document in _training(plan, store, corpora, name):
@@ -97,7 +97,8 @@ def _candidates(
 
 
 def _nearest(queries: Scores, candidates: Iterator[Scores], nearest: int) -> tuple[Scores, npt.NDArray[np.int64]]:
-    """Scores and numbers of the `nearest` candidates of each query, the best first; number -1 where there are fewer.
+    """Return scores and numbers of the `nearest` candidates of each query, the best first; number -1 where there are
+    fewer.
 
     Only the best so far are kept, so memory does not grow with the candidates.
     """

@@ -49,7 +49,7 @@ class Inputs:
 
 
 def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
-    """What the inputs are. Raises BadInput for what is missing, empty or unreadable; of large folders the first
+    """Return what the inputs hold. Raise BadInput for what is missing, empty or unreadable; of large folders the first
     documents are read, the rest is checked as it is tokenised.
     """
     digests: dict[str, str] = {}
@@ -153,13 +153,13 @@ def _check_fit(recipe: Recipe, model: Path, field: str, ids: int) -> None:
 
 
 def parts_of(recipe: Recipe, origin: str) -> list[str]:
-    """The parts of an origin that the recipe's sources are."""
+    """Return the parts of an origin that the recipe's sources are."""
     sources = recipe.sources_with_text().values()
     return sorted({part_of(source) for source in sources if origin_of(source) == origin})
 
 
 def origin_digest(origin: str, parts: list[str]) -> str:
-    """Of all that the text of a generated origin's `parts` is made from."""
+    """Return the digest of everything that the text of a generated origin's `parts` is made from."""
     if origin == ENVIRONMENT_ORIGIN:
         unknown = [part for part in parts if part not in ENVIRONMENT_PARTS]
         if unknown:
@@ -190,7 +190,7 @@ def _checked_folder(folder: str, field: str, needed: tuple[str, ...], *, weights
 
 
 def folder_digest(folder: Path) -> str:
-    """Of a tokenizer's or model's files."""
+    """Return the digest of a tokenizer's or model's files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".txt"}):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

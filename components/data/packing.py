@@ -13,7 +13,7 @@ import numpy.typing as npt
 from switchpoint.components.store.store import write_json
 
 SEGMENT = np.dtype([("start", "<i8"), ("length", "<i4")])
-"""A piece of a document: where its tokens begin in the token file, and how many they are."""
+"""A piece of a document: the position of its first token in the token file, and its number of tokens."""
 
 
 PACKED = "packed.json"
@@ -31,7 +31,7 @@ class Packed:
 
 
 def best_fit(lengths: npt.NDArray[np.integer], capacity: int) -> Packed:
-    """Packs documents of `lengths` tokens, one after another in their file, into samples of `capacity` tokens.
+    """Pack documents of `lengths` tokens, one after another in their file, into samples of `capacity` tokens.
 
     O(n log n) for the order, and for each piece one search in a bit set of the room that samples have left.
     """
@@ -72,12 +72,12 @@ def _pieces(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.voi
 
 
 def pack_path(prefix: Path, capacity: int) -> Path:
-    """The folder that lies beside PREFIX.idx."""
+    """Return the folder that lies beside PREFIX.idx."""
     return prefix.with_name(f"{prefix.name}.packed-{capacity}")
 
 
 def ensure_packed(lengths: npt.NDArray[np.integer], folder: Path, capacity: int) -> int:
-    """Writes the packing of a token file into `folder`, unless it is there; returns the number of samples.
+    """Write the packing of a token file into `folder`, unless it is there; return the number of samples.
 
     `lengths`: of its documents, in tokens.
     """

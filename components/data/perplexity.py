@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.integer]
 TABLE_BITS = 22
-"""Of bigrams and trigrams, counted by their hash: collisions only make rare ones look a little less so."""
+"""The bits of the hashes by which bigrams and trigrams are counted: collisions only make rare ones look a little less
+so."""
 BACK_OFF = 0.3
 """The weight of the next shorter context, at each order (Jelinek-Mercer)."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -33,7 +34,9 @@ class NgramModel:
             np.add.at(self.triples, triples, 1)
 
     def perplexities(self, ids: Ids, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Of each document, ids[ends[i - 1]:ends[i]]; the first tokens of one have less context. Shape (N,)."""
+        """Return the perplexity of each document, ids[ends[i - 1]:ends[i]]; the first tokens of one have less context.
+        Shape (N,).
+        """
         counts = self.singles[ids]
         probability = (counts + 1) / (self.singles.sum() + len(self.singles))
         pairs, triples = _hashes(ids)
@@ -60,7 +63,7 @@ class NgramModel:
 
 
 def _hashes(ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Places in the tables of every pair, shape (n - 1,), and triple, shape (n - 2,)."""
+    """Return the indices into the tables of every pair, shape (n - 1,), and triple, shape (n - 2,)."""
     wide = ids.astype(np.uint64) + np.uint64(1)
     shift = np.uint64(64 - TABLE_BITS)
     pairs = wide[:-1] * _MIX + wide[1:]
@@ -69,7 +72,7 @@ def _hashes(ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def bound_of_best(perplexities: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer], share: float) -> float:
-    """The perplexity up to which documents hold `share` of all tokens; `sizes`: tokens of each."""
+    """Return the perplexity up to which documents hold `share` of all tokens; `sizes`: tokens of each."""
     order = np.argsort(perplexities, kind="stable")
     held = np.cumsum(sizes[order])
     return float(perplexities[order][np.searchsorted(held, share * held[-1])])

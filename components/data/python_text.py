@@ -22,7 +22,7 @@ MAX_ANSWER_CHARACTERS = 240
 
 
 def python_files() -> list[tuple[str, Path]]:
-    """The standard library's modules by name, with the files they are read from, in order of their names."""
+    """Return the standard library's modules by name, with the files they are read from, in order of their names."""
     root = Path(sysconfig.get_path("stdlib"))
     found = []
     for folder, inside, files in os.walk(root):
@@ -36,12 +36,12 @@ def python_files() -> list[tuple[str, Path]]:
 
 
 def topics() -> dict[str, str]:
-    """The documentation topics of `help()`: prose about the language."""
+    """Return the documentation topics of `help()`: prose about the language."""
     return dict(sorted(importlib.import_module("pydoc_data.topics").topics.items()))
 
 
 def python_documents(skipped: list[str]) -> Iterator[Document]:
-    """All parts of all modules and topics, unit by unit. Modules that are no Python are added to `skipped`."""
+    """Yield all parts of all modules and topics, unit by unit. Modules that are no Python are added to `skipped`."""
     for name, text in topics().items():
         yield Document(unit=f"topic {name}", part="topics", text=text.strip())
     for module, path in python_files():
@@ -55,7 +55,7 @@ def python_documents(skipped: list[str]) -> Iterator[Document]:
 
 
 def module_documents(module: str, source: str, tree: ast.Module) -> Iterator[Document]:
-    """Code, docstrings and QA pairs of one module."""
+    """Yield code, docstrings and QA pairs of one module."""
     if source.strip():
         yield Document(unit=module, part="code", text=source)
     described = list(docstrings(module, tree))
@@ -80,7 +80,7 @@ def prompt_of(question: str) -> str:
 
 
 def docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(kind, qualified name, cleaned docstring) of the module and everything named in it."""
+    """Yield (kind, qualified name, cleaned docstring) of the module and everything named in it."""
     kinds = {ast.ClassDef: "class", ast.FunctionDef: "function", ast.AsyncFunctionDef: "function"}
     text = ast.get_docstring(tree)
     if text:
@@ -99,7 +99,7 @@ def docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
 
 
 def first_sentences(docstring: str) -> str:
-    """The first paragraph in one line, cut after the last sentence within MAX_ANSWER_CHARACTERS."""
+    """Return the first paragraph in one line, cut after the last sentence within MAX_ANSWER_CHARACTERS."""
     paragraph = " ".join(re.split(r"\n\s*\n", docstring.strip())[0].split())
     if len(paragraph) <= MAX_ANSWER_CHARACTERS:
         return paragraph

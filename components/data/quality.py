@@ -18,13 +18,13 @@ from switchpoint.components.recipe.source import origin_of, reference_origin
 from switchpoint.components.store.store import Store
 
 REFERENCE_BYTES = 256 * 2**20
-"""Of the reference corpus are read, from its beginning."""
+"""The number of bytes that are read of the reference corpus, from its beginning."""
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 256, 4 * 2**20
 MODEL = "ngrams.npz"
 
 
 def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
-    """Trains the model that scores the documents of source `name`, unless the store has it."""
+    """Train the model that scores the documents of source `name`, unless the store has it."""
     identity, source = plan.scorers[name], plan.recipe.sources[name]
     if store.is_done(identity):
         return

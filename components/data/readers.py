@@ -69,7 +69,7 @@ def can_be_split(name: str) -> bool:
 
 
 def read_piece(corpus: Corpus, piece: Piece, options: TextOptions, refuse: Refuse) -> Iterator[CorpusDocument]:
-    """Yield the documents of a piece, in order. Call `refuse` for each that cannot be read, with file and place.
+    """Yield the documents of a piece, in order. Call `refuse` for each that cannot be read, with file and position.
 
     Raise OSError where reading itself fails.
     """

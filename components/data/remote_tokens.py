@@ -27,7 +27,7 @@ class RangeCache:
         self._ranges: OrderedDict[tuple[str, int, int], Future[bytes]] = OrderedDict()
 
     def begin(self, url: str, start: int, end: int) -> "Future[bytes]":
-        """Return the bytes [start, end) of `url`, which are being read or were read before."""
+        """Return the bytes [start, end) of `url`; start to read them unless that was done before."""
         key = (url, start, end)
         with self._lock:
             found = self._ranges.get(key)

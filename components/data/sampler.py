@@ -1,7 +1,7 @@
 """Which tokens are sample i of a run: a function of the blends up to there, the seed and i (laws 2 and 3).
 
-No index file, O(sources) memory, no start-up cost; any rank computes any sample, and resuming is a number.
-Within a source, every epoch goes through all its samples in a keyed order of its own.
+No index file, O(sources) memory, no start-up cost; any rank computes any sample, and resuming is a number. Within a
+source, every epoch draws all its samples once, in a keyed order of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ class SampledPhase(Protocol):
 
 
 class Sampler:
-    """The order of all samples of a run. Sources continue across phases where they stood."""
+    """The order of all samples of a run. Sources continue across phases from their positions."""
 
     def __init__(
         self, phases: Sequence[SampledPhase], samples_per_epoch: Sequence[Mapping[str, int]], seed: int
     ) -> None:
-        """`phases` in order, the first at sample 0. `samples_per_epoch`: by phase, of every source in its `weights`,
-        at its sequence length.
+        """Take the `phases` in order, the first at sample 0. `samples_per_epoch`: by phase, of every source in its
+        `weights`, at its sequence length.
         """
         self.names = tuple(sorted({name for phase in phases for name in phase.weights}))
         self._phases = tuple(phases)
@@ -71,7 +71,7 @@ class Sampler:
         self._keys_of = lru_cache(maxsize=4096)(self._round_keys)
 
     def addresses(self, samples: Indices) -> tuple[Indices, Indices]:
-        """(source, sample within the source's stream) of each of `samples`: indices into `names`, shape (N,)."""
+        """Return (source, sample within the source's stream) of each of `samples`: indices into `names`, shape (N,)."""
         sources = np.empty(len(samples), dtype=np.int64)
         ordinals = np.empty(len(samples), dtype=np.int64)
         number = np.searchsorted(self._starts, samples, side="right") - 1
@@ -82,7 +82,7 @@ class Sampler:
             sources[here], ordinals[here] = block_sources[offsets[here]], block_ordinals[offsets[here]]
         sizes = self._sizes[number, sources]
         epochs, rest = np.divmod(ordinals, sizes)
-        # One permutation for each source and epoch: their round keys are gathered, then all samples go through at once.
+        # One permutation for each source and epoch: their round keys are gathered, then all samples permuted at once.
         of_source = self._orders[number] * len(self.names) + sources
         which, inverse = np.unique((of_source << EPOCH_BITS) | epochs, return_inverse=True)
         keys = np.stack([self._keys_of(one) for one in which.tolist()], axis=1)

@@ -31,25 +31,25 @@ class Samples(Protocol):
     """Whether some of it lies in an object store."""
 
     def read(self, sample: int, out: Sample) -> None:
-        """Copies the tokens of `sample` into `out`, shape (L + 1,)."""
+        """Copy the tokens of `sample` into `out`, shape (L + 1,)."""
 
     def prefetch(self, sample: int) -> None:
-        """Begins to read a sample that will be asked for, where it lies in an object store."""
+        """Begin to read a sample that will be needed, if it lies in an object store."""
 
 
 def open_samples(path: Path, store: Store, sequence_length: int, packing: Packing) -> Samples:
-    """Of the stream at `path`; token files that it names relatively lie in `store`."""
+    """Return the samples of the stream at `path`; token files that it names relatively lie in `store`."""
     kind = PackedSamples if packing == "best_fit" else ConcatenatedSamples
     return kind(path, store, sequence_length)
 
 
 def _numbers(path: Path) -> "array[int]":
-    """8 bytes a number, and quick to look one up in."""
+    """Return the numbers in a file, in 8 bytes each: an array that is fast to index."""
     return array("q", np.load(path).tobytes())
 
 
 class ConcatenatedSamples:
-    """Sample k: the tokens [k L, k L + L + 1) of the stream."""
+    """The samples of a stream: sample k is the tokens [k L, k L + L + 1)."""
 
     def __init__(self, path: Path, store: Store, sequence_length: int) -> None:
         self._prefixes, self._store, self._length = file_prefixes(path), store, sequence_length
@@ -62,7 +62,7 @@ class ConcatenatedSamples:
         self.read_tokens(sample * self._length, out)
 
     def read_tokens(self, start: int, out: Sample) -> None:
-        """The tokens from `start` on, as many as `out` takes."""
+        """Copy the tokens from `start` on, as many as `out` takes."""
         file = bisect_right(self._ends, start)
         begin = start - self._ends[file - 1] if file else start
         if start + len(out) <= self._ends[file]:
@@ -80,7 +80,7 @@ class ConcatenatedSamples:
                 tokens.prefetch(part)
 
     def _parts(self, start: int, length: int) -> Iterator[tuple[Tokens, slice]]:
-        """Where the tokens [start, start + length) lie, file by file."""
+        """Yield the files that hold the tokens [start, start + length), and the slices in them."""
         file = bisect_right(self._ends, start)
         begin, stop = self._ends[file - 1] if file else 0, start + length
         while begin < stop:
@@ -93,7 +93,7 @@ class ConcatenatedSamples:
 
 
 class PackedSamples:
-    """Sample k: the k-th of those that the documents were packed into; what is not filled is NO_TOKEN."""
+    """The samples that the documents were packed into: sample k is the k-th; what is not filled is NO_TOKEN."""
 
     def __init__(self, path: Path, store: Store, sequence_length: int) -> None:
         self._prefixes, self._path, self._store, self._length = file_prefixes(path), path, store, sequence_length

@@ -12,17 +12,18 @@ from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.source import is_made, origin_of, part_of
 
 SHARD_BYTES = 256 * 2**20
-"""Of input files, as they lie there. JSON lines that are not compressed are cut into shards, other files stay whole."""
+"""The bytes of input files in a shard, compressed or not. JSON lines that are not compressed are cut into shards, other
+files stay whole."""
 MAX_GROUPS = 40
 GROUP_BYTES = 2**30
-"""Tasks of the loop are not made for less."""
+"""The least number of bytes for a task of the loop."""
 
 Corpora = Mapping[str, Corpus]
-"""By the origin of a source's text."""
+"""The corpora, by the origin of a source's text."""
 
 
 def read_corpora(data: Mapping[str, Any]) -> Corpora:
-    """As the plan's file holds them."""
+    """Return the corpora that the plan's file holds."""
     return {origin: Corpus.of_data(one) for origin, one in data.items()}
 
 
@@ -32,12 +33,12 @@ class Shard:
     number: int
     identity: Identity
     pieces: tuple[Piece, ...]
-    """Of the corpus; none where the text is one that the step `text` has written."""
+    """The pieces of the corpus; none if the step `text` has written the text."""
     num_bytes: int
 
 
 def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
-    """All shards of a source, in the order of its tokens."""
+    """Return all shards of a source, in the order of its tokens."""
     source = plan.recipe.sources[name]
     tiers = {tier: config.documents for tier, config in source.tiers.items()}
     inputs = {"tokenizer": plan.tokenizer} | ({"scorer": plan.scorers[name]} if name in plan.scorers else {})
@@ -71,7 +72,7 @@ def _identity(config: Mapping[str, object], inputs: Mapping[str, Identity]) -> I
 
 
 def layout(corpus: Corpus) -> Iterator[tuple[tuple[Piece, ...], int]]:
-    """The pieces of each shard, and their bytes: small files together, large JSON lines cut."""
+    """Yield the pieces of each shard, and their bytes: small files together, large JSON lines cut."""
     pieces: list[Piece] = []
     size = 0
     for file in corpus.files:
@@ -90,6 +91,6 @@ def layout(corpus: Corpus) -> Iterator[tuple[tuple[Piece, ...], int]]:
 
 
 def groups_of(sizes: list[int]) -> int:
-    """Into how many tasks the missing shards, of so many bytes, are divided."""
+    """Return the number of tasks over which the missing shards, of so many bytes, are divided."""
     wanted = -(-sum(sizes) // GROUP_BYTES)
     return max(1, min(MAX_GROUPS, len(sizes), wanted)) if sizes else 0

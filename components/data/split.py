@@ -16,7 +16,7 @@ MIN_SHARED_CHARACTERS = 30
 
 
 def heldout_units(documents: Iterable[Document], fraction: float) -> set[str]:
-    """The units that are held out: about `fraction` of the bytes, of each kind of unit, the same every time."""
+    """Return the units that are held out: about `fraction` of the bytes, of each kind of unit, the same every time."""
     documents = list(documents)
     sizes: dict[str, int] = defaultdict(int)
     kinds: dict[str, str] = {}
@@ -42,16 +42,18 @@ def heldout_units(documents: Iterable[Document], fraction: float) -> set[str]:
 
 
 def _kind(document: Document) -> str:
-    """Units of prose are a kind by their part, so that each part has text on both sides; of all others there is one."""
+    """Return the kind of a unit. Units of prose are a kind by their part, so that each part has text on both sides; of
+    all others there is one.
+    """
     if document.part == "descriptions":  # its long documents are a tier, which needs both sides too
         return f"{document.part} {document.unit.partition('/')[0]}"
     return document.part if document.part == "topics" or document.part in PROSE else "unit"
 
 
 def _leaking(documents: list[Document], heldout: set[str], groups: list[list[str]]) -> set[str]:
-    """Held-out units with a passage inside some line of the training text: they go to training with their group.
+    """Return held-out units with a passage inside some line of the training text: they go to training with their group.
 
-    What goes there adds to the training text, so the others are looked up again until nothing is found.
+    What goes there adds to the training text, so the others are searched again until nothing is found.
     """
     group_of = {unit: group for group in groups for unit in group}
     leaking: set[str] = set()
@@ -69,7 +71,7 @@ def _leaking(documents: list[Document], heldout: set[str], groups: list[list[str
 
 
 def _groups(documents: Iterable[Document]) -> list[list[str]]:
-    """Units joined by what they share, each group in order of its names."""
+    """Return units joined by what they share, each group in order of its names."""
     documents = list(documents)
     units_with_line: dict[str, set[str]] = defaultdict(set)
     for document in documents:
@@ -97,12 +99,12 @@ def _groups(documents: Iterable[Document]) -> list[list[str]]:
 
 
 def _passages(document: Document) -> list[str]:
-    """What must not stand on both sides: each docstring."""
+    """Return the passages that must not stand on both sides: each docstring."""
     passages = document.passages if document.part in ("docstrings", "library_docstrings") else ()
     return [passage for passage in passages if len(passage) >= MIN_SHARED_CHARACTERS]
 
 
 def _lines(text: str) -> list[str]:
-    """Lines without indentation and quotes, so that a docstring is found inside the code that holds it."""
+    """Return lines without indentation and quotes, so that a docstring is found inside the code that holds it."""
     lines = (line.strip().lstrip("rRuUbB").strip("\"'").strip() for line in text.splitlines())
     return [line for line in lines if line]

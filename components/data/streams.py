@@ -67,7 +67,7 @@ def file_prefixes(path: Path) -> npt.NDArray[np.bytes_]:
 
 
 def any_remote(prefixes: npt.NDArray[np.bytes_], store: Store) -> bool:
-    """Return whether token files are in an object store: our own are where the store is, a user's is the only one."""
+    """Return whether token files are in an object store. Our own are in the store; of a user's there is only one."""
     return bool(store.url) or is_remote(prefixes[0].decode())
 
 

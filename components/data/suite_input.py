@@ -19,14 +19,14 @@ _DATA_SET = re.compile(r"^[\"']?dataset_path[\"']?:\s*[\"']?([^\s\"'#]+)", re.MU
 
 
 class _TaskLoader(yaml.SafeLoader):
-    """Reads task files without importing the functions that they name."""
+    """A loader that reads task files without importing the functions that they name."""
 
 
 _TaskLoader.add_constructor("!function", lambda _, node: str(node.value))
 
 
 def read_suites(evaluation: Evaluation, file_digests: FileDigests) -> dict[str, str]:
-    """The digests of the folders, by their origins. Raises BadInput for what is missing or cannot be used."""
+    """Return the digests of the folders, by their origins. Raise BadInput for what is missing or cannot be used."""
     digests: dict[str, str] = {}
     wanted = data_sets(evaluation.named_suites)
     for number, suite in enumerate(evaluation.suites):
@@ -44,7 +44,9 @@ def read_suites(evaluation: Evaluation, file_digests: FileDigests) -> dict[str, 
 
 
 def _check_tasks(folder: str, field: str) -> list[str]:
-    """The data sets that a folder's tasks name. Raises BadInput where there is no task, or one that cannot be used."""
+    """Return the data sets that a folder's tasks name. Raise BadInput if there is no task, or one that cannot be
+    used.
+    """
     if not os.path.isdir(folder):  # noqa: PTH112
         raise BadInput("no such folder", file=folder, field=field, allowed="a folder of lm-eval task files (*.yaml)")
     num_tasks = 0
@@ -79,7 +81,7 @@ def _task_config(text: str, file: str, field: str) -> dict[str, Any]:
 
 
 def _digest(folders: Iterable[str], field: str, file_digests: FileDigests) -> str:
-    """Of all files in the folders."""
+    """Return the digest of all files in the folders."""
     digest = hashlib.sha256()
     for folder in folders:
         for name, path in text_files(Path(folder), field):

@@ -19,7 +19,7 @@ SIDES = ("train", "heldout")
 
 
 def prepare_text(plan: Plan, store: Store, identity: Identity) -> None:
-    """Reads, splits and writes the documents of the origin that `identity` stands for, unless the store has them."""
+    """Read, split and write the documents of the origin that `identity` stands for, unless the store has them."""
     if store.is_done(identity):
         return
     origin = next(name for name, text in plan.texts.items() if text == identity)
@@ -48,7 +48,7 @@ def _documents(origin: str, parts: list[str], skipped: list[str]) -> Iterator[Do
 
 
 def write_side(folder: Path, documents: list[Document], heldout: set[str], side: str) -> dict[str, Any]:
-    """Writes one file per part; returns documents and bytes of each part."""
+    """Write one file per part; return documents and bytes of each part."""
     counts: dict[str, Any] = {}
     for part in sorted({document.part for document in documents}):
         chosen = [

@@ -19,12 +19,14 @@ CHUNK_DOCUMENTS = 1 << 20
 
 
 def dtype_for(vocab_size: int) -> "np.dtype[np.integer]":
-    """Megatron's rule: 16 bits where every id fits with room for its special ids, 32 otherwise."""
+    """Return the type of token ids by Megatron's rule: 16 bits if every id fits with room for its special ids, 32
+    otherwise.
+    """
     return DTYPE_CODES[8] if vocab_size < 65_500 else DTYPE_CODES[4]
 
 
 class TokenWriter:
-    """Writes PREFIX.bin as documents come, and PREFIX.idx at the end; holds 4 bytes a document."""
+    """A writer of PREFIX.bin as documents come, and of PREFIX.idx at the end; holds 4 bytes a document."""
 
     def __init__(self, prefix: Path, vocab_size: int) -> None:
         self.prefix, self.dtype = prefix, dtype_for(vocab_size)
@@ -33,7 +35,7 @@ class TokenWriter:
         self._file = beside(prefix, ".bin").open("wb", buffering=1 << 20)
 
     def write(self, ids: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> None:
-        """Whole documents, one after another: their ids, and the length of each."""
+        """Write whole documents, one after another: their ids, and the length of each."""
         self._file.write(ids.astype(self.dtype).tobytes())
         self.lengths.frombytes(lengths.astype("<i4").tobytes())
         self.num_tokens += len(ids)
@@ -71,7 +73,7 @@ class TokenFile:
 
 
 def read_token_file(prefix: Path) -> TokenFile:
-    """Raises BadInput where the two files are not of this format or do not fit together."""
+    """Return the tokens of a file. Raise BadInput if the two files are not of this format or do not fit together."""
     dtype, lengths = read_index(prefix)
     path = beside(prefix, ".bin")
     wanted = check_size(dtype, lengths, path.stat().st_size if path.exists() else 0, str(path))
@@ -81,7 +83,7 @@ def read_token_file(prefix: Path) -> TokenFile:
 
 
 def read_index(prefix: Path) -> "tuple[np.dtype[np.integer], npt.NDArray[np.int32]]":
-    """The dtype of the tokens, and the length of each sequence. Raises BadInput."""
+    """Return the dtype of the tokens, and the length of each sequence. Raise BadInput."""
     path = beside(prefix, ".idx")
     if not path.is_file():
         raise BadInput("no such file", file=str(path), allowed="an index in Megatron's format (MMIDIDX)")
@@ -93,7 +95,7 @@ def read_index(prefix: Path) -> "tuple[np.dtype[np.integer], npt.NDArray[np.int3
 
 
 def index_head(head: bytes, num_bytes: int, shown: str) -> "tuple[np.dtype[np.integer], int]":
-    """The dtype and the number of sequences that an index of `num_bytes` begins with. Raises BadInput."""
+    """Return the dtype and the number of sequences that an index of `num_bytes` begins with. Raise BadInput."""
     if len(head) < HEAD_BYTES or not head.startswith(MAGIC):
         raise BadInput("not an index in Megatron's format", file=shown, given=repr(head[:9]), allowed=MAGIC)
     version, code, num_sequences, num_documents = struct.unpack("<QBQQ", head[len(MAGIC) :])
@@ -109,7 +111,7 @@ def index_head(head: bytes, num_bytes: int, shown: str) -> "tuple[np.dtype[np.in
 
 
 def check_size(dtype: "np.dtype[np.integer]", lengths: npt.NDArray[np.int32], num_bytes: int, shown: str) -> int:
-    """The number of tokens. Raises BadInput where the .bin, of `num_bytes`, is not what its index says."""
+    """Return the number of tokens. Raise BadInput if the .bin, of `num_bytes`, does not agree with its index."""
     num_tokens = int(lengths.sum(dtype=np.int64))
     wanted = num_tokens * dtype.itemsize
     if num_bytes != wanted:
@@ -121,5 +123,5 @@ def check_size(dtype: "np.dtype[np.integer]", lengths: npt.NDArray[np.int32], nu
 
 
 def beside(prefix: Path, suffix: str) -> Path:
-    """PREFIX.bin or PREFIX.idx; a prefix may have dots of its own."""
+    """Return PREFIX.bin or PREFIX.idx; a prefix may have dots of its own."""
     return prefix.with_name(prefix.name + suffix)

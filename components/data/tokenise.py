@@ -1,4 +1,4 @@
-"""The step `tokens`: shards of the sources to token files, several at a time."""
+"""The step `tokens`: shards of the sources become token files, several at a time."""
 
 import json
 import os
@@ -44,7 +44,7 @@ from switchpoint.components.store.store import RECORD, Store, read_json
 BATCH_BYTES = 4 * 2**20
 BATCH_DOCUMENTS = 4_096
 MAX_LISTED = 100
-"""Skipped documents that a record names; all are counted."""
+"""The largest number of skipped documents that a record names; all are counted."""
 WHOLE = "all"
 """The bucket of documents that no tier selects."""
 HELDOUT, DOCUMENTS = "heldout.jsonl", "documents.parquet"
@@ -59,7 +59,7 @@ class ShardWork:
     tokenizer: Path
     corpus: Corpus | None
     text_file: Path | None
-    """Of the step `text`, where the source is not a corpus: its documents are training documents already."""
+    """The file of the step `text`, if the source is not a corpus: its documents are training documents already."""
     options: TextOptions
     tiers: Mapping[str, Tier]
     scorer: Path | None
@@ -71,7 +71,7 @@ class ShardWork:
     """The folder of what evaluation sets hold, where documents that share it are left out."""
     skip: bool
     sequence_lengths: tuple[int, ...]
-    """That the documents are packed into; none where they are concatenated."""
+    """The sequence lengths that the documents are packed into; none if they are concatenated."""
 
 
 def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> ShardWork:
@@ -95,13 +95,13 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
 
 
 def packed_lengths(plan: Plan, name: str) -> tuple[int, ...]:
-    """The sequence lengths that a source, or one of its tiers, is packed into."""
+    """Return the sequence lengths that a source, or one of its tiers, is packed into."""
     found = [lengths for key, lengths in plan.packed_lengths().items() if split_key(key)[0] == name]
     return tuple(sorted(set().union(*found)))
 
 
 def is_whole(store: Store, shard: Shard, sequence_lengths: tuple[int, ...]) -> bool:
-    """Whether a shard is written, and packed as it is needed."""
+    """Return whether a shard is written, and packed as it is needed."""
     record = store.record(shard.identity)
     return record is not None and all(
         store.exists(f"{pack_path(Path(shard.identity.path, bucket), length + 1).as_posix()}/{PACKED}")
@@ -111,7 +111,7 @@ def is_whole(store: Store, shard: Shard, sequence_lengths: tuple[int, ...]) -> b
 
 
 def write_shards(works: list[ShardWork]) -> Iterator[tuple[ShardWork, Exception | None]]:
-    """Writes the shards that are missing, as many at a time as there are processors; yields each with its error.
+    """Write the shards that are missing, as many at a time as there are processors; yield each with its error.
 
     What is written does not depend on how many work at once.
     """
@@ -137,15 +137,15 @@ def _begin_worker(num_threads: int) -> None:
 def _error_of(work: ShardWork) -> Exception | None:
     try:
         write_shard(work)
-    except Exception as error:  # told with its source; the other shards go on
+    except Exception as error:  # reported with its source; the other shards continue
         return error
     return None
 
 
 def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
-    """Writes a shard's token files, held-out text and documents' table, unless the store has them. Raises BadInput."""
+    """Write a shard's token files, held-out text and documents' table, unless the store has them. Raise BadInput."""
     identity = work.shard.identity
-    with sole_task(work.store, f"shard-{identity.digest}"):  # another run may be at the same one
+    with sole_task(work.store, f"shard-{identity.digest}"):  # another run may write the same shard
         if not work.store.is_done(identity):
             try:
                 _write(work, encoder or open_encoder(work.tokenizer), "")
@@ -169,7 +169,7 @@ def _write(work: ShardWork, encoder: Encoder, difference: str) -> None:
 
 
 class _ShardWriter:
-    """One shard on its way to the disk: a token file for each set of tiers that its documents belong to."""
+    """A writer of one shard: a token file for each set of tiers that its documents belong to."""
 
     def __init__(self, work: ShardWork, encoder: Encoder, folder: Path) -> None:
         self.work, self.encoder, self.folder = work, encoder, folder
@@ -187,7 +187,7 @@ class _ShardWriter:
         self.num_heldout = self.heldout_bytes = self.num_bytes = 0
 
     def write(self) -> dict[str, Any]:
-        """What the record says. Reading, encoding and writing overlap."""
+        """Write the shard; return its record. Reading, encoding and writing overlap."""
         with (
             MetadataWriter(self.folder / DOCUMENTS, self.work.options.metadata_fields) as table,
             (self.folder / HELDOUT).open("w", encoding="utf-8") as heldout,
@@ -214,7 +214,7 @@ class _ShardWriter:
         }  # fmt: skip
 
     def _batches(self, heldout: IO[str]) -> Iterator[list[CorpusDocument]]:
-        """Training documents; the others go to `heldout`."""
+        """Yield training documents; write the others to `heldout`."""
         batch: list[CorpusDocument] = []
         size = 0
         for document in self._documents():
@@ -280,7 +280,9 @@ class _ShardWriter:
             self.listed.append(str(problem).replace("\n", "; "))
 
     def _keep(self, documents: list[CorpusDocument], encoded: Batch, table: MetadataWriter) -> None:
-        """Closes each document by the end-of-document token, opens it as the tokenizer does, and writes it."""
+        """Append the end-of-document token to each document, put the tokenizer's own first tokens before it, and write
+        it.
+        """
         lengths = np.diff(encoded.ends, prepend=0)
         begins = encoded.ends - lengths
         extra = len(self.leading) + 1

@@ -19,7 +19,7 @@ END_OF_DOCUMENT = "<|endoftext|>"
 
 
 def train_tokenizer(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> None:
-    """Trains the tokenizer on the sources' training text, or copies the user's, unless the store has it."""
+    """Train the tokenizer on the sources' training text, or copy the user's, unless the store has it."""
     if store.is_done(plan.tokenizer):
         return
     folder = plan.recipe.tokenizer.folder
@@ -54,7 +54,7 @@ def byte_level_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
-    """The tokenizer in `folder` and the id of its end-of-document token. Raises BadInput."""
+    """Return the tokenizer in `folder` and the id of its end-of-document token. Raise BadInput."""
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises plain Exception
@@ -75,7 +75,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
 
 
 def num_ids(tokenizer: Tokenizer) -> int:
-    """How many ids a model needs: some vocabularies have gaps."""
+    """Return how many ids a model needs: some vocabularies have gaps."""
     return max(tokenizer.get_vocab().values()) + 1
 
 

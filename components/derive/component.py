@@ -9,7 +9,7 @@ from switchpoint.components.launch.component import component
 
 @component
 def join_arms(plan: str) -> NamedTuple("ArmsJoined", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
-    """After all arms. `Output`: groups of outputs that are made of the arms' models and are left to make."""
+    """Return what is left to make after all arms. `Output`: groups of outputs that are made of the arms' models."""
     from collections import namedtuple
 
     from switchpoint.components.derive.run import missing_derived

@@ -1,4 +1,4 @@
-"""Evaluates models one after the other, each process its own.
+"""Evaluate models one after the other, each process its own.
 
 `python -m switchpoint.components.evaluate.app JOB.json`
 """
@@ -19,25 +19,25 @@ from switchpoint.components.store.store import Store
 
 class EvaluatedModel(Config):
     folder: str
-    """Its path in the store, or the user's absolute one; so with the other files."""
+    """The model's path in the store, or the user's absolute one; the same holds for the other files."""
     result: str
     """The file in the store that the scores, or the error, are written to."""
 
 
 class EvaluateJob(Config):
     store: str
-    """Its folder or URL."""
+    """The store's folder or URL."""
     models: list[EvaluatedModel]
     tokenizer: str
     parts: dict[str, tuple[str, list[str]]]
     """For each source its part and the files of its held-out documents."""
     categories: dict[str, str]
-    """Of the sources that have one."""
+    """The categories of the sources that have one."""
     sequence_length: int
     questions: int
     bytes_per_source: int
     suites: list[str]
-    """With data of their own."""
+    """The suites with data of their own."""
     data_folder: str | None
     batch_size: int = 32
 
@@ -50,7 +50,7 @@ def main() -> None:
     own = [
         model
         for model in job.models[int(os.environ["RANK"]) :: int(os.environ["WORLD_SIZE"])]
-        # Of an earlier start: a cluster starts pods again without asking the launcher.
+        # Results of an earlier start: a cluster restarts pods without the launcher.
         if "examples" not in (read_json(f"{job.store}/{model.result}") or {})
     ]
     try:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _evaluator(job: EvaluateJob, store: Store) -> Any:
-    """A function of a model's folder: its result."""
+    """Return a function of a model's folder: its result."""
     from switchpoint.components.data.tokenizer import load_tokenizer
     from switchpoint.components.evaluate.harness import evaluate_suites
     from switchpoint.components.evaluate.load import load_suites

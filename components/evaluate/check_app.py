@@ -1,4 +1,4 @@
-"""Reads the data of suites, before anything is trained.
+"""Read the data of suites, before anything is trained.
 
 `python -m switchpoint.components.evaluate.check_app JOB.json`
 """
@@ -16,11 +16,11 @@ class CheckJob(Config):
     suites: list[str]
     data_folder: str | None
     questions: int
-    """How many of each score to write down, for evaluation while runs train."""
+    """How many questions of each score to record, for evaluation while runs train."""
     store: str
-    """Its folder or URL."""
+    """The store's folder or URL."""
     result: str
-    """The file in it that the questions, or the error, are written to."""
+    """The file in the store that the questions, or the error, are written to."""
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from switchpoint.components.launch.component import launcher
 @launcher
 def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> str:
     """Check, before anything is trained, that the suites' data is there; prepare what runs are evaluated on while they
-    train. Returns the plan's reference.
+    train. Return the plan's reference.
     """
     from switchpoint.components.evaluate.make_probes import make_probes
     from switchpoint.components.evaluate.run import check_suites
@@ -28,7 +28,7 @@ def prepare_evaluation(plan: str, task_config: dsl.TaskConfig) -> str:
 
 @launcher
 def evaluate(plan: str, task_config: dsl.TaskConfig) -> str:
-    """Evaluate the base and every arm that was trained, by the same suite. Returns the plan's reference.
+    """Evaluate the base and every arm that was trained, by the same suite. Return the plan's reference.
 
     A model without scores is a result: the reason is in the store, and `check_outcome` names it.
     """

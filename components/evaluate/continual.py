@@ -14,14 +14,14 @@ from switchpoint.components.recipe.plan import ArmPlan, Plan
 from switchpoint.components.recipe.source import split_key
 
 WINDOWS = (10, 100)
-"""Of WF and WP: evaluations."""
+"""The windows of WF and WP: numbers of evaluations."""
 Series = Mapping[int, float]
 """Values by step, ascending."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningTask:
-    """Sources that are new in a phase."""
+    """The sources that are new in a phase."""
 
     name: str
     sources: tuple[str, ...]
@@ -30,12 +30,12 @@ class LearningTask:
 
 
 def accuracies(task: LearningTask, rows: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
-    """A(E_i, f_n) at every evaluated step n. `rows`: scores by step."""
+    """Return A(E_i, f_n) at every evaluated step n. `rows`: scores by step."""
     return mean_scores([f"next_token_accuracy.{source}" for source in task.sources], rows)
 
 
 def min_acc(tasks: Sequence[LearningTask], series: Sequence[Series]) -> float | None:
-    """min-ACC_k: the mean, over the tasks before the last, of the least accuracy after t_i.
+    """Return min-ACC_k: the mean, over the tasks before the last, of the least accuracy after t_i.
 
     None where k is 1, or where a task was not evaluated after t_i.
     """
@@ -48,8 +48,9 @@ def min_acc(tasks: Sequence[LearningTask], series: Sequence[Series]) -> float | 
 
 
 def wc_acc(tasks: Sequence[LearningTask], series: Sequence[Series]) -> float | None:
-    """WC-ACC_t, the worst case at the last step t: (1/k) A(E_k, f_t) + (1 - 1/k) min-ACC_k. None as min-ACC_k, but for
-    k of 1."""
+    """Return WC-ACC_t, the worst case at the last step t: (1/k) A(E_k, f_t) + (1 - 1/k) min-ACC_k. None as min-ACC_k,
+    but for k of 1.
+    """
     least = min_acc(tasks, series)
     k = len(tasks)
     if not series or not series[-1] or (least is None and k > 1):
@@ -59,7 +60,7 @@ def wc_acc(tasks: Sequence[LearningTask], series: Sequence[Series]) -> float | N
 
 
 def forgetting(tasks: Sequence[LearningTask], series: Sequence[Series]) -> float | None:
-    """FORG_k: the mean, over the tasks before the last, of A(E_i, f_{t_i}) - A(E_i, f_{t_k}).
+    """Return FORG_k: the mean, over the tasks before the last, of A(E_i, f_{t_i}) - A(E_i, f_{t_k}).
 
     Where t_i was not evaluated, the last evaluation before it counts. None where k is 1, or where a task has none.
     """
@@ -72,7 +73,7 @@ def forgetting(tasks: Sequence[LearningTask], series: Sequence[Series]) -> float
 
 
 def windowed_change(values: Sequence[float], window: int) -> tuple[float, float]:
-    """(WF, WP) of one task: the largest fall, and the largest rise, within `window` evaluations in a row."""
+    """Return (WF, WP) of one task: the largest fall, and the largest rise, within `window` evaluations in a row."""
     before: deque[float] = deque(maxlen=window - 1)
     fall = rise = 0.0
     for value in values:
@@ -85,7 +86,8 @@ def windowed_change(values: Sequence[float], window: int) -> tuple[float, float]
 @dataclass(frozen=True, kw_only=True)
 class StabilityGap:
     """What a switch did to what was known before it: the first time that it was worse than at the switch, and until it
-    was not, or until the next switch or the end. What drifts away later is forgotten, and no gap."""
+    was not, or until the next switch or the end. A later decline is forgetting, and no gap.
+    """
 
     step: int
     depth: float
@@ -96,7 +98,9 @@ class StabilityGap:
 
 
 def stability_gap(values: Series, switch: int, end: int) -> StabilityGap | None:
-    """The gap of one switch in a series where lower is better; None where the switch or what follows is not there."""
+    """Return the gap of one switch in a series where lower is better; None if the switch or what follows was not
+    evaluated.
+    """
     later = {step: value for step, value in values.items() if switch < step <= end}
     if switch not in values or not later:
         return None
@@ -113,9 +117,10 @@ def stability_gap(values: Series, switch: int, end: int) -> StabilityGap | None:
 
 
 def learning_tasks(plan: Plan, arm: ArmPlan) -> list[LearningTask]:
-    """What the base and each phase of the arm brought. A phase without a new source is no task.
+    """Return the learning tasks of an arm: what the base and each phase brought. A phase without a new source is no
+    task.
 
-    Of a base whose blend is not known, the sources of the first phase count as known.
+    If the base's blend is not known, the sources of the first phase count as known.
     """
     base = plan.base_of(arm).pretraining
     stages = [("base", base.phase.weights if base else arm.phases[0].weights, 0)]
@@ -132,20 +137,23 @@ def learning_tasks(plan: Plan, arm: ArmPlan) -> list[LearningTask]:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Of an arm's series. None where there is nothing to measure: one task, or no evaluation at that point."""
+    """The summary of an arm's series. None where there is nothing to measure: one task, or no evaluation at that
+    point.
+    """
 
     num_tasks: int
     min_acc: float | None
     wc_acc: float | None
     forgetting: float | None
     windowed: dict[int, tuple[float, float]]
-    """By window (evaluations): WF and WP, means over the tasks; empty where no task was evaluated."""
+    """WF and WP by window (number of evaluations), means over the tasks; empty if no task was evaluated."""
     gaps: tuple[StabilityGap, ...]
-    """Of the start (step 0) and every switch."""
+    """The gaps after the start (step 0) and after every switch."""
 
 
 def shared_tokens(plan: Plan) -> set[int]:
-    """After how many tokens every arm that comes so far is evaluated: the regular points, and those after the start.
+    """Return the numbers of tokens after which every arm that comes so far is evaluated: the regular points, and those
+    after the start.
 
     Each arm has dense points of its own after its switch. A worst value over more points is worse, and a window of them
     is shorter: arms are comparable on the points that all have.
@@ -159,8 +167,10 @@ def shared_tokens(plan: Plan) -> set[int]:
 def summarise(
     plan: Plan, arm: ArmPlan, rows: Mapping[int, Mapping[str, float]], shared: Collection[int]
 ) -> Summary | None:
-    """`rows`: scores by step, ascending; None where there are none. `shared`: the study's `shared_tokens`, on which,
-    and on the arm's end, min-ACC, WC-ACC, WF and WP are measured; the others are on all points."""
+    """Return the summary of an arm. `rows`: scores by step, ascending; None where there are none. `shared`: the study's
+    `shared_tokens`, on which, and on the arm's end, min-ACC, WC-ACC, WF and WP are measured; the others are on all
+    points.
+    """
     if not rows:
         return None
     tasks = learning_tasks(plan, arm)
@@ -185,12 +195,12 @@ def summarise(
 
 
 def mean_bits(sources: Sequence[str], rows: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
-    """The plain mean of the sources' bits per byte, by step."""
+    """Return the plain mean of the sources' bits per byte, by step."""
     return mean_scores([f"bits_per_byte.{source}" for source in sources], rows)
 
 
 def mean_scores(names: Sequence[str], rows: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
-    """The plain mean of those scores that are there, by step."""
+    """Return the plain mean of those scores that are there, by step."""
     found = {step: [scores[name] for name in names if name in scores] for step, scores in rows.items()}
     return {step: _mean(values) for step, values in found.items() if values}
 

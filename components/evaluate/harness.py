@@ -10,7 +10,7 @@ from switchpoint.components.recipe.suites import FEWSHOT_SEED, MAX_GENERATED_SHA
 
 
 def evaluate_suites(lm: Any, loaded: Sequence[LoadedBenchmark]) -> Results:
-    """The scores of one model; named suites also have `SUITE.average`, the plain mean of their benchmarks."""
+    """Return the scores of one model; named suites also have `SUITE.average`, the plain mean of their benchmarks."""
     results = Results()
     for one in loaded:
         results.update(_evaluate_benchmark(lm, one))
@@ -37,7 +37,7 @@ def _evaluate_benchmark(lm: Any, one: LoadedBenchmark) -> Results:
     results = Results()
     num_cut = sum(_num_cut(lm, task, found["samples"][task.config.task], one.benchmark.filter) for task in one.tasks)
     results.prompts_cut |= {one.name: num_cut} if num_cut else {}
-    # Said where it is so: most scores are better when they are higher.
+    # Reported only then: for most scores higher is better.
     lower = {} if one.tasks[0].higher_is_better().get(one.benchmark.metric, True) else {"lower_is_better": 1.0}
     aggregate = one.tasks[0].aggregation().get(one.benchmark.metric)
     if not one.benchmark.runs_code and not _is_mean(aggregate):
@@ -55,13 +55,13 @@ def _evaluate_benchmark(lm: Any, one: LoadedBenchmark) -> Results:
 
 
 def _num_cut(lm: Any, task: Any, samples: Iterable[dict[str, Any]], filter_name: str) -> int:
-    """How many examples' prompts do not fit into the window, so that lm-eval left out their beginning."""
+    """Return how many examples' prompts do not fit into the window, so that lm-eval left out their beginning."""
     if task.OUTPUT_TYPE == "generate_until":
         room = lm.max_length - task.config.generation_kwargs["max_gen_toks"]
     elif task.OUTPUT_TYPE == "loglikelihood_rolling":
         return 0  # in pieces
     else:
-        room = lm.max_length + 1  # the last token is only asked for
+        room = lm.max_length + 1  # the last token is only predicted
     num_cut = 0
     for sample in samples:
         if sample["filter"] == filter_name:
@@ -71,7 +71,7 @@ def _num_cut(lm: Any, task: Any, samples: Iterable[dict[str, Any]], filter_name:
 
 
 def _values(benchmark: Benchmark, samples: Iterable[dict[str, Any]]) -> list[Any]:
-    """What the metric is of each example, in the order of the documents."""
+    """Return the metric's value for each example, in the order of the documents."""
     ordered = sorted(
         (one for one in samples if one["filter"] == benchmark.filter), key=lambda sample: int(sample["doc_id"])
     )

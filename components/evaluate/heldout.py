@@ -9,7 +9,7 @@ from switchpoint.components.store.store import Store
 
 
 def fetch_heldout_parts(plan: Plan, store: Store) -> dict[str, tuple[str, list[Path]]]:
-    """For each source with held-out text its part, and the files of its held-out documents."""
+    """Return for each source with held-out text its part, and the files of its held-out documents."""
     return {
         name: (part_of(source), _files(plan, store, name))
         for name, source in plan.sources_with_text().items()

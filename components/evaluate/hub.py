@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub can be asked: its client tries for a quarter of a minute per data set to find out."""
+"""Whether the Hugging Face hub may be used: its client needs 15 s per data set to find out that it does not answer."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,9 @@ SECONDS = 5.0
 
 
 def hub_environment(evaluation: Evaluation, environment: Mapping[str, str]) -> dict[str, str]:
-    """For a process that evaluates: it may ask the hub if a suite needs that and `environment` does not forbid it."""
+    """Return variables for a process that evaluates: it may use the hub if a suite needs that and `environment` does
+    not forbid it.
+    """
     if not evaluation.beyond_local:
         return dict.fromkeys(SWITCHES, "1")
     hub = environment.get("HF_HUB_OFFLINE") or environment.get("TRANSFORMERS_OFFLINE") or "0"
@@ -25,13 +27,13 @@ def hub_answers() -> bool:
         return False
     try:
         huggingface_hub.utils.get_session().head(constants.ENDPOINT, timeout=SECONDS)
-    except Exception:  # whichever library it asks by
+    except Exception:  # whichever library sends the request
         return False
     return True
 
 
 def ask_only_the_cache() -> None:
-    """From now on, as if HF_HUB_OFFLINE had been set."""
+    """Use the cache only from now on, as if HF_HUB_OFFLINE had been set."""
     import datasets
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""HumanEval (arXiv 2107.03374): the model goes on with a function, and its tests run in the sandbox.
+"""HumanEval (arXiv 2107.03374): the model completes a function, and the function's tests run in the sandbox.
 
 lm-eval's own task runs them unprotected, and loads what runs them from the hub.
 """
@@ -9,12 +9,12 @@ from typing import Any
 from switchpoint.components.evaluate.sandbox import run
 
 STOP = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
-"""What begins after the function: section 2.1 of the paper."""
+"""The beginnings of code after the function: section 2.1 of the paper."""
 MAX_GENERATED_TOKENS = 1024
 
 
 def task_config(task: str, data: str) -> dict[str, Any]:
-    """For lm-eval: it generates; what it generates is scored by `passes`."""
+    """Return the configuration for lm-eval, which generates; what it generates is scored by `passes`."""
     return {
         "task": task, "dataset_path": data, "test_split": "test", "output_type": "generate_until",
         "doc_to_text": "prompt", "doc_to_target": "canonical_solution", "num_fewshot": 0,
@@ -28,7 +28,7 @@ def program_of(problem: dict[str, Any], completion: str) -> str:
 
 
 def passes(problems: Sequence[dict[str, Any]], completions: Sequence[str]) -> list[float]:
-    """1 for each completion with which the problem's tests pass, else 0. Raises SandboxUnavailable."""
+    """Return 1 for each completion with which the problem's tests pass, else 0. Raise SandboxUnavailable."""
     # One at a time: models are evaluated side by side, as many as there are cores.
     return [
         float(run(program_of(problem, completion)).passed)

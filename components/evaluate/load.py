@@ -13,7 +13,7 @@ from switchpoint.components.recipe.evaluation import is_folder, suite_name
 from switchpoint.components.recipe.suites import QUICKSTART, SUITES, Benchmark
 
 GENERATED_TOKENS = 256
-"""At most, where a task does not say: lm-eval's default."""
+"""The largest number of tokens to generate, for a task that does not say: lm-eval's default."""
 
 
 class SuiteUnreachable(RuntimeError):
@@ -28,7 +28,7 @@ class LoadedBenchmark:
     benchmark: Benchmark
     parts: dict[str, list[Any]]
     max_generated: dict[str, int]
-    """By task, as its file says."""
+    """The largest number of tokens to generate, by task, as the task's file says."""
 
     @property
     def name(self) -> str:
@@ -40,9 +40,10 @@ class LoadedBenchmark:
 
 
 def load_suites(suites: Sequence[str], data_folder: str | None = None) -> list[LoadedBenchmark]:
-    """All tasks of `suites` (names, or folders of tasks) with their data, from `data_folder` where it has a copy.
+    """Return all tasks of `suites` (names, or folders of tasks) with their data, from `data_folder` where it has a
+    copy.
 
-    Raises SuiteUnreachable with all that is not there, and how to mend it.
+    Raise SuiteUnreachable with all that is missing, and how to get it.
     """
     loader = _Loader(data_folder)
     loaded: list[LoadedBenchmark] = []
@@ -59,7 +60,7 @@ class _Loader:
     def __init__(self, data_folder: str | None) -> None:
         self.data_folder = data_folder
         self.problems: dict[str, str] = {}
-        """By data set: the first task that needs it, and what is wrong."""
+        """The first task that needs a data set, and what is wrong, by data set."""
         self.hub_is_known = False
 
     def benchmark(self, suite: str, benchmark: Benchmark) -> LoadedBenchmark:
@@ -80,7 +81,9 @@ class _Loader:
         return _loaded(suite, benchmark, parts)
 
     def folder(self, folder: str) -> list[LoadedBenchmark]:
-        """A score for each of its tasks: the first of the task's metrics, as the first of its filters reads it."""
+        """Return a score for each task of the folder: the first of the task's metrics, as the first of its filters
+        reads it.
+        """
         suite, loaded = suite_name(folder), []
         entries = {name: one for name, one in _task_index(Path(folder)).items() if one.kind.name in ("TASK", "PY_TASK")}
         for path in _left_out(Path(folder), entries.values()):
@@ -103,7 +106,7 @@ class _Loader:
         return loaded
 
     def _tasks(self, score: str, configs: Iterable[dict[str, Any]], num_shots: int | None) -> list[Any]:
-        """The tasks, without those whose data set is not there."""
+        """Return the tasks, without those whose data set is not there."""
         found = []
         for config in configs:
             data = str(config.get("dataset_path") or f"task {config['task']}")
@@ -128,7 +131,7 @@ class _Loader:
         return config["class"](config=changed) if "class" in config else ConfigurableTask(config=changed)
 
     def _place_data(self, config: dict[str, Any]) -> None:
-        """Has the data set read from its copy; asks once whether the hub answers where there is none."""
+        """Let the data set be read from its copy; if there is no copy, test once whether the hub answers."""
         data = config.get("dataset_path")
         if not data:
             return
@@ -169,7 +172,7 @@ def _lm_eval_tasks() -> Path:
 
 
 def _task_index(folder: Path) -> dict[str, Any]:
-    """A folder's tasks and tags. Not all of lm-eval's own are read: that takes a quarter of a minute."""
+    """Return a folder's tasks and tags. Not all of lm-eval's own are read: that takes a quarter of a minute."""
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
@@ -177,12 +180,12 @@ def _task_index(folder: Path) -> dict[str, Any]:
 
 
 def _names(entry: Any) -> list[str]:
-    """A task's own name, or those of the tasks that have this tag."""
+    """Return a task's own name, or those of the tasks that have this tag."""
     return sorted(entry.tags) if entry.kind.name == "TAG" else [entry.name]
 
 
 def _left_out(folder: Path, entries: Iterable[Any]) -> list[Path]:
-    """Files of tasks that are not among the entries."""
+    """Return the files of tasks that are not among the entries."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     known = {Path(entry.yaml_path).resolve() for entry in entries}
@@ -198,7 +201,7 @@ def _config(entry: Any) -> dict[str, Any]:
 
 
 def _local_files(config: dict[str, Any], folder: Path) -> None:
-    """Data files that a task names relative to its own file."""
+    """Turn data files that a task names relative to its own file into absolute paths."""
     arguments = config.get("dataset_kwargs")
     if not isinstance(arguments, dict) or "data_files" not in arguments:
         return

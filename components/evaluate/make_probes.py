@@ -1,4 +1,4 @@
-"""Makes the probes: the beginnings of held-out documents, and some of the suites' questions, as token ids."""
+"""The maker of probes: the beginnings of held-out documents, and some of the suites' questions, as token ids."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from switchpoint.components.store.store import Store, write_json
 from switchpoint.components.train.probe_file import PROBES, ProbeFile, ProbeQuestion, ProbeText
 
 MAX_TOKENS = 1024
-"""Of a text: longer ones cost memory (their logits) and tell little more."""
+"""The largest number of tokens of a text: longer ones cost memory (their logits) and tell little more."""
 
 
 def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -> None:
-    """Writes the probes' file into the store, where the study evaluates while it trains. `asked`: of the suites."""
+    """Write the probes' file into the store, if the study evaluates while it trains. `asked`: the suites' questions."""
     continual = plan.recipe.evaluation.continual
     if plan.probes is None or continual is None or store.is_done(plan.probes):
         return
@@ -44,7 +44,7 @@ def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -
 def _texts(
     source: str, paths: list[Path], num_bytes: int, tokenizer: Tokenizer, end_of_document: int, length: int
 ) -> list[ProbeText]:
-    """Beginnings of `length` tokens, in order, until together they hold `num_bytes`."""
+    """Return beginnings of `length` tokens, in order, until together they hold `num_bytes`."""
     found: list[ProbeText] = []
     left = num_bytes
     for document in (document for path in paths for document in read_documents(path)):
@@ -61,7 +61,7 @@ def _texts(
 
 
 def _questions(paths: list[Path], number: int, tokenizer: Tokenizer, length: int) -> list[ProbeQuestion]:
-    """As lm-eval asks them: the answer follows the prompt after a blank."""
+    """Return questions in the form of lm-eval: the answer follows the prompt after a blank."""
 
     def fits(text: str) -> bool:
         return len(tokenizer.encode(text).ids) <= length
@@ -77,7 +77,9 @@ def _questions(paths: list[Path], number: int, tokenizer: Tokenizer, length: int
 
 
 def _of_suite(question: SuiteQuestion, tokenizer: Tokenizer, end_of_document: int, window: int) -> ProbeQuestion:
-    """A prompt that is longer than the window loses its beginning; one that is empty begins like a document."""
+    """Return a suite's question. A prompt that is longer than the window loses its beginning; one that is empty begins
+    like a document.
+    """
     pairs = []
     for context, continuation in question.pairs:
         before, choice = _pair(tokenizer, context, continuation)
@@ -87,7 +89,9 @@ def _of_suite(question: SuiteQuestion, tokenizer: Tokenizer, end_of_document: in
 
 
 def _pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
-    """As lm-eval cuts them: blanks at the end of the context belong to the continuation."""
+    """Return context and continuation, split as lm-eval does: blanks at the end of the context belong to the
+    continuation.
+    """
     stripped = context.rstrip()
     continuation = context[len(stripped) :] + continuation
     before = tokenizer.encode(stripped).ids

@@ -1,4 +1,4 @@
-"""A model as lm-eval asks it."""
+"""A model behind lm-eval's interface."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,9 @@ class LoadedModel:
     batch_size: int
 
     def as_lm(self, max_length: int | None = None) -> Any:
-        """`max_length`: of a prompt with its answer, in tokens; None: what the model can take."""
+        """Return the model for lm-eval. `max_length`: of a prompt with its answer, in tokens; None: what the model can
+        take.
+        """
         from lm_eval.models.huggingface import HFLM
 
         # On a GPU the largest batch that fits is found by trying.
@@ -21,7 +23,7 @@ class LoadedModel:
 
 
 def load_model(folder: Path, tokenizer: Path, batch_size: int) -> LoadedModel:
-    """In fp32, on this process's GPU if there are any."""
+    """Load a model in fp32, on this process's GPU if there are any."""
     import os
 
     import torch

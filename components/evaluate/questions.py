@@ -9,7 +9,7 @@ from switchpoint.components.data.python_text import prompt_of
 
 NUM_CHOICES = 4
 QUESTION_PARTS = ("qa", "qa_world_knowledge")
-"""What questions are made from: the first of these that the recipe has."""
+"""The parts that questions are made from: the first of these that the recipe has."""
 SEED = 20240707
 """Questions are the same in every study on the same text: arms are compared on equal terms."""
 
@@ -17,7 +17,7 @@ SEED = 20240707
 def multiple_choice(
     documents: Iterable[Document], num_questions: int, fits: Callable[[str], bool]
 ) -> tuple[list[dict[str, Any]], int]:
-    """Up to `num_questions` of `{prompt, choices, gold}`; wrong choices are answers to other units' questions.
+    """Return up to `num_questions` of `{prompt, choices, gold}`; wrong choices are answers to other units' questions.
 
     Questions that do not fit the model's window with each of their choices are left out; the second value counts them.
     """

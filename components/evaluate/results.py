@@ -31,11 +31,11 @@ class Row:
     failure: str
     log: str
     described: str = ""
-    """Of a base that is not `base`: what it is."""
+    """What a base is that is not called `base`; empty for other rows."""
     checkpoints: dict[int, Scores] = field(default_factory=dict)
     """Scores of chosen checkpoints before the end, by step."""
     checkpoint_failures: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Of a row with scores: why chosen checkpoints have none, by step, and the log."""
+    """Why chosen checkpoints of a row with scores have none, by step, and the log."""
 
     @property
     def arm_id(self) -> str:
@@ -212,7 +212,7 @@ def main_scores(plan: Plan, found: list[Row]) -> list[str]:
 
 
 def scores_by_seed(found: Iterable[Row], metric: str) -> dict[str, dict[int, float]]:
-    """Of every arm that has the score with some seed and was not stopped: its values by seed."""
+    """Return the values by seed of every arm that has the score with some seed and was not stopped."""
     arms: dict[str, dict[int, float]] = {}
     for row in found:
         if not row.is_base and not row.stopped and metric in row.scores:
@@ -245,7 +245,7 @@ def best_arm(found: Sequence[Row], metric: str) -> str | None:
 
 
 def best_row(plan: Plan, found: Sequence[Row]) -> Row | None:
-    """Of the best arm, the row of its best seed; None where no arm has the score."""
+    """Return the row of the best arm's best seed; None where no arm has the score."""
     metric = plan.recipe.evaluation.ranked_by
     rows = by_arm(found).get(best_arm(found, metric) or "", [])
     choose = max if higher_is_better(metric, found) else min
@@ -255,6 +255,6 @@ def best_row(plan: Plan, found: Sequence[Row]) -> Row | None:
 
 
 def higher_is_better(name: str, found: Iterable[Row]) -> bool:
-    """Of bits per byte the lower is better; of others what their rows say, or the higher."""
+    """Return whether higher values are better: not for bits per byte; for other scores as their rows say, or yes."""
     lower = name.startswith("bits_per_byte") or any("lower_is_better" in row.scores.get(name, {}) for row in found)
     return not lower

@@ -36,7 +36,7 @@ class SuitesUnusable(RuntimeError):
 def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
     """Reads the data of the suites that are not local, if any score, or the probes, are still to be made.
 
-    Returns the questions for the probes. Raises SuitesUnusable, which says how to mend it.
+    Returns the questions for the probes. Raises SuitesUnusable, which says how to fix it.
     """
     evaluation = plan.recipe.evaluation
     wanted = [*(one for _, one in plan.evaluations().values()), *filter(None, [plan.probes])]
@@ -76,7 +76,7 @@ def check_suites(plan: Plan, store: Store) -> list[SuiteQuestion]:
             continue
         result = read_json(result_file) or {}
         if not end.succeeded:  # questions that lie there are an earlier one's
-            if "error" in result:  # otherwise it may be another launcher's, which goes on
+            if "error" in result:  # otherwise it may be another launcher's, which continues
                 store.remove(folder)
             reason = end.cause or result.get("error") or ending_outside(end, "the check").reason
             raise SuitesUnusable(f"{reason}\n  log: {end.log}")
@@ -193,7 +193,7 @@ def _evaluate(
             reason = result.get("error") or found.reason
             store.write_failure(one, reason, str(end.log))
             failed[digest] = f"{reason}; log: {end.log}"
-    if end.succeeded:  # otherwise another launcher's job may still write there, and a later one goes on from it
+    if end.succeeded:  # otherwise another launcher's job may still write there, and a later one resumes from it
         store.remove(folder)
     elif len(failed) < len(wanted):
         print(f"{request.name}: {found.reason}; started again for what is left", flush=True)

@@ -1,4 +1,5 @@
-"""Runs a generated program where it can do little harm: a process of its own, with limits, without network or files.
+"""A sandbox for a generated program, in which it can do little harm: a process of its own, with limits, without network
+or files.
 
 docs/evaluation.md says what it protects from, and what not.
 """
@@ -39,9 +40,9 @@ class Outcome:
 
 
 def run(program: str, *, seconds: float = CODE_SECONDS, memory_bytes: int = CODE_MEMORY_BYTES) -> Outcome:
-    """Whether `program` runs to its end without an error, within `seconds` of computing (rounded up).
+    """Return whether `program` runs to its end without an error, within `seconds` of computing (rounded up).
 
-    So a score does not depend on what else the machine does. Raises SandboxUnavailable.
+    So a score does not depend on what else the machine does. Raise SandboxUnavailable.
     """
     machine = platform.machine()
     if sys.platform != "linux" or machine not in ARCHITECTURES:
@@ -76,7 +77,7 @@ def run(program: str, *, seconds: float = CODE_SECONDS, memory_bytes: int = CODE
 
 
 def _run_process(job: dict[str, object], proof: bytes, result: int, seconds: float) -> int | None:
-    """The exit code, or None where the time was up. What the process says goes to `result`."""
+    """Return the exit code, or None if the time was up. What the process prints goes to `result`."""
     with (
         os.fdopen(os.memfd_create("job"), "w+b") as job_file,
         tempfile.TemporaryDirectory(prefix="switchpoint-") as cwd,
@@ -105,7 +106,7 @@ def _run_process(job: dict[str, object], proof: bytes, result: int, seconds: flo
 
 
 def check_available() -> None:
-    """Raises SandboxUnavailable where generated code would not be run."""
+    """Raise SandboxUnavailable if generated code cannot be run in the sandbox."""
     outcome = run("pass")
     if not outcome.passed:
         raise SandboxUnavailable(f"an empty program fails in the sandbox: {outcome.reason}")

@@ -20,7 +20,7 @@ LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 4
 ALL_FILE_RIGHTS = (1 << 13) - 1
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
 READABLE = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/null")
-"""Beside the standard library."""
+"""Folders that may be read beside the standard library."""
 MAX_FILES = 64
 MAX_REASON = 500
 
@@ -56,7 +56,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _protect(job: dict[str, Any]) -> None:
-    """Raises OSError where the kernel does not give the protection that is required."""
+    """Protect the system from this process. Raise OSError if the kernel does not give the protection that is
+    required.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(PR_SET_DUMPABLE, 0)
@@ -86,7 +88,9 @@ def _filter_system_calls(libc: Any, code: bytes) -> None:
 
 
 def _read_only_the_library(libc: Any) -> None:
-    """Landlock (Linux 5.13): other files cannot be read, /proc included. Older kernels do without."""
+    """Allow reads of the library only, by Landlock (Linux 5.13): other files cannot be read, /proc included. Older
+    kernels do without.
+    """
     rights = ctypes.c_uint64(ALL_FILE_RIGHTS)
     rules = libc.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(rights), ctypes.c_size_t(8), 0)
     if rules < 0:

@@ -7,22 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Score = dict[str, float]
-"""value, stderr (its standard error), n (how many examples); lower_is_better (1) where it is."""
+"""value, stderr (its standard error), n (number of examples); lower_is_better (1) if lower values are better."""
 NUM_RESAMPLES = 200
-"""Of a bootstrap, where a score is neither a mean nor a ratio: the standard error is known to a twentieth."""
+"""The resamples of a bootstrap, for a score that is neither a mean nor a ratio: the standard error is known to a
+twentieth."""
 RESAMPLING_SEED = 20240707
 
 
 @dataclass
 class Results:
-    """Of one model."""
+    """The results of one model."""
 
     scores: dict[str, Score] = field(default_factory=dict)
     examples: dict[str, list[Any]] = field(default_factory=dict)
-    """By score, what it is made of, in the order of the documents: arms are compared example by example."""
+    """The values that a score is made of, by score, in the order of the documents: arms are compared example by
+    example."""
 
     prompts_cut: dict[str, int] = field(default_factory=dict)
-    """By score, how many prompts were longer than the model's window, and lost their beginning."""
+    """The number of prompts that were longer than the model's window, and lost their beginning, by score."""
 
     def add_mean(self, name: str, values: list[float]) -> Score:
         self.examples[name] = values
@@ -30,7 +32,7 @@ class Results:
         return self.scores[name]
 
     def add_ratio(self, name: str, pairs: list[list[float]]) -> Score:
-        """Of (numerator, denominator)."""
+        """Add the score of (numerator, denominator) pairs."""
         self.examples[name] = pairs
         self.scores[name] = ratio_score([top for top, _ in pairs], [bottom for _, bottom in pairs])
         return self.scores[name]
@@ -49,7 +51,7 @@ def mean_score(values: Sequence[float]) -> Score:
 
 
 def ratio_score(numerators: Sequence[float], denominators: Sequence[float]) -> Score:
-    """Sum over sum, with the standard error of a ratio over documents (delta method)."""
+    """Return sum over sum, with the standard error of a ratio over documents (delta method)."""
     n, total = len(numerators), math.fsum(denominators)
     ratio = math.fsum(numerators) / total
     residuals = [top - ratio * bottom for top, bottom in zip(numerators, denominators, strict=True)]
@@ -58,7 +60,7 @@ def ratio_score(numerators: Sequence[float], denominators: Sequence[float]) -> S
 
 
 def mean_of_scores(scores: Sequence[Score]) -> Score:
-    """The plain mean of scores on different examples; `n` is of all of them."""
+    """Return the plain mean of scores on different examples; `n` is of all of them."""
     n = len(scores)
     return {
         "value": math.fsum(score["value"] for score in scores) / n,
@@ -68,9 +70,9 @@ def mean_of_scores(scores: Sequence[Score]) -> Score:
 
 
 def means_of_pairs(parts: Sequence[Sequence[float]]) -> list[float]:
-    """Per example, the mean over parts that ask the same in different ways, such as translations.
+    """Return for each example the mean over parts that ask the same in different ways, such as translations.
 
-    Raises ValueError where the parts are not of one length.
+    Raise ValueError if the parts differ in length.
     """
     if len({len(part) for part in parts}) != 1:
         raise ValueError(f"not the same examples: {' and '.join(str(len(part)) for part in parts)}")
@@ -78,7 +80,7 @@ def means_of_pairs(parts: Sequence[Sequence[float]]) -> list[float]:
 
 
 def resampled_score(values: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -> Score:
-    """Of any function of the examples, with the standard error from a bootstrap."""
+    """Return the score of any function of the examples, with the standard error from a bootstrap."""
     rng = random.Random(RESAMPLING_SEED)
     resamples = [float(aggregate(rng.choices(values, k=len(values)))) for _ in range(NUM_RESAMPLES)]
     mean = math.fsum(resamples) / NUM_RESAMPLES

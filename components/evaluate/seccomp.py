@@ -35,7 +35,7 @@ _X86_64 = {
     "time": 201,
 }
 _WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000 | 0o20000000
-"""Of the flags of open: O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_TMPFILE; the same on both."""
+"""The flags of open that write: O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_TMPFILE; the same on both."""
 _OPENAT, _OPEN = (257, 56), 2  # aarch64 has no open
 _FCNTL = (72, 25)
 _SAFE_FCNTL = (0, 1, 2, 3, 1030)
@@ -51,15 +51,15 @@ class Architecture:
     audit: int
     """AUDIT_ARCH_* of linux/audit.h."""
     column: int
-    """Of its numbers in the table."""
+    """The column of its numbers in the table."""
 
 
 ARCHITECTURES = {"x86_64": Architecture(0xC000003E, 0), "aarch64": Architecture(0xC00000B7, 1)}
-"""By `platform.machine()`."""
+"""Architectures by `platform.machine()`."""
 
 
 def filter_program(machine: str) -> bytes:
-    """The BPF program. Raises KeyError for a machine whose numbers are not known."""
+    """Return the BPF program. Raise KeyError for a machine whose numbers are not known."""
     architecture = ARCHITECTURES[machine]
     column, intel = architecture.column, machine == "x86_64"
     program: list[Instruction] = [
@@ -76,7 +76,7 @@ def filter_program(machine: str) -> bytes:
 
 
 def _if_number(number: int, then: list[Instruction]) -> list[Instruction]:
-    """`then`, which returns; for other numbers, what comes behind it."""
+    """Return instructions that run `then`, which returns, for `number`; for other numbers what follows runs."""
     return [(_EQUAL, 0, len(then), number), *then]
 
 

@@ -24,7 +24,7 @@ def build_tasks(
     tokenizer: Tokenizer,
     sequence_length: int,
 ) -> tuple[dict[str, Any], int]:
-    """lm-eval tasks by name, and how many questions did not fit into `sequence_length` tokens.
+    """Return lm-eval tasks by name, and how many questions did not fit into `sequence_length` tokens.
 
     `parts`: for each source its part and the files of its held-out documents.
     """
@@ -74,7 +74,7 @@ def _task(name: str, rows: list[dict[str, Any]], **config: Any) -> Any:
 
 
 def cut(texts: Iterable[str], num_bytes: int) -> list[str]:
-    """The beginnings of the documents, in order, until together they hold `num_bytes`."""
+    """Return the beginnings of the documents, in order, until together they hold `num_bytes`."""
     chosen, size = [], 0
     for text in texts:
         if size >= num_bytes:
@@ -85,7 +85,7 @@ def cut(texts: Iterable[str], num_bytes: int) -> list[str]:
 
 
 def evaluate_local(lm: Any, tasks: dict[str, Any], categories: Mapping[str, str]) -> Results:
-    """Scores of `build_tasks`' tasks. `categories`: by source, where it has one."""
+    """Return the scores of `build_tasks`' tasks. `categories`: the category of each source that has one."""
     from lm_eval.evaluator import evaluate
 
     found = evaluate(lm, dict(tasks), bootstrap_iters=0, log_samples=True) if tasks else {"samples": {}, "results": {}}
@@ -111,5 +111,5 @@ def evaluate_local(lm: Any, tasks: dict[str, Any], categories: Mapping[str, str]
 
 
 def _pairs(samples: list[dict[str, Any]]) -> list[tuple[float, int]]:
-    """(log-likelihood, bytes) of each document."""
+    """Return (log-likelihood, bytes) of each document."""
     return [sample["bits_per_byte"] for sample in samples]

@@ -1,4 +1,4 @@
-"""Some questions of the suites, as lm-eval asks them: what runs are evaluated on while they train."""
+"""Some questions of the suites, in the form of lm-eval: what runs are evaluated on while they train."""
 
 import math
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ class SuiteQuestion(Config):
     pairs: list[tuple[str, str]]
     """Context and continuation of every choice."""
     lengths: list[float]
-    """What a choice's log-likelihood is divided by: 1, or its characters."""
+    """The number that a choice's log-likelihood is divided by: 1, or its characters."""
     gold: int
 
 
 def suite_questions(loaded: Sequence[LoadedBenchmark], number: int) -> list[SuiteQuestion]:
-    """The first questions of every task, together about `number` for a score.
+    """Return the first questions of every task, together about `number` for a score.
 
     Only multiple choice: answers that are generated take too long beside a training step.
     """
@@ -40,11 +40,11 @@ def suite_questions(loaded: Sequence[LoadedBenchmark], number: int) -> list[Suit
 
 
 def _question(one: LoadedBenchmark, task: Any, instances: Sequence[Any]) -> SuiteQuestion | None:
-    """None where the task takes several choices, or none, for right."""
+    """Return a question; None if the task accepts several choices, or none, as right."""
     pairs = [tuple(instance.args[:2]) for instance in sorted(instances, key=lambda instance: int(instance.idx))]
     right = []
     for number in range(len(pairs)):
-        # Which choice is right, the task itself says: by its metric, if that one alone is likely.
+        # The task itself says which choice is right: by its metric, if that one alone is likely.
         likely = [(0.0 if other == number else -1e6, False) for other in range(len(pairs))]
         right += [number] if task.process_results(instances[0].doc, likely)[one.benchmark.metric] == 1 else []
     if len(right) != 1:

@@ -1,4 +1,6 @@
-"""What is asked of a cluster's API server: Jobs, pods, events. A server that is away for a while is waited for."""
+"""Requests to a cluster's API server: Jobs, pods, events. A server that is away for a while is polled until it
+answers.
+"""
 
 import json
 import os
@@ -18,28 +20,29 @@ from switchpoint.components.recipe.errors import BadInput
 
 GROUP, VERSION, JOBS = "batch.volcano.sh", "v1alpha1", "jobs"
 AWAY_SECONDS = 6 * 3600.0
-"""Training goes on without the API server, and so does its launcher."""
+"""How long a launcher polls an API server that does not answer: training continues meanwhile."""
 COMMAND_AWAY_SECONDS = 20.0
-"""For somebody who waits at a terminal."""
+"""How long a command at a terminal waits for the API server."""
 FIRST_SECONDS = 300.0
-"""For a server that has never answered, and for a webhook that no Job passes: nothing is known to be well yet."""
+"""How long a launcher waits for a server that has never answered, and for a webhook that refuses every Job: nothing is
+known to work yet."""
 TIMEOUT_SECONDS = 30.0
-"""For every answer, and every part of one."""
+"""The time limit of every answer, and of every part of one."""
 LOG_SECONDS = 600.0
-"""Without a line: a log that is followed is opened again."""
+"""The time without a line after which a log that is followed is opened again."""
 WARMING_SECONDS = 600.0
-"""So long a server that has answered before may refuse: API servers do that while they start."""
+"""How long a server that has answered before may refuse: API servers do that while they start."""
 SUCCEEDED = "Completed"
 ENDED = (SUCCEEDED, "Failed", "Terminated", "Aborted")
 ABORTED = re.compile(r"by Switchpoint, run (\S*): (.*)", re.DOTALL)
-"""A Job's message where we aborted it: by which run, and why. A launcher of any other run makes the Job anew."""
+"""The message of a Job that we aborted: by which run, and why. A launcher of any other run makes the Job again."""
 
 
 class ClusterAPI:
-    """The part of the API that a launcher needs, in one namespace. Raises BadInput where it is not allowed."""
+    """The part of the API that a launcher needs, in one namespace. Raise BadInput if a request is not allowed."""
 
     def __init__(self, namespace: str, away_seconds: float = AWAY_SECONDS) -> None:
-        """`away_seconds`: how long a server that does not answer is asked again; a person does not wait for hours."""
+        """`away_seconds`: how long a server that does not answer is polled; a person does not wait for hours."""
         self.namespace, self._away_seconds = namespace, away_seconds
         self.client = api_client()
         self._custom = client.CustomObjectsApi(self.client)
@@ -51,14 +54,15 @@ class ClusterAPI:
         self._has_answered = self._may_warm = False
 
     def job(self, name: str) -> dict[str, Any] | None:
-        """The Volcano Job, or None."""
+        """Return the Volcano Job, or None if there is none."""
         return self.asked(lambda: self._custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, JOBS, name))
 
     def delete_job(self, job: dict[str, Any]) -> None:
-        """Delete this one, and not another one that has its name by now. It stays, marked, until what it owns is gone.
+        """Delete this very Job, and not another one that has its name by now. It stays, marked, until what it owns is
+        gone.
 
-        In the foreground, since a Job that is made anew at once would take over what the old one owns (the ConfigMap of
-        Volcano's plugin `svc`), which the garbage collector then takes away from it: its pods never start (seen).
+        In the foreground, since a Job that is made again at once would take over what the old one owns (the ConfigMap
+        of Volcano's plugin `svc`), which the garbage collector then takes away from it: its pods never start (seen).
         """
         options = client.V1DeleteOptions(
             preconditions=client.V1Preconditions(uid=job["metadata"]["uid"]), propagation_policy="Foreground"
@@ -73,9 +77,9 @@ class ClusterAPI:
                 raise
 
     def abort_job(self, name: str, run_id: str, why: str) -> None:
-        """End its pods, keep the Job and its logs; do nothing where it is over.
+        """End its pods, keep the Job and its logs; do nothing if it is over.
 
-        The run that aborts it and the reason stand in its status.
+        The run that aborts it and the reason are written to its status.
         """
         while True:
             job = self.job(name)
@@ -110,7 +114,7 @@ class ClusterAPI:
         return names
 
     def pods(self, job_name: str) -> list[dict[str, Any]]:
-        """Of the Job, as the API sends them, by name."""
+        """Return the Job's pods, as the API sends them, by name."""
         return self.pods_by_label(f"volcano.sh/job-name={job_name}")
 
     def pods_by_label(self, selector: str) -> list[dict[str, Any]]:
@@ -119,7 +123,7 @@ class ClusterAPI:
         return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
 
     def events(self, job_name: str) -> list[dict[str, Any]]:
-        """Of the Job, its PodGroup and its pods; none where events may not be read."""
+        """Return the events of the Job, its PodGroup and its pods; none if events may not be read."""
         return [one for one in self._events() if str(one["involvedObject"].get("name", "")).startswith(job_name)]
 
     def _events(self, selector: str | None = None) -> list[dict[str, Any]]:
@@ -131,18 +135,18 @@ class ClusterAPI:
         return [self.client.sanitize_for_serialization(event) for event in found.items] if found else []
 
     def events_of(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        """The Job's own, and of no other Job that had its name; none where events may not be read."""
+        """Return the events of this very Job, and of no other Job that had its name; none if events may not be read."""
         return self._events(f"involvedObject.uid={job['metadata']['uid']}")
 
     def pod_log(self, pod: str, tail_lines: int) -> str:
-        """The last lines; nothing where there are none to be had."""
+        """Return the last lines of a pod's log; nothing if there are none."""
         try:
             return str(self._core.read_namespaced_pod_log(pod, self.namespace, tail_lines=tail_lines))
         except (ApiException, HTTPError):
             return ""
 
     def asked(self, ask: Callable[[], Any], *, is_first: bool = False) -> Any:
-        """The answer; None for 404. Asked again while the server is away. Raises BadInput for what it refuses.
+        """Return the answer; None for 404. Retry while the server is away. Raise BadInput for what it refuses.
 
         `is_first`: nothing of the kind was allowed before, so a refusal is final.
         """
@@ -182,7 +186,7 @@ class ClusterAPI:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """What the server refuses, in words. Raises BadInput."""
+        """Raise BadInput, in plain words, for what the server refuses."""
         try:
             yield
         except ApiException as error:
@@ -209,7 +213,7 @@ class ClusterAPI:
 
 
 class _ImpatientClient(client.ApiClient):
-    """The library's own, and TorchX with it, would wait for an answer for ever."""
+    """A client with time limits: the library's own client, and TorchX with it, would wait for an answer for ever."""
 
     def request(self, method: str, url: str, *args: Any, _request_timeout: Any = None, **given: Any) -> Any:
         is_followed = not given.get("_preload_content", True)
@@ -218,7 +222,7 @@ class _ImpatientClient(client.ApiClient):
 
 
 def api_client() -> client.ApiClient:
-    """By the pod's service account, or the kubeconfig. Raises BadInput where there is neither."""
+    """Return a client with the pod's service account, or the kubeconfig. Raise BadInput if there is neither."""
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)
@@ -236,7 +240,7 @@ def api_client() -> client.ApiClient:
 
 
 def or_none(ask: Callable[[], Any]) -> Any:
-    """Return the answer, or None for what is not there, asked once. Raises ApiException."""
+    """Return the answer, or None for what is not there, after one request. Raise ApiException."""
     try:
         return ask()
     except ApiException as error:
@@ -246,7 +250,7 @@ def or_none(ask: Callable[[], Any]) -> Any:
 
 
 def phase(job: Mapping[str, Any]) -> str:
-    """Of a Volcano Job; nothing where Volcano has not seen it yet."""
+    """Return the phase of a Volcano Job; empty if Volcano has not processed it yet."""
     return str(job.get("status", {}).get("state", {}).get("phase", ""))
 
 

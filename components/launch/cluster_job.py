@@ -1,6 +1,6 @@
 """A job on a cluster: TorchX's Kubernetes scheduler makes a Volcano Job, which is followed to its end.
 
-Idempotent: the Job's name is the run's. A launcher that comes back finds the Job and goes on following it; of two at
+Idempotent: the Job's name is the run's. A launcher that is restarted finds the Job and follows it again; of two at
 once, one makes it and both follow.
 """
 
@@ -33,9 +33,9 @@ class Cancelled(SystemExit):
 
 
 def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
-    """Runs the job to its end: makes it, or finds the one that is there.
+    """Run the job to its end: make it, or find the one that is there.
 
-    Raises BadInput where the cluster refuses it, Superseded where another's job of that name had to be waited for.
+    Raise BadInput if the cluster refuses it, Superseded if another study's job of that name had to end first.
     """
     request.log_folder.mkdir(parents=True, exist_ok=True)
     api = ClusterAPI(launched.namespace)
@@ -51,7 +51,7 @@ def run_on_cluster(request: JobRequest, launched: Launched) -> JobEnd:
 
 
 def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any]:
-    """The Job that does what is asked for: one that runs, or that completed, or a new one."""
+    """Return the Job that does what is requested: one that runs, or that completed, or a new one."""
     while True:
         job = api.job(request.name)
         if job is None:
@@ -79,10 +79,11 @@ def _find_or_make(request: JobRequest, launched: Launched, runner: Runner, api: 
 
 
 def _is_outdated(job: dict[str, Any], request: JobRequest, launched: Launched, runner: Runner) -> bool:
-    """Whether a Job of an earlier run of the study waits for pods that are no longer asked for like that.
+    """Return whether a Job of an earlier run of the study waits for pods with a specification that is no longer
+    requested.
 
-    Then somebody has put right what kept them from starting: a node selector, the memory, the image. A Job that was
-    made since this launcher began stays, so that two runs of a study do not replace each other's for ever.
+    Then somebody has fixed what kept them from starting: a node selector, the memory, the image. A Job that was made
+    since this launcher began stays, so that two runs of a study do not replace each other's for ever.
     """
     if following.kind_of(phase(job)) != "waits" or not is_own(job, request):
         return False
@@ -101,11 +102,12 @@ def _delete(api: ClusterAPI, job: dict[str, Any]) -> None:
 
 
 def _wait_until_gone(api: ClusterAPI, job: dict[str, Any]) -> None:
-    """Wait until a Job that is deleted is gone with all that it owns. Raises BadInput where that takes too long.
+    """Wait until a Job that is deleted is gone with all that it owns. Raise BadInput if that takes too long.
 
     Volcano's controller removes a deleted Job from its cache by name. While the Job's pods are there it retries that,
     at intervals that double (pkg/controllers/cache/cache.go:364 of 1.15.1; seen there), so the last retry comes within
-    the time that the pods took to go. A Job that is made before is removed in its place, and never gets a pod.
+    the time that the pods took to go. A Job that is made before is removed instead of the old one, and never gets a
+    pod.
     """
     name, began = job["metadata"]["name"], time.monotonic()
     while (found := api.job(name)) is not None and found["metadata"]["uid"] == job["metadata"]["uid"]:
@@ -118,9 +120,10 @@ def _wait_until_gone(api: ClusterAPI, job: dict[str, Any]) -> None:
 
 
 def _wait_for_another(request: JobRequest, api: ClusterAPI, job: dict[str, Any]) -> None:
-    """Another study wants more of the same run, or less: its pods write where ours would.
+    """Wait for the Job of another study that requests more of the same run, or less: its pods write to the same files
+    as ours would.
 
-    Raises BadInput where that one waits for pods, or for their end, longer than ours may.
+    Raise BadInput if that Job waits for pods, or for their end, longer than ours may.
     """
     uid, shown, before, since = job["metadata"]["uid"], "", "", 0.0
     labels = job["metadata"].get("labels", {})
@@ -149,11 +152,11 @@ def _wait_for_another(request: JobRequest, api: ClusterAPI, job: dict[str, Any])
         if found is None:
             return
         job = found
-    time.sleep(3 * following.POLL_SECONDS)  # whoever follows it wants to see how it ended
+    time.sleep(3 * following.POLL_SECONDS)  # those who follow it need to know how it ended
 
 
 def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterAPI) -> dict[str, Any] | None:
-    """None where another launcher was first."""
+    """Make the Job; return None if another launcher was first."""
     info = volcano_job(request, launched, runner)
     try:
         api.asked(lambda: runner.schedule(info), is_first=True)
@@ -169,7 +172,7 @@ def _make(request: JobRequest, launched: Launched, runner: Runner, api: ClusterA
 @contextmanager
 def _aborted_by_sigterm(request: JobRequest, launched: Launched, api: ClusterAPI) -> Iterator[None]:
     """Abort the run's own Job on SIGTERM or Ctrl-C, so that a run that is terminated costs nothing more; its trainer
-    writes a checkpoint. Where only the launcher's pod is taken away, the Job goes on, and the next launcher follows it.
+    writes a checkpoint. If only the launcher's pod is taken away, the Job continues, and the next launcher follows it.
     """
 
     def end(signal_number: int, frame: FrameType | None) -> None:

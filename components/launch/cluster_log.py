@@ -17,7 +17,7 @@ TAIL_LINES = 2000
 class PodLog:
     """While it is open, a thread prints what the first pod writes, and keeps it in `file`.
 
-    A log that cannot be read (the pod is not there yet, its node is gone) is asked for again: no job fails for that.
+    A log that cannot be read (the pod is not there yet, its node is gone) is requested again: no job fails for that.
     """
 
     def __init__(self, runner: Runner, handle: str, role: str, file: Path) -> None:
@@ -25,7 +25,7 @@ class PodLog:
         self._runner, self._handle, self._role = runner, handle, role
         self._over = threading.Event()
         self._last = ""
-        """The time of the last line that was shown: a log that is opened again begins anew."""
+        """The time of the last line that was shown: a log that is opened again begins with its first line."""
         self._thread = threading.Thread(target=self._follow, name="pod-log", daemon=True)
 
     def __enter__(self) -> "PodLog":
@@ -44,7 +44,7 @@ class PodLog:
             try:
                 for line in self._runner.log_lines(self._handle, self._role, 0, should_tail=not ending):
                     self._take(line.rstrip("\n"))
-            except Exception:  # whatever it is: the job goes on
+            except Exception:  # whatever the error: the job continues
                 pass
             if ending:
                 return
@@ -62,7 +62,7 @@ class PodLog:
 
 
 def write_logs(cluster: "ClusterAPI", pods: list[str], folder: Path) -> Path | None:
-    """The last lines of each; the first file, or None where no pod has left any."""
+    """Write the last lines of each pod's log to a file; return the first file, or None if no pod has left any lines."""
     first = None
     for pod in pods:
         text = cluster.pod_log(pod, TAIL_LINES)

@@ -18,4 +18,5 @@ launcher = functools.partial(
         *_HANDED_ON, *(dsl.TaskConfigPassthrough(field=field, apply_to_task=True) for field in _SHARED),
     ],
 )  # fmt: skip
-"""A component that starts jobs. Where its pods may run is for the jobs' pods; environment and volumes are for both."""
+"""A component that starts jobs. The node selector and tolerations are for the jobs' pods; environment and volumes are
+for both."""

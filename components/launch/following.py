@@ -29,11 +29,11 @@ from switchpoint.components.launch.volcano import NOTE, label_value
 
 POLL_SECONDS = 5.0
 BLOCKED_SECONDS = 300.0
-"""A registry or a secret may come back within."""
+"""How long a registry or a secret that a pod needs may be missing."""
 GONE_SECONDS = 15.0
-"""After a Job that somebody has deleted, the garbage collector takes away what it owned within."""
+"""How long the garbage collector may take to remove what a Job owned, after somebody has deleted the Job."""
 ENDING_SECONDS = 900.0
-"""Pods that were told to end are gone by then, unless their node is."""
+"""How long pods may take to end once they were told to: longer only if their node is gone."""
 NOT_RUNNING = ("", "Pending")
 ENDING = ("Terminating", "Aborting", "Restarting", "Completing")
 ENDED_BY_VOLCANO = ("Terminated", "Failed")
@@ -50,9 +50,9 @@ class Following:
         self.request, self.launched, self.api, self.runner, self.job = request, launched, api, runner, job
         self.num_pods = len(job["spec"]["tasks"])
         self.pods: dict[str, dict[str, Any]] = {}
-        """Since the last restart, as they were last seen: those that are gone are asked too."""
+        """The pods since the last restart, as they were when last polled: those that are gone are included."""
         self.there: list[dict[str, Any]] = []
-        """Those of the last look."""
+        """The pods of the last poll."""
         self.history: set[str] = set()
         """Uids of pods before the last restart, which may be on their way out still."""
         self.shown = ""
@@ -60,16 +60,18 @@ class Following:
         self.since = began(job, again=self.retries > 0)
         self.refusal = refusal
         self.is_refused = False
-        """Whether this Job's pods are."""
+        """Whether this Job's pods are refused."""
         self.has_run = False
-        """Since the last restart."""
+        """Whether the Job has run since the last restart."""
         self.waiting_since = refusal.since if refusal else None
         self.blocked_since: float | None = None
         self.ending_since: float | None = None
         self.handle = f"kubernetes://torchx/{api.namespace}:{request.name}"
 
     def to_the_end(self) -> JobEnd | None:
-        """None where Volcano ended the Job since its pods were refused, which may pass: it is to be made again."""
+        """Follow the Job to its end; return None if Volcano ended it because its pods were refused, which may pass: the
+        Job is then made again.
+        """
         with PodLog(
             self.runner, self.handle, self.request.role, self.request.log_folder / f"{self.request.name}.log"
         ) as log:
@@ -94,9 +96,9 @@ class Following:
                 time.sleep(POLL_SECONDS)
 
     def _look(self) -> None:
-        """Takes in the pods, and says what has changed."""
+        """Poll the pods, and print what has changed."""
         self.there = pods = self.api.pods(self.request.name)
-        # Where it is over, its last pods are the cause, however often it was restarted between two looks.
+        # Once the Job is over, its last pods are the cause, however often it was restarted between two polls.
         if retries(self.job) > self.retries and phase(self.job) not in ENDED:
             cause = ended_by([*self.pods.values(), *pods], self._events())
             say(self.request.name, f"{cause.reason if cause else 'its pods were lost'}; Volcano starts them again")
@@ -136,13 +138,15 @@ class Following:
         return self.refusal.cause.reason if self.refusal else waiting_for(self.there, self.num_pods)
 
     def _is_made_again(self) -> bool:
-        """Whether the Job ended for pods that were refused, which may pass within `cluster.pending_seconds`."""
+        """Return whether the Job ended because of pods that were refused, which may pass within
+        `cluster.pending_seconds`.
+        """
         if not self.is_refused or self.refusal is None or self.refusal.cause.at_once:
             return False
         return time.monotonic() - self.refusal.since <= self._limit
 
     def _refused_for_good(self) -> Cause | None:
-        """Why a Job whose pods were refused is not made again; None where they were not."""
+        """Return why a Job whose pods were refused is not made again; None if they were not refused."""
         if not self.is_refused or self.refusal is None:
             return None
         return self.refusal.cause if self.refusal.cause.at_once else self._not_started()
@@ -159,7 +163,7 @@ class Following:
         return events_since(self.since, self.api.events(self.request.name))
 
     def _given_up(self) -> Cause | None:
-        """What will not pass, or has not for too long."""
+        """Return the problem that will not pass, or that has lasted too long; None if there is none."""
         if self.is_refused and self.refusal and self.refusal.cause.at_once:
             return self.refusal.cause
         waits = phase(self.job) in NOT_RUNNING  # of an elastic job that runs, pods may come later, or not
@@ -185,7 +189,7 @@ class Following:
             cause = ended_by(pods, events)
         if cause is None and phase(self.job) == "Aborted":
             by = aborted_by(self.job)
-            # Another run gave it up: ours still wants it. Our own run's end is final.
+            # Another run aborted it, but ours still needs it. The end of our own run is final.
             resume = by is not None and by[0] != self.launched.kfp_run_id
             cause = Cause(reason=f"its Job was aborted{f': {by[1]}' if by else ' by somebody'}", resume=resume)
         said = f" ({state['message']})" if state.get("message") else ""
@@ -201,7 +205,9 @@ class Following:
 
 
 def kind_of(state: str) -> Literal["waits", "runs", "ends"]:
-    """Of what a Job's phase means for who waits: for its pods, for its work, for its pods' end."""
+    """Return what the phase of a Job means to its launcher: it waits for its pods, for its work, or for its pods'
+    end.
+    """
     return "waits" if state in NOT_RUNNING else "ends" if state in ENDING else "runs"
 
 
@@ -215,9 +221,9 @@ def retries(job: dict[str, Any]) -> int:
 
 
 def is_own(job: dict[str, Any], request: JobRequest) -> bool:
-    """Whether the Job was made by this run of the pipeline or another one of the study, not by another study's.
+    """Return whether the Job was made by this run of the pipeline or another one of the study, not by another study's.
 
-    Another run of the study has lost its launcher, or follows the Job and makes it anew where this one aborts it.
+    Another run of the study has lost its launcher, or follows the Job and makes it again if this one aborts it.
     """
     return job["metadata"].get("labels", {}).get(NOTE + "study") == label_value(request.labels.get("study", ""))
 

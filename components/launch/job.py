@@ -12,7 +12,7 @@ ON_ONE_MACHINE = Cluster()
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """`python -m module arguments` in some processes, and what it is to be called, find and ask for."""
+    """The request to run `python -m module arguments` in some processes, with its name, labels, logs and resources."""
 
     name: str
     """Deterministic, STEP-DIGEST: who starts it again on a cluster finds it by this name."""
@@ -22,7 +22,7 @@ class JobRequest:
     num_processes: int = 1
     num_threads: int = 1
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Of its environment. Nothing secret: on a cluster anybody reads them."""
+    """Environment variables. Nothing secret: on a cluster anybody can read them."""
     cluster: Cluster = ON_ONE_MACHINE
     max_restarts: int = 3
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -32,18 +32,18 @@ class JobRequest:
     content: str = ""
     """The digest of what it is told beside its arguments: the job's file."""
     is_done: Callable[[], bool] = lambda: False
-    """Whether the output is there: a job of this name that completed without is made anew."""
+    """Whether the output is there: a job of this name that completed without it is made again."""
 
     @property
     def role(self) -> str:
-        """Letters and digits only: TorchX and Volcano make a shell variable of it."""
+        """The name of TorchX's role, letters and digits only: TorchX and Volcano make a shell variable of it."""
         role = self.module.split(".")[-2]
         assert role.isalnum(), role
         return role
 
     @property
     def content_digest(self) -> str:
-        """Whether a job of the same name does the same."""
+        """The digest by which jobs of the same name are compared: equal if they do the same."""
         return digest_of([self.module, list(self.arguments), self.num_processes, self.content])
 
 
@@ -53,19 +53,19 @@ class JobEnd:
 
     succeeded: bool
     reason: str = ""
-    """What is known of a failure at least. Empty: nothing."""
+    """What is known of a failure. Empty: nothing is known."""
     log: Path
     """What the first failed replica (or replica 0) wrote to its standard error."""
     killed_by: str = ""
     """The signal that ended one of its processes before this one ended any."""
     cause: str = ""
-    """What the cluster did to it: pre-emption, want of memory, an image that is not there. Empty: nothing is known."""
+    """What the cluster did to it: pre-emption, lack of memory, an image that is not there. Empty: nothing is known."""
     may_resume: bool = True
-    """Whether the cause may pass."""
+    """Whether the cause may pass, so that a retry may succeed."""
     disrupted: bool = False
     """Whether the cluster took pods away that were well (pre-emption, eviction, drain, a lost node): no failure, so it
     is not counted among `training.max_restarts`."""
 
 
 class Superseded(RuntimeError):
-    """Another job of the same name ran until now, for another study: what is left to do must be worked out anew."""
+    """Another study's job of the same name ran until now: the remaining work must be worked out again."""

@@ -1,4 +1,4 @@
-"""Runs a job where the site schedules it: on this machine, or on a cluster."""
+"""The start of a job on the site's scheduler: on this machine, or on a cluster."""
 
 from switchpoint.components.launch.job import JobEnd, JobRequest
 from switchpoint.components.launch.site import read_site, scheduler

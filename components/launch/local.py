@@ -17,7 +17,7 @@ from switchpoint.components.launch.process import die_with_parent
 from switchpoint.components.launch.slots import has_gpus, slots, visible_gpus
 
 LEFT_SECONDS = 5.0
-"""For the processes that are left when one of a job failed: to find out by themselves, and to say so."""
+"""How long the processes that are left may take to notice, and report, that another one of the job failed."""
 
 
 def app_definition(
@@ -30,7 +30,7 @@ def app_definition(
     rendezvous: str = "",
     variables: Mapping[str, str] | None = None,
 ) -> specs.AppDef:
-    """`python -m module arguments` in `num_processes` replicas that find each other through a file.
+    """Return `python -m module arguments` in `num_processes` replicas that find each other through a file.
 
     The role's name must be letters and digits only: TorchX makes shell variables of it on a cluster.
     """
@@ -69,7 +69,7 @@ def run_local_job(
     num_threads: int = 1,
     variables: Mapping[str, str] | None = None,
 ) -> JobEnd:
-    """Runs the job to its end, once the machine has room for it, with `variables` in its environment.
+    """Run the job to its end, once the machine has room for it, with `variables` in its environment.
 
     The job dies with this process.
     """
@@ -104,10 +104,10 @@ def _children() -> set[int]:
 
 
 def _wait_for_all_or_one_failure(pids: set[int]) -> str:
-    """Until all processes ended, or one of them failed: TorchX would wait for the others, which wait for it.
+    """Wait until all processes ended, or one of them failed: TorchX would wait for the others, which wait for it.
 
-    They get a few seconds to end by themselves. Returns the signal that killed the first one, if one did. Exit codes
-    are looked at, not collected: that is TorchX's.
+    They get a few seconds to end by themselves. Return the signal that killed the first one, if one did. Exit codes are
+    read, not collected: TorchX collects them.
     """
     left, killed_by, deadline = set(pids), "", float("inf")
     while left and time.monotonic() < deadline:
@@ -130,7 +130,7 @@ def _telling_log(logs: Path, num_processes: int) -> Path:
 
 
 def tail(path: Path) -> str:
-    """The last line at the margin, with what is indented below it: a traceback's message."""
+    """Return the last line at the margin, with what is indented below it: a traceback's message."""
     if not path.exists():
         return ""
     lines = [line.rstrip() for line in path.read_text(errors="replace").splitlines() if line.strip()]

@@ -23,8 +23,8 @@ LOST_NODE = (
 )
 PREEMPTED = ("PreemptionByScheduler", "Preempting", "Preempted")
 OWN_DISK = ("ephemeral-storage", "ephemeral local storage", "ephemeral storage", "EmptyDir volume")
-"""In the kubelet's message about an eviction: the pod used more disk than its limit, or than its node had. The next pod
-would do the same, so it is a failure and no disruption."""
+"""Phrases in the kubelet's message about an eviction: the pod used more disk than its limit, or than its node had. The
+next pod would do the same, so it is a failure and no disruption."""
 MAX_EVENTS = 5
 
 
@@ -34,15 +34,17 @@ class Cause:
 
     reason: str
     resume: bool
-    """Whether the same may go well when it is started again."""
+    """Whether a restart may succeed."""
     at_once: bool = True
-    """False: it may pass by itself, and is waited for."""
+    """Whether the job ends at once. False: the cause may pass by itself, and is polled."""
     disrupted: bool = False
-    """Whether it was done to pods that were well: by a pre-emption, an eviction, a drain, the loss of a node."""
+    """Whether healthy pods were affected: by a pre-emption, an eviction, a drain, the loss of a node."""
 
 
 def blocked_by(pods: Iterable[Object]) -> Cause | None:
-    """What keeps a pod from starting that the scheduler has placed: its image, or its configuration."""
+    """Return what keeps a pod from starting that the scheduler has assigned to a node: its image, or its
+    configuration.
+    """
     for pod in pods:
         for status in _containers(pod):
             waiting = status.get("state", {}).get("waiting") or {}
@@ -58,7 +60,7 @@ def blocked_by(pods: Iterable[Object]) -> Cause | None:
 
 
 def waiting_for(pods: Sequence[Object], num_pods: int) -> str:
-    """What pods that do not run yet wait for."""
+    """Return what pods that do not run yet wait for."""
     if not pods:
         return (
             "no pod was made: the queue has no room for the job, Volcano does not run, or it lost the Job (then delete "
@@ -78,7 +80,9 @@ def waiting_for(pods: Sequence[Object], num_pods: int) -> str:
 
 
 def ended_by(pods: Iterable[Object], events: Iterable[Object] = ()) -> Cause | None:
-    """What ended pods from outside: pre-emption, eviction, the loss of a node, want of memory. None: nothing did."""
+    """Return what ended pods from outside: pre-emption, eviction, the loss of a node, lack of memory. None: nothing
+    did.
+    """
     found: list[tuple[int, Cause]] = []
     for pod in pods:
         status, name = pod.get("status", {}), _name(pod)
@@ -123,7 +127,7 @@ def _used_up_disk(message: str) -> bool:
 
 
 def exit_of(pods: Iterable[Object]) -> str:
-    """How the first pod that failed by itself ended, with its last words."""
+    """Return how the first pod that failed by itself ended, with its last words."""
     for pod in pods:
         for container in _containers(pod):
             ended = container.get("state", {}).get("terminated") or {}
@@ -134,7 +138,7 @@ def exit_of(pods: Iterable[Object]) -> str:
 
 
 def not_ended(pods: Iterable[Object]) -> str:
-    """Their names, with their nodes."""
+    """Return the names of pods that have not ended, with their nodes."""
     left = [pod for pod in pods if _phase(pod) not in ("Succeeded", "Failed")]
     return ", ".join(f"{_name(pod)} on {pod.get('spec', {}).get('nodeName', 'no node')}" for pod in left)
 
@@ -144,7 +148,9 @@ def failed_pods(pods: Iterable[Object]) -> list[str]:
 
 
 def began(job: Object, *, again: bool) -> datetime:
-    """When the Job's pods were wanted: it was made, or its state changed for their restart. Times are whole seconds."""
+    """Return when the Job's pods were requested: it was made, or its state changed for their restart. Times are whole
+    seconds.
+    """
     state = job.get("status", {}).get("state", {})
     if again and state.get("lastTransitionTime"):
         return _time(state["lastTransitionTime"]) + timedelta(seconds=1)
@@ -152,12 +158,14 @@ def began(job: Object, *, again: bool) -> datetime:
 
 
 def events_since(moment: datetime, events: Iterable[Object]) -> list[Object]:
-    """Oldest first. Earlier ones tell of other pods: a Job that is made anew has the same name."""
+    """Return the events since `moment`, oldest first. Earlier ones are about other pods: a Job that is made again has
+    the same name.
+    """
     return sorted((one for one in events if _time_of(one) >= moment), key=_time_of)
 
 
 def shown_events(events: Iterable[Object]) -> list[str]:
-    """The newest warnings, oldest first, one line each."""
+    """Return the newest warnings, oldest first, one line each."""
     warnings = [one for one in events if one.get("type") == "Warning"]
     lines = [
         f"{one.get('reason', '')}: {' '.join(one.get('message', '').split())}" for one in sorted(warnings, key=_time_of)

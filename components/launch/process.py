@@ -13,10 +13,10 @@ WATCHER = "switchpoint-driver"
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> None:
-    """Has `sent` sent to this process as soon as its parent ends (by the kernel, on Linux).
+    """Ask the kernel (Linux) to send `sent` to this process as soon as its parent ends.
 
     KFP's local runner puts a shell between itself and a task, which outlives it: so the process that started it all,
-    named in the environment, is looked at too, once a second.
+    named in the environment, is polled too, once a second.
     """
     if sys.platform != "linux":
         return

@@ -17,7 +17,7 @@ REASONS = ("FailedCreate", "PluginError", "PodGroupError")
 MAY_PASS = ("exceeded quota", "cannot create resource")
 """A quota is freed; an API server that starts knows no roles yet."""
 FINAL = ("denied the request", "is forbidden", "is invalid")
-"""What an admission policy, a limit range or a quota that wants a limit says: the same pods are refused again."""
+"""Phrases of an admission policy, a limit range or a quota that requires a limit: the same pods are refused again."""
 _MESSAGE = re.compile(r'Message:"((?:[^"\\]|\\.)*)"')
 
 
@@ -32,8 +32,8 @@ class Refusal:
 def refused_by(events: Iterable[Object]) -> Cause | None:
     """Return what refused a Job's pods, by the newest event of the Job, or None where nothing did.
 
-    `events`: the Job's own, oldest first. A quota may be freed, and a webhook may answer again: such a cause is waited
-    for (`at_once` is false). A policy stays: its cause is final.
+    `events`: the Job's own, oldest first. A quota may be freed, and a webhook may answer again: such a cause is polled
+    (`at_once` is false). A policy stays: its cause is final.
     """
     newest = next((one for one in reversed(list(events)) if one.get("reason") in REASONS), None)
     if newest is None:
@@ -49,7 +49,7 @@ def _is_final(told: str) -> bool:
 
 
 def _told(message: str) -> list[str]:
-    """The API server's own messages in that of an event, which has one for each pod."""
+    """Return the API server's own messages in that of an event, which has one for each pod."""
     return [_unquoted(one) for one in _MESSAGE.findall(message)] or [message]
 
 

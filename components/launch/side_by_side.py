@@ -17,7 +17,8 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 MAX_TASKS = 40
-"""Of a loop. Three loops of as many take half of the Workflow object (pipelines/commands/workflow_size.py)."""
+"""The largest number of tasks of a loop. Three loops of as many take half of the Workflow object
+(pipelines/commands/workflow_size.py)."""
 
 
 def divided(names: Sequence[str], most: int = MAX_TASKS) -> list[list[str]]:

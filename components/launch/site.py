@@ -1,4 +1,4 @@
-"""What a site says of its cluster, once for all studies: YAML in SWITCHPOINT_SITE, which the launcher is given.
+"""The settings of a site's cluster, once for all studies: YAML in SWITCHPOINT_SITE, which the launcher gets.
 
 In Kubeflow Pipelines it comes from the ConfigMap `switchpoint`, and KFP's TaskConfig hands on what the launcher's own
 pod got: environment (secrets by reference), volumes, node selector, tolerations.
@@ -21,34 +21,34 @@ from switchpoint.components.store.store import KFP_RUN_VARIABLE
 SITE_VARIABLE = "SWITCHPOINT_SITE"
 TASK_CONFIG_VARIABLE = "SWITCHPOINT_TASK_CONFIG"
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
-"""Annotations by which autoscalers leave a pod where it is: a launcher that is moved fails its task, and with it the
+"""Annotations by which autoscalers leave a pod on its node: a launcher that is moved fails its task, and with it the
 run, while its Job trains on; one training pod that is moved restarts all of its Job."""
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Volume(Config):
-    """A PersistentVolumeClaim, and where it is mounted: the same path in every pod."""
+    """A PersistentVolumeClaim and its mount path, which is the same in every pod."""
 
     claim: ObjectName
     path: Annotated[str, Field(pattern=r"^/[^:]+$")]
 
 
 class Site(Config):
-    """Where training pods run, from which image, with which secrets. Holds no secret, only names."""
+    """The namespace, image, secrets and volume of training pods. Holds no secret, only names."""
 
     trainer_image: Annotated[str, Field(min_length=1)]
     namespace: ObjectName | None = None
     """Not given: the launcher's own."""
     service_account: ObjectName | None = None
-    """Of training pods. They call no API: its token is not mounted."""
+    """The service account of training pods. They call no API: its token is not mounted."""
     image_pull_secrets: list[ObjectName] = Field(default_factory=list)
     env_secrets: list[ObjectName] = Field(default_factory=list)
     """Secrets whose keys become variables of the training pods."""
     env_config_maps: list[ObjectName] = Field(default_factory=list)
     store_volume: Volume | None = None
-    """Where the store is a folder. Not given: it is an object store."""
+    """The volume of a store that is a folder. Not given: the store is an object store."""
     user: Annotated[int, Field(ge=1)] = 10001
-    """That the trainer image's files belong to."""
+    """The user that the trainer image's files belong to."""
 
 
 class TaskConfig(Config):
@@ -64,7 +64,7 @@ class TaskConfig(Config):
 
 
 class Launched(Config):
-    """The site as a task sees it."""
+    """The site as a task reads it."""
 
     site: Site
     namespace: str
@@ -73,24 +73,26 @@ class Launched(Config):
 
 
 def scheduler(environment: Mapping[str, str] = os.environ) -> Literal["local", "kubernetes"]:
-    """Where jobs run: in the site's cluster where there is one, otherwise on this machine."""
+    """Return how jobs are scheduled: in the site's cluster if there is one, otherwise on this machine."""
     return "kubernetes" if environment.get(SITE_VARIABLE) else "local"
 
 
 def keep_task_config(task_config: Any) -> None:
-    """For the jobs of this task. `task_config`: a dsl.TaskConfig, whose fields are None outside a cluster."""
+    """Keep the configuration of this task for its jobs. `task_config`: a dsl.TaskConfig, whose fields are None outside
+    a cluster.
+    """
     if task_config is not None:
         given = {name: value for name, value in vars(task_config).items() if value}
         os.environ[TASK_CONFIG_VARIABLE] = json.dumps(given)
 
 
 def own_namespace() -> str:
-    """Of the launcher's own pod; nothing where it runs in none."""
+    """Return the namespace of the launcher's own pod; empty if it runs in none."""
     return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else ""
 
 
 def read_site(environment: Mapping[str, str] = os.environ) -> Launched:
-    """Raises BadInput, which names the field."""
+    """Return the site. Raise BadInput, which names the field."""
     try:
         given = yaml.safe_load(environment[SITE_VARIABLE])
         site = Site.model_validate(given)

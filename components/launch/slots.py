@@ -11,13 +11,13 @@ from pathlib import Path
 from switchpoint.components.store.lock import locked
 
 SLOTS_VARIABLE = "SWITCHPOINT_SLOTS"
-"""Where slots are, for the tasks of a run: it gives them a folder of its own for temporary files."""
+"""The folder of the slots, for the tasks of a run, which have a folder of their own for temporary files."""
 WAIT_SECONDS = 30 * 24 * 3600.0
-"""Another job is waited for to its end."""
+"""How long a job waits for another one: to its end."""
 
 
 def num_slots() -> int:
-    """One for each GPU, or for each core that this process may use."""
+    """Return one slot for each GPU, or for each core that this process may use."""
     return len(_named_gpus()) or _num_gpus() or len(os.sched_getaffinity(0))
 
 
@@ -26,35 +26,39 @@ def has_gpus() -> bool:
 
 
 def _named_gpus() -> list[str]:
-    """Those that this process was given."""
+    """Return the GPUs that this process was given."""
     return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
 
 
 def _num_gpus() -> int:
-    """Of the machine; none where this process was given none."""
+    """Return the number of the machine's GPUs; 0 if this process was given none."""
     return 0 if "CUDA_VISIBLE_DEVICES" in os.environ else len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def slots_folder() -> Path:
-    """The same for all processes of a user; locks in it are freed by the kernel when their owner dies."""
+    """Return the folder of slots, the same for all processes of a user; the kernel frees locks in it when their owner
+    dies.
+    """
     given = os.environ.get(SLOTS_VARIABLE)
     return Path(given) if given else Path(tempfile.gettempdir()) / f"switchpoint-slots-{os.getuid()}"
 
 
 @contextmanager
 def slots(number: int) -> Iterator[list[int]]:
-    """Holds `number` slots (all, where there are fewer), waiting for them; their numbers. First come, first served."""
+    """Wait for `number` slots (all, if there are fewer), and hold them; yield their numbers. First come, first
+    served.
+    """
     total, folder = num_slots(), slots_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     with ExitStack() as held:
-        # Only who holds the gate takes slots: two large jobs never wait for each other's.
+        # Only the holder of the gate takes slots: two large jobs never wait for each other's.
         with locked(folder / "gate", WAIT_SECONDS):
             taken = [held.enter_context(_one(folder, total)) for _ in range(min(number, total))]
         yield taken
 
 
 def visible_gpus(taken: list[int]) -> dict[str, str]:
-    """The variable that gives a job the GPUs of its slots; nothing where slots are cores."""
+    """Return the variable that gives a job the GPUs of its slots; nothing if slots are cores."""
     if not has_gpus():
         return {}
     named = _named_gpus()
@@ -63,7 +67,7 @@ def visible_gpus(taken: list[int]) -> dict[str, str]:
 
 @contextmanager
 def _one(folder: Path, total: int) -> Iterator[int]:
-    """Any free slot."""
+    """Hold any free slot."""
     number, descriptor = _take(folder, total)
     try:
         yield number

@@ -1,4 +1,4 @@
-"""What every task of the DAG does around its work: it ends with its parent and records why it failed."""
+"""The work around the work of every task of the DAG: it ends with its parent and records why it failed."""
 
 import os
 import signal
@@ -17,21 +17,22 @@ from switchpoint.components.store.store import KFP_RUN_VARIABLE, Store
 
 RUN_LOG_VARIABLE = "SWITCHPOINT_RUN_LOG"
 WAIT_SECONDS = 30 * 24 * 3600.0
-"""Another task on the same output is waited for to its end: the work is then found done."""
+"""How long a task waits for another one on the same output: to its end, when the work is then found done."""
 
 
 def sole_task(store: Store, name: str) -> AbstractContextManager[None]:
-    """While it is held, no other process works on what `name` stands for in this store."""
+    """Return a lock; while it is held, no other process works on the part of this store that `name` stands for."""
     return locked(store.root / "locks" / name, WAIT_SECONDS)
 
 
 def task_lock_file(store: Store, identity: Identity) -> Path:
-    """Who holds it works on `identity`."""
+    """Return the lock file of `identity`: its holder works on that output."""
     return store.root / "locks" / f"{identity.kind}-{identity.digest}"
 
 
 def end_with_run() -> None:
-    """On one machine a task dies with the command; where its job is on a cluster, it gets SIGTERM, and aborts the job.
+    """End this task with the run. On one machine a task dies with the command; where its job is on a cluster, it gets
+    SIGTERM, and aborts the job.
 
     In a pod it lives to abort its job, which the kubelet lets it.
     """
@@ -46,9 +47,9 @@ def task(store: Store, identity: Identity, *, retries_failed: bool = True) -> It
     """Hold the lock of `identity` around the work on it; write an error to the store, where the report finds it, and
     raise it.
 
-    The lock is held to the end, so what the store says is how the last task on the output ended: a failure stands there
-    until the output is tried again, by whatever study. With `retries_failed=False` an output that has failed in this
-    run already is not tried again: raises FailedBefore.
+    The lock is held to the end, so the store tells how the last task on the output ended: a failure stands there until
+    the output is retried, by whatever study. With `retries_failed=False` an output that has failed in this run already
+    is not retried: raise FailedBefore.
     """
     end_with_run()
     with locked(task_lock_file(store, identity), WAIT_SECONDS):
@@ -76,9 +77,9 @@ class FailedBefore(RuntimeError):
 
 @contextmanager
 def failure_as_data(store: Store, identity: Identity) -> Iterator[None]:
-    """As `task`, but a failure that the store has recorded is a result and is not raised.
+    """Hold the lock as `task` does, but a failure that the store has recorded is a result and is not raised.
 
-    A failed arm must not end the run: all other arms go on, and `check_outcome` names it at the end. A failure that
+    A failed arm must not end the run: all other arms continue, and `check_outcome` names it at the end. A failure that
     the store did not take is raised.
     """
     try:
@@ -91,7 +92,7 @@ def failure_as_data(store: Store, identity: Identity) -> Iterator[None]:
 
 
 def tell_failure(store: Store, identity: Identity, error: Exception) -> None:
-    """Writes why `identity` was not made, unless a launcher has written a better reason, and its job's own log."""
+    """Record why `identity` was not made, unless a launcher has written a better reason, and its job's own log."""
     if not store.failure_file(identity).exists():
         log = os.environ.get(RUN_LOG_VARIABLE, "the task's own")
         reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"

@@ -23,15 +23,16 @@ POD_NAME_VARIABLE, POD_UID_VARIABLE = "KFP_POD_NAME", "KFP_POD_UID"
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 GROUP, VERSION, WORKFLOWS = "argoproj.io", "v1alpha1", "workflows"
 READ_SECONDS = 3.0
-"""For both reads. SIGKILL may come within a second: KFP's launcher dies of the same signal, and Argo's emissary, the
-container's first process, looks for that once a second (workflow/executor/osspecific/signal_linux.go:31)."""
+"""The time limit for both reads. SIGKILL may come within a second: KFP's launcher dies of the same signal, and Argo's
+emissary, the container's first process, checks for that once a second
+(workflow/executor/osspecific/signal_linux.go:31)."""
 
 
 def why_end(pod: Object | None, workflow: Object | None, pod_uid: str = "") -> str:
-    """Return why the Job ends with its launcher, or nothing where it is left running.
+    """Return why the Job ends with its launcher, or nothing if it is left running.
 
-    `pod`, `workflow`: the launcher's own, as the API sends them, None where there is none. `pod_uid`: what the
-    launcher knows of its pod; nothing where it knows none.
+    `pod`, `workflow`: the launcher's own, as the API sends them, None where there is none. `pod_uid`: the uid that the
+    launcher knows of its pod; empty if it knows none.
     """
     if pod is None:
         return "its pod is not there"
@@ -67,7 +68,7 @@ def read_why_end(api: client.ApiClient, namespace: str, environment: Mapping[str
             pod = _pod(api, namespace, name)
             workflow = _workflow(api, namespace, pod) if pod else None
             found.append(why_end(pod, workflow, environment.get(POD_UID_VARIABLE, "")))
-        except Exception as error:  # whatever it is: nobody knows that the run goes on
+        except Exception as error:  # whatever the error: it is not known whether the run continues
             said = f"{error.status} {error.reason}" if isinstance(error, ApiException) else str(error)
             found.append(f"its pod and Workflow cannot be read ({said})")
 

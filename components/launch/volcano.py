@@ -1,6 +1,6 @@
 """The Volcano Job of a training or evaluation job: built by TorchX from an AppDef, made to fit restricted namespaces.
 
-Pure: nothing is asked of a cluster.
+Pure: no request is sent to a cluster.
 """
 
 import json
@@ -20,18 +20,18 @@ from switchpoint.components.recipe.digest import digest_of
 
 RENDEZVOUS_PORT = 29500
 KEPT_SECONDS = 7 * 24 * 3600
-"""A job that ended stays so long, with its pods and their logs."""
+"""How long a job that ended stays, with its pods and their logs."""
 GRACE_SECONDS = 300
-"""From SIGTERM to SIGKILL: a step, and a checkpoint."""
+"""The time from SIGTERM to SIGKILL: a step, and a checkpoint."""
 NEVER_HANDED_ON = ("KFP_", "KUBERNETES_", "MLFLOW_", "SWITCHPOINT_")
-"""What TaskConfig holds too and is the launcher's own: it alone speaks to MLflow."""
+"""Variables that TaskConfig holds too and that are the launcher's own: only the launcher uses MLflow."""
 TORCHX_OWN = ("TORCHX_INTERNAL_SESSION_ID", "TORCHX_TRACKING_EXPERIMENT_NAME", "TORCHX_TRACKING_RUN_NAME")
 NOTE, CONTENT, PODS = "switchpoint/", "switchpoint/content", "switchpoint/pods"
-"""The prefix of all labels and annotations; what a job does; what its pods ask for."""
+"""The prefix of all labels and annotations; the annotation of what a job does; that of what its pods request."""
 
 
 def app_definition(request: JobRequest, site: Site) -> specs.AppDef:
-    """torchrun on every node, `min_nodes` of them at least, which meet at the first one's."""
+    """Return torchrun on every node, on at least `min_nodes` of them, which meet at the first one's address."""
     cluster = request.cluster
     nodes = cluster.num_nodes(request.num_processes)
     least = min(cluster.min_nodes or nodes, nodes)
@@ -65,18 +65,20 @@ def torchx_cpus(millicpus: int) -> float:
 
 
 def _patience(cluster: Cluster) -> str:
-    """The first node's image may come much later than another's: as long as pods may wait for their start."""
+    """Return how long nodes wait for each other: the first node's image may come much later than another's, as long as
+    pods may wait for their start.
+    """
     seconds = math.ceil(cluster.pending_seconds)
     return f"join_timeout={seconds},read_timeout={seconds}"
 
 
 def _environment(request: JobRequest) -> dict[str, str]:
-    """Nothing secret: secrets come by reference."""
+    """Return the environment. Nothing secret: secrets come by reference."""
     return {
         "OMP_NUM_THREADS": str(request.num_threads), "MKL_NUM_THREADS": str(request.num_threads),
         "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
         "LOGLEVEL": "WARNING",
-        # With the shared store the first node tells nobody of a later round where processes meet: none could join.
+        # With the shared store the first node tells nobody of a later rendezvous: none could join.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - 30), "SWITCHPOINT_JOB": request.name,
         **request.variables,
@@ -84,7 +86,7 @@ def _environment(request: JobRequest) -> dict[str, str]:
 
 
 def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
-    """What `runner.schedule` takes: TorchX's own dry run, its Job completed. The same for the same request."""
+    """Return what `runner.schedule` takes: TorchX's own dry run, its Job completed. The same for the same request."""
     site = launched.site
     options = {
         "queue": request.cluster.queue, "namespace": launched.namespace, "service_account": site.service_account,
@@ -95,7 +97,7 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
         app_definition(request, site), "kubernetes", {k: v for k, v in options.items() if v is not None}
     )
     job: dict[str, Any] = sanitize_for_serialization(info.request.resource)
-    # TorchX ends every name with a random one: a launcher that comes back must find its job.
+    # TorchX ends every name with a random one: a launcher that is restarted must find its job.
     job = json.loads(json.dumps(job).replace(job["metadata"]["name"], request.name))
     labels = {"app.kubernetes.io/part-of": "switchpoint"} | {
         NOTE + name: label_value(one) for name, one in request.labels.items()
@@ -117,7 +119,7 @@ def volcano_job(request: JobRequest, launched: Launched, runner: Runner) -> Any:
         ],
     }  # fmt: skip
     if job["spec"]["minAvailable"] < len(tasks):
-        # Pods that never got a place would keep it from completing; the first one ends when all is written.
+        # Pods that were never scheduled would keep it from completing; the first one ends when all is written.
         tasks[0]["policies"] = [{"event": "TaskCompleted", "action": "CompleteJob"}]
     for task in tasks:
         _complete_pod(task["template"], request.cluster, launched, labels, notes)
@@ -144,7 +146,7 @@ def max_retry(restarts: int) -> int:
 def _complete_pod(
     pod: dict[str, Any], cluster: Cluster, launched: Launched, labels: Mapping[str, str], notes: Mapping[str, str]
 ) -> None:
-    """Adds what TorchX's role cannot say."""
+    """Add to the pod what TorchX's role cannot say."""
     pod["metadata"]["labels"] |= labels
     pod["metadata"]["annotations"] |= {**STAYS, **notes}
     spec, site, given = pod["spec"], launched.site, launched.task_config
@@ -162,13 +164,13 @@ def _complete_pod(
         "readOnlyRootFilesystem": True, "runAsNonRoot": True,
     }  # fmt: skip
     container["imagePullPolicy"] = "IfNotPresent"
-    # Only what fails says so: torchrun's table of errors is the pod's last word.
+    # Only a process that fails reports it: torchrun's table of errors is the pod's last word.
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     env_from = [{"configMapRef": {"name": name}} for name in site.env_config_maps]
     env_from += [{"secretRef": {"name": name}} for name in site.env_secrets]
     if env_from:
         container["envFrom"] = env_from
-    # What names this launch of TorchX only would make every spec another one.
+    # What names this launch of TorchX only would make each spec differ.
     container["env"] = [one for one in container["env"] if one["name"] not in TORCHX_OWN]
     ours = {one["name"] for one in container["env"]}
     handed_on = [one for one in given.env or [] if not one["name"].startswith(NEVER_HANDED_ON)]
@@ -207,7 +209,7 @@ def _mount(spec: dict[str, Any], container: dict[str, Any], volume: dict[str, An
 def _hand_on_volumes(
     spec: dict[str, Any], container: dict[str, Any], volumes: Sequence[dict[str, Any]], mounts: Sequence[dict[str, Any]]
 ) -> None:
-    """What KFP mounted into the launcher, unless a path or a name is taken."""
+    """Pass on the volumes that KFP mounted into the launcher, unless a path or a name is taken."""
     paths = {mount["mountPath"] for mount in container["volumeMounts"]}
     names = {volume["name"] for volume in spec["volumes"]}
     wanted = [mount for mount in mounts if mount["mountPath"] not in paths]

@@ -19,7 +19,7 @@ def average_models(folders: Sequence[Path], weights: Sequence[Fraction], target:
 
     Each tensor is averaged in fp64 and rounded once to the type that it has in the first model, so the result depends
     on the order of models only by that sum's rounding. Files are cut, and other files are copied, as in the first
-    model. Raises NotMergeable where a model has other weights than the first.
+    model. Raise NotMergeable if a model has other weights than the first.
     """
     first = safetensors_files(folders[0])
     if not first:

@@ -9,7 +9,7 @@ from switchpoint.components.train.outputs import fetch_model
 
 
 def merge_models(plan: Plan, store: Store, output: Output[Merge]) -> None:
-    """Average the models of the output's stage. Raises NotMergeable where they are not of one shape."""
+    """Average the models of the output's stage. Raise NotMergeable if their shapes differ."""
     folders = [fetch_model(plan, store, model) for model in output.stage.models]
     with store.output(output.identity) as folder:
         average_models(folders, output.stage.weights, folder / MODEL_FOLDER)

@@ -13,7 +13,7 @@ def plan(
     options: str = "",
     stops: Dict = {},  # noqa: B006
 ) -> str:
-    """Check the study and work out what will run. Returns the plan's reference: its path in the store."""
+    """Check the study and work out what will run. Return the plan's reference: its path in the store."""
     from switchpoint.components.launch.process import die_with_parent
     from switchpoint.components.plan.run import write_plan
     from switchpoint.components.store.opening import default_store

@@ -23,8 +23,8 @@ def plan_data(
     is_done: IsDone,
     most_tokens: int | None = None,
 ) -> dict[str, Any]:
-    """Steps, tokens and weights are exact; epochs are counted by `measured` sizes where a source is tokenised, else by
-    the declared ones, and are None where neither is known. Reads records, no token data.
+    """Return the plan as data. Steps, tokens and weights are exact; epochs are counted by `measured` sizes where a
+    source is tokenised, else by the declared ones, and are None where neither is known. Reads records, no token data.
     """
     price, sizes = Price(plan), known_tokens(plan, measured)
     identities = plan.identities()
@@ -137,7 +137,7 @@ def _warnings(
     sizes: dict[SourceKey, int],
     measured: dict[SourceKey, int],
 ) -> list[str]:
-    """What works and should be looked at all the same."""
+    """Return warnings: settings that work and should be checked all the same."""
     found: list[str] = []
     most: dict[str, tuple[float, str]] = {}
     for run, by_source in epochs.items():
@@ -184,7 +184,7 @@ def _warnings(
 
 
 def left_out(plan: Plan, store: Store) -> list[str]:
-    """What the tokenised sources lack, and why: nothing is silently dropped."""
+    """Return what the tokenised sources lack, and why: nothing is silently dropped."""
     found = []
     for name in plan.tokenised_sources():
         record = store.record(plan.tokens[name])

@@ -54,7 +54,7 @@ def model_shape(recipe: Recipe, base: Base) -> Shape | None:
 
 
 class Price:
-    """What parts of a plan cost. Figures that the recipe gives no ground for are None."""
+    """The price of parts of a plan. Figures that the recipe gives no ground for are None."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.hardware = plan, plan.recipe.hardware
@@ -77,19 +77,19 @@ class Price:
         return self._of(sum(known for known in flops if known is not None) if None not in flops else None)
 
     def arm(self, arm: ArmPlan) -> dict[str, Any]:
-        """Of the arm trained by itself."""
+        """Return the price of the arm trained by itself."""
         return self._sum((self._shape(arm), phase.tokens, phase.sequence_length) for phase in arm.phases)
 
     def runs(self, runs: list[Trained]) -> dict[str, Any]:
         return self._sum((self._shape(run), run.stage.tokens, run.stage.phase.sequence_length) for run in runs)
 
     def pretraining(self, base: Base) -> dict[str, Any] | None:
-        """Of the base's pretraining, where the study does it; None of a checkpoint, which is a part of another's."""
+        """Return the price of the base's pretraining; None where it has none of its own, as a checkpoint."""
         run = self.plan.pretrainings.get(base.name)
         return None if run is None else {"tokens": run.stage.tokens} | self.runs([run])
 
     def pretrainings(self) -> dict[str, Any]:
-        """Of all pretrainings that the study does."""
+        """Return the price of all pretrainings that the study does."""
         runs = list(self.plan.pretrainings.values())
         return {"tokens": sum(run.stage.tokens for run in runs)} | self.runs(runs)
 
@@ -108,7 +108,7 @@ class Price:
         return {"needed_bytes_per_gpu": needed, "gpu_bytes": int(GPUS[self.hardware.gpu].memory_bytes)}
 
     def checkpoint_bytes(self, run: Trained) -> int | None:
-        """Of the checkpoints that the run keeps and the models that are exported from it."""
+        """Return the bytes of the checkpoints that the run keeps and of the models that are exported from it."""
         shape = self._shape(run)
         if shape is None:
             return None
@@ -122,7 +122,7 @@ class Price:
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def base_bytes(self, output: BaseOutput) -> int | None:
-        """Of the checkpoints and models of a base that the study makes; 0 for one that is there."""
+        """Return the bytes of a base's checkpoints and models, if the study makes it; 0 for one that is there."""
         base = self.plan.base_of(output)
         if base.trained is not None:
             return self.checkpoint_bytes(base.trained) if base.origin.pretrain else 0
@@ -133,7 +133,9 @@ class Price:
 
 
 def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
-    """How the study exceeds its budget, in words. `most_tokens`: that it trains at most, where arms are stopped."""
+    """Return how the study exceeds its budget, in words. `most_tokens`: the most tokens that it trains, if arms are
+    stopped.
+    """
     budget, price = plan.recipe.budget, Price(plan)
     if budget is None:
         return []

@@ -30,7 +30,7 @@ FILE_DIGESTS = "file_digests.json"
 def check_study(
     study: dict[str, Any], recipe_file: str, where: Location, stops: dict[str, Any] | None = None
 ) -> tuple[Plan, Inputs]:
-    """The plan of `study` and what its inputs hold. Writes nothing. Raises BadInput for whatever cannot work.
+    """Return the plan of `study` and what its inputs hold. Write nothing. Raise BadInput for whatever cannot work.
 
     `stops`: arms that end before their horizon, as plain data.
     """
@@ -52,13 +52,15 @@ def known_digests(store: Store) -> FileDigests:
 
 
 def keep_digests(store: Store, file_digests: FileDigests) -> None:
-    """For the next plan: large inputs are hashed once."""
+    """Keep digests for the next plan: large inputs are hashed once."""
     write_json(store.root / FILE_DIGESTS, file_digests.known)
     store.save(store.root / FILE_DIGESTS)
 
 
 def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None) -> None:
-    """Raises BadInput where a study can be planned and not run. `most_tokens`: with arms stopped by halving."""
+    """Raise BadInput if a study can be planned and not run. `most_tokens`: the most tokens with arms stopped by
+    halving.
+    """
     problems: list[BadInput] = []
     published = [name for name, base in plan.bases.items() if base.parent is None and base.origin.published]
     for field in map(field_of, published):
@@ -95,7 +97,7 @@ def write_plan(
 ) -> str:
     """Write the plan's file and return its reference; write why there is none into the store, and raise it.
 
-    Failures of earlier runs stay until their outputs are tried again: they may be those of other studies, too.
+    Failures of earlier runs stay until their outputs are retried: they may be those of other studies, too.
     """
     try:
         reference = _write_plan(study, where, recipe_file, options, stops)

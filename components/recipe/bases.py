@@ -33,7 +33,7 @@ class Base:
     parent: str | None
     """The base that it is made of."""
     output: BaseOutput
-    """Of a checkpoint: the pretraining that keeps it."""
+    """What makes it; for a checkpoint the pretraining that keeps it."""
     model: Identity
     """What arms start from and what is evaluated: what a pretraining exports at a step, or the output itself."""
     evaluation: Identity

@@ -52,9 +52,10 @@ class Multipliers(Config):
     by: Literal["multipliers"]
     base: Name
     multiply: dict[Name, Multiplier] = Field(default_factory=dict)
-    """By source or category (a source's own goes before its category's); 0 drops, what is not named stays."""
+    """Factors by source or category (a source's own takes precedence over its category's); 0 drops, what is not named
+    stays."""
     tiers: dict[Name, Name] = Field(default_factory=dict)
-    """By source, the tier that is drawn instead."""
+    """The tier that is drawn instead, by source."""
 
 
 class Share(Config):
@@ -76,11 +77,11 @@ class Replay(Config):
 
 
 class ByEpochs(Config):
-    """Sources that are gone through a number of times within the phase, the rest filled from another blend."""
+    """Sources that are repeated a number of times within the phase, the rest filled from another blend."""
 
     by: Literal["epochs"]
     epochs: Annotated[dict[Name, Epochs], Field(min_length=1)]
-    """By source or category: each of its sources that often."""
+    """Epochs by source or category, whose sources are each repeated that often."""
     rest: Name
 
 
@@ -103,13 +104,13 @@ BlendConfig = Annotated[
 
 
 def blend_references(config: Any) -> dict[str, str]:
-    """The blends that a blend is made from, by the field that names them."""
+    """Return the blends that a blend is made from, by the field that names them."""
     fields = ("base", "of", "rest", "old", "new")
     return {field: getattr(config, field) for field in fields if getattr(config, field, None) is not None}
 
 
 class Resolver:
-    """Works out weights from the blends of one recipe."""
+    """A resolver of weights from the blends of one recipe."""
 
     def __init__(self, blends: Mapping[str, Any], sources: Mapping[str, Source], left_out: frozenset[str]) -> None:
         """`left_out`: sources without text; their weight goes to the others of the same blend in proportion."""
@@ -117,12 +118,12 @@ class Resolver:
         self._known: dict[tuple[str, int | None], Weights] = {}
 
     def depends_on_length(self, name: str) -> bool:
-        """Whether the weights depend on the phase's length (a blend by epochs, or one made from such)."""
+        """Return whether the weights depend on the phase's length (a blend by epochs, or one made from such)."""
         config = self.blends[name]
         return isinstance(config, ByEpochs) or any(map(self.depends_on_length, blend_references(config).values()))
 
     def weights(self, name: str, phase_tokens: int) -> Weights:
-        """Of blend `name` in a phase of `phase_tokens`. Raises BadInput where they come to no blend."""
+        """Return the weights of blend `name` in a phase of `phase_tokens`. Raise BadInput if they come to no blend."""
         key = (name, phase_tokens if self.depends_on_length(name) else None)
         if key not in self._known:
             self._known[key] = dict(sorted(self._resolve(name, phase_tokens).items()))
@@ -161,7 +162,7 @@ class Resolver:
         return {key: weight / total for key, weight in weights.items() if weight}
 
     def _expand(self, names: list[str]) -> list[str]:
-        """Sources; a category stands for all of its sources."""
+        """Return sources; a category stands for all of its sources."""
         found: dict[str, None] = {}
         for name in names:
             of_category = [source for source, config in self.sources.items() if config.category == name]

@@ -1,4 +1,4 @@
-"""Caps on how often a run goes through a source: draws beyond them, moved to the other sources.
+"""Caps on how often a run repeats a source: draws beyond them, moved to the other sources.
 
 Weights are worked out arm by arm, from the sizes that the recipe declares; arms whose weights then differ share no
 history. What is refused instead of moved is refused in `epochs.py`, by the sizes that were measured.
@@ -16,12 +16,12 @@ Counts = Mapping[SourceKey, int]
 
 
 def samples_per_epoch(num_tokens: int, sequence_length: int) -> int:
-    """Sample k is the tokens [k L, k L + L + 1) of the concatenated stream."""
+    """Return the samples of an epoch. Sample k is the tokens [k L, k L + L + 1) of the concatenated stream."""
     return max(0, (num_tokens - 1) // sequence_length)
 
 
 def declared_tokens(key: SourceKey, sources: Mapping[str, Source]) -> int | None:
-    """The size that the recipe gives for what `key` draws."""
+    """Return the size that the recipe gives for what `key` draws."""
     source, tier = split_key(key)
     return sources[source].tiers[tier].tokens if tier else sources[source].tokens
 
@@ -29,7 +29,7 @@ def declared_tokens(key: SourceKey, sources: Mapping[str, Source]) -> int | None
 def declared_epochs(
     key: SourceKey, num_samples: int, sequence_length: int, sources: Mapping[str, Source]
 ) -> Fraction | None:
-    """Epochs of `num_samples`, by the declared size; None where there is none."""
+    """Return the epochs of `num_samples`, by the declared size; None if there is none."""
     tokens = declared_tokens(key, sources)
     if tokens is None:
         return None
@@ -40,10 +40,10 @@ def moved_excess(
     weights: Weights, samples: Counts, num_samples: int, key: str, sequence_length: int,
     sources: Mapping[str, Source], drawn_epochs: Mapping[str, Fraction], field: str,
 ) -> tuple[Weights, Counts, Counts]:  # fmt: skip
-    """Weights and counts of a phase in which no source with `excess: move` goes beyond its `max_epochs`.
+    """Return weights and counts of a phase in which no source with `excess: move` exceeds its `max_epochs`.
 
-    `drawn_epochs`: what the run drew before. Also returns the samples that were moved, by what they were drawn from.
-    Raises BadInput where no source is left to take them.
+    `drawn_epochs`: what the run drew before. Return also the samples that were moved, by what they were drawn from.
+    Raise BadInput if no source is left to take them.
     """
     if all(sources[split_key(name)[0]].excess != "move" for name in weights):
         return weights, samples, {}
@@ -69,7 +69,7 @@ def _over(
     samples: Counts, sequence_length: int, sources: Mapping[str, Source], drawn_epochs: Mapping[str, Fraction],
     limits: Mapping[SourceKey, int],
 ) -> dict[SourceKey, int]:  # fmt: skip
-    """For every draw above its source's cap: the samples that are allowed."""
+    """Return the samples that are allowed, for every draw above its source's cap."""
     found = {name: limit for name, limit in limits.items() if samples.get(name, 0) > limit}
     for source in dict.fromkeys(split_key(name)[0] for name in samples):
         cap = sources[source].max_epochs
@@ -87,7 +87,7 @@ def _over(
 
 
 def _limited(weights: Weights, limits: Mapping[SourceKey, int], num_samples: int, field: str) -> Weights:
-    """The weights with some set by their limits, the others taking what is left in proportion."""
+    """Return the weights with some set by their limits, the others taking what is left in proportion."""
     kept = {name: Fraction(max(0, limit), num_samples) for name, limit in limits.items()}
     others = {name: weight for name, weight in weights.items() if name not in limits}
     rest, total = 1 - sum(kept.values(), Fraction(0)), sum(others.values(), Fraction(0))

@@ -22,7 +22,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _split_multilingual(weights: dict[str, Any], sources: dict[str, Any]) -> None:
-    """The one bar of a category, over its sources in proportion to their tokens."""
+    """Split the one bar of a category over its sources in proportion to their tokens."""
     parts = {name: source for name, source in sources.items() if source["category"] == "multilingual"}
     whole = Fraction(str(weights.pop("multilingual", 0)))
     total = sum(int(source["tokens"][:-1]) for source in parts.values())
@@ -32,9 +32,9 @@ def _split_multilingual(weights: dict[str, Any], sources: dict[str, Any]) -> Non
 
 
 def catalogue(name: str) -> dict[str, Any]:
-    """Setup (the published base, its geometry and evaluation), sources, blends and their titles.
+    """Return setup (the published base, its geometry and evaluation), sources, blends and their titles.
 
-    Plain data of the caller's own. Raises KeyError.
+    Plain data of the caller's own. Raise KeyError.
     """
     if name not in CATALOGUES:
         raise KeyError(name)
@@ -42,7 +42,7 @@ def catalogue(name: str) -> dict[str, Any]:
 
 
 def with_catalogue(study: dict[str, Any]) -> dict[str, Any]:
-    """The study with its catalogue's setup, sources and blends below its own; unchanged where it names none."""
+    """Return the study with its catalogue's setup, sources and blends below its own; unchanged if it names none."""
     if not isinstance(study.get("catalogue"), str) or study["catalogue"] not in CATALOGUES:
         return study
     known = catalogue(study["catalogue"])
@@ -54,7 +54,9 @@ def with_catalogue(study: dict[str, Any]) -> dict[str, Any]:
 
 
 def blend_named(title: str, name: str = "paper") -> str:
-    """The catalogue's blend of this title or name, as the paper prints it or a recipe writes it. Raises KeyError."""
+    """Return the catalogue's blend of this title or name, as the paper prints it or a recipe writes it. Raise
+    KeyError.
+    """
     known = _read(name)
     wanted = title.strip().casefold()
     for blend, printed in known["titles"].items():

@@ -30,7 +30,9 @@ SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
 
 
 def check_names(study: dict[str, Any]) -> list[Problem]:
-    """Names of blends, phases and sources that nothing has, on plain data: found beside whatever else is wrong."""
+    """Return problems with names of blends, phases and sources that do not exist, on plain data: found beside other
+    errors.
+    """
     known = {section: _names(study, section) for section in ("sources", "blends")}
     problems: list[Problem] = []
     for place, name in _blend_names(study):
@@ -68,7 +70,7 @@ def _mapping(section: Any, field: str) -> dict[Any, Any]:
 
 
 def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """Every field that names a blend, with what it gives."""
+    """Yield every field that names a blend, with what it gives."""
     for field in SHORT_BLENDS:
         yield (field,), study.get(field)
     models: dict[Place, Any] = {("model",): _mapping(study, "model")}
@@ -93,7 +95,7 @@ def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
 
 
 def check_recipe(recipe: Recipe) -> list[Problem]:
-    """What a well-formed recipe can still get wrong."""
+    """Return the problems that a well-formed recipe can still have."""
     return [
         *(problem for name in recipe.blends for problem in _check_blend(recipe, name)),
         *_check_circles(recipe),
@@ -151,7 +153,7 @@ def _check_weights(recipe: Recipe, name: str, config: Explicit) -> Iterator[Prob
 
 
 def _check_mined(recipe: Recipe) -> Iterator[Problem]:
-    """Sources that are mined from others need their text."""
+    """Yield problems of mined sources: the sources that they are mined from need text."""
     for name, source in recipe.sources.items():
         for field in ("sources", "like") if source.mine else ():
             for number, other in enumerate(getattr(source.mine, field)):
@@ -163,7 +165,7 @@ def _check_mined(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _check_circles(recipe: Recipe) -> Iterator[Problem]:
-    """A blend that is made from itself."""
+    """Yield blends that are made from themselves."""
     for name in recipe.blends:
         seen, waiting = set[str](), [name]
         while waiting:

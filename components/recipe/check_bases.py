@@ -121,7 +121,7 @@ def _check_starts(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _check_rates(recipe: Recipe) -> Iterator[Problem]:
-    """Of a folder the minimum learning rate is not known, which a schedule goes on from."""
+    """Report schedules that start at the minimum learning rate of a folder, which is not known."""
     schedules: dict[Place, Any] = {}
     first = next(iter(recipe.phases or {}), None)
     of_first = recipe.phases[first].schedule if recipe.phases and first else None

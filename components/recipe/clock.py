@@ -18,7 +18,8 @@ class BatchRamp(Config):
     start: BatchSize
     end: BatchSize
     increment: BatchSize | None = None
-    """By how many samples each stage is larger. Not given: by `start`, where that divides, otherwise in one stage."""
+    """The number of samples by which each stage is larger. Not given: `start`, where that divides, otherwise one
+    stage."""
     start_tokens: TokensOrNone = 0
     over_tokens: Tokens
 
@@ -39,7 +40,7 @@ class BatchRamp(Config):
         return span // increment
 
     def stages(self) -> list[tuple[int, int]]:
-        """(tokens from which it holds, batch size) of every stage, the first from token 0."""
+        """Return (tokens from which it holds, batch size) of every stage, the first from token 0."""
         number, span = self.num_stages, self.end - self.start
         return [(0, self.start)] + [
             (self.start_tokens + -(-stage * self.over_tokens // number), self.start + stage * span // number)
@@ -53,7 +54,7 @@ Batch = int | BatchRamp
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """From `first_step` on, steps of one size."""
+    """Steps of one size, from `first_step` on."""
 
     first_step: int
     first_sample: int
@@ -66,7 +67,7 @@ class Stretch:
         return self.batch_size * self.sequence_length
 
     def from_step(self, step: int, batch_size: int, sequence_length: int) -> "Stretch":
-        """The stretch that follows this one at `step`."""
+        """Return the stretch that follows this one at `step`."""
         steps = step - self.first_step
         return Stretch(
             first_step=step, first_sample=self.first_sample + steps * self.batch_size,
@@ -76,7 +77,7 @@ class Stretch:
 
 
 class Clock:
-    """Which step begins after how many samples and tokens. The last stretch has no end."""
+    """The step that begins after a number of samples or tokens, and the reverse. The last stretch has no end."""
 
     def __init__(self, stretches: tuple[Stretch, ...]) -> None:
         self.stretches = stretches
@@ -85,15 +86,15 @@ class Clock:
 
     @classmethod
     def of(cls, batch: Batch, sequence_length: int) -> "Clock":
-        """A run's clock from step 0."""
+        """Return a run's clock from step 0."""
         size = batch.start if isinstance(batch, BatchRamp) else batch
         first = Stretch(first_step=0, first_sample=0, first_token=0, batch_size=size, sequence_length=sequence_length)
         return cls((first,)).changed(0, batch, sequence_length)
 
     def changed(self, step: int, batch: Batch, sequence_length: int, zero_token: int = 0) -> "Clock":
-        """This clock up to `step`, from there on with another batch and length.
+        """Return this clock up to `step`, from there on with another batch and length.
 
-        A ramp counts its tokens from `zero_token`: where a phase begins a new schedule, they begin anew.
+        A ramp counts its tokens from `zero_token`: where a phase begins a new schedule, they begin at 0 again.
         """
         kept = [stretch for stretch in self.stretches if stretch.first_step < step]
         token, sample = self.tokens_at(step), self.samples_at(step)
@@ -114,17 +115,17 @@ class Clock:
         return self.stretches[bisect_right(self._steps, step) - 1]
 
     def tokens_at(self, step: int) -> int:
-        """Tokens consumed before `step`."""
+        """Return the tokens consumed before `step`."""
         stretch = self._stretch(step)
         return stretch.first_token + (step - stretch.first_step) * stretch.tokens_per_step
 
     def samples_at(self, step: int) -> int:
-        """Samples consumed before `step`."""
+        """Return the samples consumed before `step`."""
         stretch = self._stretch(step)
         return stretch.first_sample + (step - stretch.first_step) * stretch.batch_size
 
     def step_at(self, tokens: float) -> int:
-        """The first step that begins after at least `tokens`: the inverse of `tokens_at`, rounded up."""
+        """Return the first step that begins after at least `tokens`: the inverse of `tokens_at`, rounded up."""
         number = max(0, bisect_right(self._tokens, tokens) - 1)
         stretch = self.stretches[number]
         step = stretch.first_step + max(0, int(-((stretch.first_token - tokens) // stretch.tokens_per_step)))

@@ -9,7 +9,7 @@ from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.fields import Config, Count
 
 MAX_POINTS = 20_000
-"""Of an arm: each is an evaluation, and a point of every curve."""
+"""The largest number of points of an arm: each is an evaluation, and a point of every curve."""
 
 
 class Continual(Config):
@@ -18,18 +18,18 @@ class Continual(Config):
 
     every_steps: Count
     dense_steps: Annotated[int, Field(ge=0)] = 0
-    """After the start and after every switch, so many steps are looked at more closely: the stability gap is short."""
+    """Steps after the start and after every switch that are evaluated more often: the stability gap is short."""
     dense_every_steps: Count = 1
-    """How closely."""
+    """The interval of those evaluations, in steps."""
     bytes_per_source: Count = 8_000
     """Held-out bytes of each source: the beginnings of whole documents, as long as a sample."""
     questions: Annotated[int, Field(ge=0)] = 64
-    """Of the multiple-choice questions, and about so many of every multiple-choice benchmark of the suites."""
+    """The number of multiple-choice questions, and about as many of every multiple-choice benchmark of the suites."""
 
     def steps(self, switches: Iterable[int], end_step: int) -> tuple[int, ...]:
-        """Where an arm is evaluated: the start (step 0), its switches and its end included.
+        """Return the steps at which an arm is evaluated: the start (step 0), its switches and its end included.
 
-        Raises BadInput for more than MAX_POINTS.
+        Raise BadInput for more than MAX_POINTS.
         """
         switches = list(switches)
         dense = min(self.dense_steps, end_step) // self.dense_every_steps + 2

@@ -10,13 +10,13 @@ from switchpoint.components.recipe.model import Architecture
 from switchpoint.components.recipe.training import Training
 
 STATE_BYTES = 4 + 4 + 8
-"""Per parameter: fp32 weight, fp32 gradient, two fp32 moments of AdamW. All are sharded (FSDP2)."""
+"""Bytes per parameter: fp32 weight, fp32 gradient, two fp32 moments of AdamW. All are sharded (FSDP2)."""
 CHECKPOINT_BYTES = 4 + 8
-"""Per parameter: weight and moments."""
+"""Bytes per parameter of a checkpoint: weight and moments."""
 MODEL_BYTES = 4
-"""Per parameter of an exported model."""
+"""Bytes per parameter of an exported model."""
 COMPUTE_BYTES = 2
-"""Of a bf16 number."""
+"""Bytes of a bf16 number."""
 SAVED_PER_LAYER = 2
 """With activation checkpointing: the input of every block, and as much again for the block that is recomputed."""
 SAVED_WITHOUT = 17
@@ -42,7 +42,9 @@ class ModelSize:
 
 
 def model_size(model: Architecture, vocab_size: int) -> ModelSize:
-    """Counted from the shape and what its family adds: biases, norms of queries and keys, two vectors per norm."""
+    """Return the model's size from its shape and what its family adds: biases, norms of queries and keys, two vectors
+    per norm.
+    """
     width = model.hidden_size
     queries, keys = model.num_heads * model.head_width, model.num_kv_heads * model.head_width
     attention = 2 * width * queries + 2 * width * keys
@@ -58,7 +60,8 @@ def model_size(model: Architecture, vocab_size: int) -> ModelSize:
 
 
 def train_flops(model: Architecture, vocab_size: int, tokens: int, sequence_length: int) -> int:
-    """Operations of training on `tokens`, forward and backward: tokens x (6 N + 12 layers x heads x head size x L).
+    """Return the operations of training on `tokens`, forward and backward: tokens x (6 N + 12 layers x heads x head
+    size x L).
 
     The convention that MFU is stated in (PaLM, arXiv 2204.02311, appendix B): attention in full, no recomputation.
     """
@@ -74,7 +77,7 @@ def gpu_hours(flops: int, hardware: Hardware) -> float:
 def memory_bytes_per_gpu(
     model: Architecture, vocab_size: int, sequence_length: int, batch_size: int, hardware: Hardware, training: Training
 ) -> int:
-    """An estimate for fully sharded training with a chunked cross entropy.
+    """Return an estimate for fully sharded training with a chunked cross entropy.
 
     Sharded state, two gathered blocks and the gathered embeddings in bf16, saved activations, a chunk of logits. What
     the allocator and the communication add is not in it (allow a tenth).
@@ -91,10 +94,10 @@ def memory_bytes_per_gpu(
 
 
 def checkpoint_bytes(model: Architecture, vocab_size: int) -> int:
-    """Of one checkpoint: weights and optimizer state."""
+    """Return the bytes of one checkpoint: weights and optimizer state."""
     return model_size(model, vocab_size).total * CHECKPOINT_BYTES
 
 
 def model_bytes(model: Architecture, vocab_size: int) -> int:
-    """Of one exported model."""
+    """Return the bytes of one exported model."""
     return model_size(model, vocab_size).total * MODEL_BYTES

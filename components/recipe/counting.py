@@ -46,7 +46,7 @@ class Blend:
         self._num_nodes = node
 
     def counts(self, num_samples: int) -> npt.NDArray[np.int64]:
-        """Samples of each source among the phase's first `num_samples`, a whole number of blocks."""
+        """Return the samples of each source among the phase's first `num_samples`, a whole number of blocks."""
         at_node = [0] * self._num_nodes
         at_node[-1] = num_samples
         for node, light, heavy, light_weight, weight in reversed(self._splits):
@@ -56,8 +56,8 @@ class Blend:
         return np.array(at_node[: len(self.names)], dtype=np.int64)
 
     def block(self, index: int, key: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Block `index` of the phase named `key`: for each of its samples the source (an index into `names`)
-        and how many samples of that source the phase drew before it. Shapes (BLOCK_SAMPLES,).
+        """Return block `index` of the phase named `key`: for each of its samples the source (an index into `names`) and
+        how many samples of that source the phase drew before it. Shapes (BLOCK_SAMPLES,).
         """
         before = self.counts(index * BLOCK_SAMPLES)
         drawn = self.counts((index + 1) * BLOCK_SAMPLES) - before
@@ -78,17 +78,17 @@ def _blend(weights: tuple[tuple[str, Fraction], ...]) -> Blend:
 
 
 def blend_of(weights: Mapping[str, Fraction]) -> Blend:
-    """The blend of these weights, made once."""
+    """Return the blend of these weights, made once."""
     return _blend(tuple(sorted(weights.items())))
 
 
 def phase_key(seed: int, first_sample: int) -> str:
-    """Names the order of a phase that begins at the run's sample `first_sample`."""
+    """Return the name of the order of a phase that begins at the run's sample `first_sample`."""
     return f"seed {seed}/phase at {first_sample}"
 
 
 def phase_counts(weights: Mapping[str, Fraction], num_samples: int, key: str) -> dict[str, int]:
-    """Samples of each source in a phase of `num_samples`: exact, and summing to it."""
+    """Return the samples of each source in a phase of `num_samples`: exact, and summing to it."""
     blend = blend_of(weights)
     num_blocks, rest = divmod(num_samples, BLOCK_SAMPLES)
     counts = blend.counts(num_blocks * BLOCK_SAMPLES)

@@ -17,8 +17,8 @@ NOT_DECIDING: Mapping[str, frozenset[str]] = {
     "Evaluation": frozenset({"metric", "run_generated_code"}),
     "Continual": frozenset({"every_steps", "dense_steps", "dense_every_steps"}),
 }  # fmt: skip
-"""By section. They name, price, place, rank or compare; they are short for other fields (`catalogue`, `preset`); they
-change rounding, speed or safety only; or they say at which steps a result is taken, and not what it is.
+"""The fields, by section. They name, price, locate, rank or compare; they are short for other fields (`catalogue`,
+`preset`); they change rounding, speed or safety only; or they say at which steps a result is taken, and not what it is.
 """
 
 

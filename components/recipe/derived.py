@@ -22,7 +22,7 @@ def derived_from(
 ) -> tuple[tuple[Derived, ...], dict[str, Trained]]:
     """Return what is made of the arms' models, and the runs with the models that this requests of them.
 
-    Raises BadInput where a merge names no arm, or a switch that its arm does not have.
+    Raise BadInput if a merge names no arm, or a switch that its arm does not have.
     """
     found, left = [], dict(runs)
     for name, config in recipe.merges.items():
@@ -30,7 +30,7 @@ def derived_from(
             models, stopped = [], ""
             for number, (written, arm) in enumerate(zip(config.of, members, strict=True)):
                 step = _step(written, arm, f"merges.{name}.of.{number}.at")
-                # A shared run goes further than this arm, which leaves it where the next one starts.
+                # A shared run continues beyond this arm, which leaves it at the step where the next run starts.
                 run = next(left[one.digest] for one in reversed(arm.runs) if left[one.digest].stage.start_step < step)
                 reason = _missing(written, arm, run, step)
                 stopped = stopped or reason

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def canonical(value: Any) -> Any:
-    """`value` as JSON that is the same for equal values; refuses what has no one form (TypeError)."""
+    """Return `value` as JSON that is the same for equal values; refuse what has no one form (TypeError)."""
     if value is None or isinstance(value, bool | str | int):
         return value
     if isinstance(value, float):
@@ -28,7 +28,7 @@ def canonical(value: Any) -> Any:
 
 
 def digest_of(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `value`'s canonical JSON."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of `value`'s canonical JSON."""
     text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -49,11 +49,11 @@ class Identity:
 
     @property
     def path(self) -> str:
-        """Where the output lies in the store."""
+        """The output's path in the store."""
         return f"{self.kind}/{self.digest}"
 
     def fields(self, prefix: str = "") -> dict[str, Any]:
-        """Every deciding field, inputs included, by its dotted name: what two records are compared by."""
+        """Return every deciding field, inputs included, by its dotted name: what two records are compared by."""
         found: dict[str, Any] = {f"{prefix}format": self.format}
         for name, value in _leaves(canonical(self.config)):
             found[prefix + name] = value

@@ -1,4 +1,4 @@
-"""How often a run goes through each source, and the caps on it."""
+"""How often a run repeats each source, and the caps on it."""
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -11,11 +11,11 @@ from switchpoint.components.recipe.source import SourceKey, split_key
 from switchpoint.components.recipe.stage import Phase
 
 MANY_EPOCHS = 4
-"""Beyond so many, repeating a source is worth less and less: the plan warns."""
+"""Beyond this number, repeating a source is worth less and less: the plan warns."""
 
 
 def known_tokens(plan: Plan, measured: Mapping[SourceKey, int]) -> dict[SourceKey, int]:
-    """Training tokens of what is drawn: as tokenised where that is known, else as the recipe declares them.
+    """Return training tokens of what is drawn: as tokenised where that is known, else as the recipe declares them.
 
     Text of the environment stands in for a paper's source, whose scaled size says nothing about it.
     """
@@ -29,7 +29,9 @@ PackedSamples = Mapping[tuple[SourceKey, int], int]
 
 
 def epoch_samples(phase: Phase, key: SourceKey, num_tokens: Mapping[SourceKey, int], packed: PackedSamples) -> int:
-    """Samples of an epoch of `key`; where documents are packed and not tokenised yet, as if none stayed empty."""
+    """Return the samples of an epoch of `key`; if documents are packed and not tokenised yet, as if none stayed
+    empty.
+    """
     if phase.settings.packing == "best_fit" and (key, phase.sequence_length) in packed:
         return packed[key, phase.sequence_length]
     return samples_per_epoch(num_tokens[key], phase.sequence_length)
@@ -38,7 +40,7 @@ def epoch_samples(phase: Phase, key: SourceKey, num_tokens: Mapping[SourceKey, i
 def phase_epochs(
     phase: Phase, num_tokens: Mapping[SourceKey, int], packed: PackedSamples = MappingProxyType({})
 ) -> dict[SourceKey, Fraction]:
-    """Epochs that a phase goes through what it draws, where the size is known."""
+    """Return the epochs of each source that a phase draws, if its size is known."""
     return {
         key: Fraction(count, max(1, epoch_samples(phase, key, num_tokens, packed)))
         for key, count in phase.samples.items()
@@ -49,7 +51,7 @@ def phase_epochs(
 def run_epochs(
     phases: Iterable[Phase], num_tokens: Mapping[SourceKey, int], packed: PackedSamples = MappingProxyType({})
 ) -> dict[str, Fraction]:
-    """Epochs of each source over all phases, its tiers added up."""
+    """Return the epochs of each source over all phases, its tiers added up."""
     total: dict[str, Fraction] = {}
     for phase in phases:
         for key, epochs in phase_epochs(phase, num_tokens, packed).items():
@@ -65,8 +67,8 @@ def check_sources(
     exact: bool = True,
     packed: PackedSamples = MappingProxyType({}),
 ) -> dict[str, dict[str, float]]:
-    """Epochs that each arm (and each base that is, or was, pretrained) goes through each source. Raises BadInput where
-    a cap is exceeded.
+    """Return the epochs that each arm, and each base that is or was pretrained, draws from each source. Raise
+    BadInput where a cap is exceeded.
 
     `num_tokens`: training tokens of the sources that are known; with `exact` false they are upper bounds, and
     only what exceeds even those is refused.

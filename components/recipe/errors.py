@@ -22,7 +22,7 @@ class BadInput(ValueError):
         super().__init__("\n".join(lines))
 
     def at(self, file: str, field: str = "", line: int | None = None) -> "BadInput":
-        """The same problem, in its place."""
+        """Return the same problem, with its position."""
         return BadInput(
             self.problem, file=file or self.file, field=field or self.field, given=self.given, allowed=self.allowed,
             line=line,
@@ -38,7 +38,7 @@ class BadInputs(BadInput):
 
 
 def raise_all(problems: list[BadInput]) -> None:
-    """Raises what was found, if anything was."""
+    """Raise the problems that were found, if there are any."""
     if len(problems) == 1:
         raise problems[0]
     if problems:

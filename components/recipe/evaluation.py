@@ -30,8 +30,8 @@ class Evaluation(Config):
     """Held-out bytes of each source that bits per byte are measured on (whole documents)."""
 
     checkpoints: Annotated[list[Literal["switch"] | Fraction01], Field(max_length=100)] = Field(default_factory=list)
-    """Where arms are evaluated beside their end: at the switch, or at the first step at or after a fraction of the
-    horizon. Those checkpoints, and their models, are kept."""
+    """The checkpoints at which arms are evaluated beside their end: the switch, or the first step at or after a
+    fraction of the horizon. Those checkpoints, and their models, are kept."""
     continual: Continual | None = None
     """Evaluation while the runs train. Not given: none."""
 
@@ -67,20 +67,20 @@ def is_folder(suite: str) -> bool:
 
 
 def suite_name(suite: str) -> str:
-    """What its scores' names begin with."""
+    """Return the prefix of the names of the suite's scores."""
     return PurePath(suite).name if is_folder(suite) else suite
 
 
 def evaluation_origin(folder: str) -> str:
-    """Under which an evaluation set is known among the inputs."""
+    """Return the key of an evaluation set among the inputs."""
     return f"evaluation {folder}"
 
 
 def suite_origin(folder: str) -> str:
-    """Under which a folder of tasks is known among the inputs."""
+    """Return the key of a folder of tasks among the inputs."""
     return f"suite {folder}"
 
 
 def data_origin(folder: str) -> str:
-    """Under which the copies of data sets are known among the inputs."""
+    """Return the key of the copies of data sets among the inputs."""
     return f"evaluation data {folder}"

@@ -1,7 +1,7 @@
 """Expands a recipe into its plan.
 
-Pure: the same recipe and the same input digests give the same plan, so every task of the DAG expands it anew
-instead of handing it on. An arm's plan does not depend on the other arms: sharing is found by comparing digests.
+Pure: the same recipe and the same input digests give the same plan, so every task of the DAG expands it again instead
+of handing it on. An arm's plan does not depend on the other arms: sharing is found by comparing digests.
 """
 
 import math

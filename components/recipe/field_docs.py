@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 def field_docs(section: type[BaseModel]) -> dict[str, str]:
-    """The docstring of every field that has one, those of the classes it is made from included."""
+    """Return the docstring of every field that has one, those of the classes it is made from included."""
     found: dict[str, str] = {}
     for one in reversed(section.__mro__):
         if issubclass(one, BaseModel) and one is not BaseModel and one.__module__.startswith("switchpoint.components."):

@@ -21,7 +21,9 @@ class Config(BaseModel):
 
 
 def _exact(value: Any, what: str) -> Fraction:
-    """A number exactly as written: 0.7 is 7/10, "1/3" a third. Its length is bounded, so that none takes long."""
+    """Return a number exactly as written: 0.7 is 7/10, "1/3" a third. Its length is bounded, so that none takes
+    long.
+    """
     text = str(value).strip().replace("_", "")
     if not isinstance(value, bool) and isinstance(value, int | float | str | Fraction):
         if _DECIMAL.fullmatch(text):
@@ -53,7 +55,7 @@ def _exact_number(what: str, low: int = 0, high: int | None = None, low_included
 
 
 def read_tokens(value: Any) -> Any:
-    """A whole number of tokens, also as `300B`, `1.5T`, `250e9`."""
+    """Return a whole number of tokens, also as `300B`, `1.5T`, `250e9`."""
     if isinstance(value, str):
         text = value.strip().replace("_", "")
         unit = _UNITS.get(text[-1:], 1)
@@ -76,7 +78,7 @@ Multiplier = _exact_number("a multiplier", 0, 10**6, low_included=True)
 Epochs = _exact_number("a number of epochs", 0, 10**6)
 Fraction01 = _exact_number("a fraction of the run", 0, 1, low_included=True)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")]
-"""Of sources, blends, phases and arms: they become file, metric and parameter names."""
+"""The name of a source, blend, phase or arm: it becomes a file, metric and parameter name."""
 Tokens = Annotated[int, BeforeValidator(read_tokens), Field(gt=0, le=MAX_EXACT_INT), WithJsonSchema(_TOKENS_SCHEMA)]
 TokensOrNone = Annotated[
     int, BeforeValidator(read_tokens), Field(ge=0, le=MAX_EXACT_INT), WithJsonSchema(_TOKENS_SCHEMA)
@@ -90,7 +92,7 @@ SequenceLength = Annotated[int, Field(ge=8, le=16_777_216)]
 
 
 def one_of(section: Config, *names: str) -> str:
-    """The one of `names` that is given. Raises ValueError where none or more than one is."""
+    """Return the one of `names` that is given. Raise ValueError if none or more than one is."""
     given = [name for name in names if getattr(section, name) is not None]
     if len(given) != 1:
         shown = " or ".join(f"`{name}:`" for name in names)
@@ -99,7 +101,7 @@ def one_of(section: Config, *names: str) -> str:
 
 
 def at_most_one_of(section: Config, *names: str) -> str | None:
-    """The one of `names` that is given, or None. Raises ValueError where more than one is."""
+    """Return the one of `names` that is given, or None. Raise ValueError if more than one is."""
     given = [name for name in names if getattr(section, name) is not None]
     if len(given) > 1:
         raise ValueError(f"give {' or '.join(f'`{name}:`' for name in names)}, not both")

@@ -11,7 +11,7 @@ from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.fields import Config, Fraction01, one_of
 
 MAX_CHECKS = 100
-"""Of a phase: each is an evaluation, and a checkpoint that is kept."""
+"""The most checks of a phase: each is an evaluation, and a checkpoint that is kept."""
 
 GateScores = Mapping[str, Mapping[int, float]]
 """What gates found: by the digest of the output and the training step, the score of its model there."""

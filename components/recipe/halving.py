@@ -1,4 +1,4 @@
-"""Successive halving (arXiv 1502.07943): at stated points the better part of the arms goes on, the others stop."""
+"""Successive halving (arXiv 1502.07943): at stated points the better part of the arms continues, the others stop."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class Halving(Config):
     at: Annotated[list[Fraction01], Field(min_length=1, max_length=20)]
     """Fractions of each arm's horizon, ascending."""
     keep: Fraction01 = Fraction(1, 2)
-    """The part of the arms that goes on at a point, rounded up."""
+    """The part of the arms that continues at a point, rounded up."""
     metric: str | None = None
     """The score that decides, a mean over seeds. Not given: the evaluation's `metric`."""
 
@@ -39,30 +39,31 @@ class Halving(Config):
 
 
 class Stop(Config):
-    """Where an arm ends before its horizon."""
+    """The step at which an arm ends before its horizon."""
 
     step: int
     reason: str = ""
-    """Why it does not go on; empty where it may yet."""
+    """Why the arm does not continue; empty if it still may."""
 
 
 Stops = dict[str, Stop]
-"""By run name."""
+"""Stops by run name."""
 
 
 Models = tuple[str, ...]
-"""Of an arm at a point: the digest of each seed's evaluation. Arms that have not parted yet have the same."""
+"""The evaluated models of an arm at a point: the digest of each seed's evaluation. Arms that have not parted yet have
+the same."""
 
 
 def decide(
     halving: Halving, point: Fraction, metric: str, values: Mapping[str, float | None], models: Mapping[str, Models]
 ) -> dict[str, str]:
-    """Why each arm that stops at `point` does, by arm. `values`: the score of every arm that came so far, better is
-    higher; None where it failed.
+    """Return why each arm that stops at `point` does, by arm. `values`: the score of every arm that came so far, better
+    is higher; None where it failed.
 
-    Arms with the same models go on together, also where only some of them are among the better part: nothing is known
-    yet of what they will differ by. Different models with the same score, as discrete scores have, are ranked in the
-    recipe's order: were all to go on, nothing could be said of what the study takes at most.
+    Arms with the same models continue together, also where only some of them are among the better part: nothing is
+    known yet of what they will differ by. Different models with the same score, as discrete scores have, are ranked in
+    the recipe's order: if all continued, the study's cost would have no upper bound.
     """
     ranked = sorted(
         (arm_id for arm_id, value in values.items() if value is not None), key=lambda arm_id: -(values[arm_id] or 0.0)

@@ -1,4 +1,4 @@
-"""Where a study would run and what that costs: for the plan only, in no digest."""
+"""The hardware of a study and its price: for the plan only, in no digest."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -33,7 +33,7 @@ class Hardware(Config):
 
     gpu: GPUName
     num_gpus: Count
-    """Over which weights, gradients and optimizer state are sharded."""
+    """The number of GPUs over which weights, gradients and optimizer state are sharded."""
     mfu: Annotated[float, Field(gt=0, le=1)]
     """Model FLOPs utilisation: the share of the GPU's dense BF16 peak that the model's own operations reach."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0)]

@@ -29,7 +29,7 @@ class Span:
     start_step: int
     end_step: int
     order: int
-    """Of its sources: rises where they begin a new permutation."""
+    """The order of its sources: rises where they begin a new permutation."""
 
 
 @dataclass

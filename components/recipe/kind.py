@@ -16,7 +16,7 @@ class Kind:
     label: str
     """What people read."""
     changes: bool = False
-    """Whether an output grows, or is written anew, after it was first recorded: its record is read each time."""
+    """Whether an output grows, or is written again, after it was first recorded: its record is read each time."""
     is_whole: bool = True
     """Whether it is read as a whole. Of others each file is fetched when it is needed."""
     is_trained: bool = False

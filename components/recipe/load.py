@@ -23,9 +23,9 @@ Problems = list[tuple[tuple[str, ...], BadInput]]
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that ships (`quickstart`, `paper/table_9`).
+    """Return the file of a recipe: a path, or the name of one that ships (`quickstart`, `paper/table_9`).
 
-    Raises BadInput where there is neither.
+    Raise BadInput if there is neither.
     """
     path = Path(name)
     if path.exists() or path.suffix in (".yaml", ".yml"):
@@ -40,9 +40,9 @@ def recipe_path(name: str) -> Path:
 
 
 def load_study(path: Path) -> dict[str, Any]:
-    """The study as plain data, its relative paths made absolute: the pipeline's parameter.
+    """Return the study as plain data, its relative paths made absolute: the pipeline's parameter.
 
-    Raises BadInput where the file cannot be read or is not YAML.
+    Raise BadInput if the file cannot be read or is not YAML.
     """
     study = read_yaml(path, "the recipe")
     absolute_folders(study, path.parent)
@@ -70,7 +70,7 @@ def absolute_folders(study: dict[str, Any], folder: Path) -> None:
 
 
 def _suite(suite: Any, folder: Path) -> Any:
-    """A suite's name as it is, a folder of tasks by its path."""
+    """Return a suite's name as it is, a folder of tasks by its path."""
     if not isinstance(suite, str) or "\0" in suite or suite in (QUICKSTART, *SUITES):
         return suite
     return _absolute(suite, folder) if is_folder(suite) or os.path.isdir(folder / suite) else suite  # noqa: PTH112
@@ -83,7 +83,9 @@ def _absolute(path: Any, folder: Path) -> Any:
 
 
 def as_lists(study: dict[str, Any]) -> dict[str, Any]:
-    """KFP keeps the order of lists but not of mappings, and a table shows its arms in the recipe's order."""
+    """Return the study with mappings as lists: KFP keeps the order of lists but not of mappings, and a table shows its
+    arms in the recipe's order.
+    """
     changed = dict(study)
     for field in ORDERED_FIELDS:
         if isinstance(study.get(field), dict):
@@ -98,7 +100,7 @@ def as_lists(study: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_mappings(study: dict[str, Any]) -> dict[str, Any]:
-    """The study with its ordered lists turned back into mappings."""
+    """Return the study with its ordered lists turned back into mappings."""
     changed = {field: _mapping(study[field]) for field in ORDERED_FIELDS if field in study}
     if isinstance(changed.get("grid"), dict):
         changed["grid"] = {axis: _mapping(values) for axis, values in changed["grid"].items()}
@@ -117,9 +119,10 @@ def _children(study: dict[str, Any], field: str) -> list[Any]:
 
 
 def parse_recipe(study: dict[str, Any], file: str) -> Recipe:
-    """The recipe that `study` describes. `file` is named in messages, with the lines of its fields where it is there.
+    """Return the recipe that `study` describes. `file` is named in messages, with the lines of its fields where it is
+    there.
 
-    Raises BadInput with every problem that was found.
+    Raise BadInput with every problem that was found.
     """
     study = as_mappings(study)
     recipe: Recipe | None = None
@@ -140,7 +143,7 @@ def parse_recipe(study: dict[str, Any], file: str) -> Recipe:
 
 
 def _grid_problems(study: dict[str, Any]) -> Problems:
-    """A grid's values, each checked as the override that it is; at most MAX_ARMS combinations."""
+    """Return a grid's problems: each value is checked as the override that it is; at most MAX_ARMS combinations."""
     grid = study.get("grid")
     if not isinstance(grid, dict):
         return []

@@ -29,7 +29,7 @@ class ArmCheckpoint(Config):
 
     arm: Name
     at: Annotated[Literal["switch"] | Fraction01, BeforeValidator(_read_at)]
-    """At its switch, or at the first step at or after a fraction of its horizon."""
+    """The step of the model: the arm's switch, or the first step at or after a fraction of its horizon."""
 
 
 Merged = Annotated[Annotated[Name, Tag("~arm")] | Annotated[ArmCheckpoint, Tag("~checkpoint")], Discriminator(_kind)]

@@ -1,4 +1,4 @@
-"""The base: its shape, and where its weights come from."""
+"""The base: its shape, and the origin of its weights."""
 
 from typing import Any, Literal, get_args
 
@@ -33,7 +33,7 @@ class Architecture(Config):
 
     model_config = ConfigDict(json_schema_extra=_preset_is_enough)
     preset: Preset | None = Field(default=None, exclude=True)
-    """A shape by name; what is given beside it goes before it."""
+    """A shape by name; fields that are given beside it replace its own."""
     kind: Kind = "llama"
     """The family. nemotron: squared ReLU, two matrices in a feed-forward block; the others: gated, three. qwen2 has
     biases in attention, qwen3 norms on queries and keys, gemma scaled embeddings."""
@@ -77,7 +77,7 @@ class Pretrain(Config):
     max_learning_rate: LearningRate
     min_learning_rate: LearningRate
     num_processes: Processes = 1
-    """Training processes; one thread each. Changes rounding, so equal bits are promised where it is equal."""
+    """Training processes; one thread each. Changes rounding: only runs with the same number have equal bits."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Pretrain":
@@ -94,7 +94,7 @@ class Model(Config):
     architecture: Architecture | None = None
     pretrain: Pretrain | None = None
     published: Pretrain | None = None
-    """How a base was pretrained whose weights are not at hand: enough for a plan."""
+    """How a base was pretrained whose weights are not available: enough for a plan."""
     folder: str | None = None
 
     @model_validator(mode="after")

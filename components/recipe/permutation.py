@@ -1,7 +1,7 @@
 """A keyed permutation of 0..n-1 in closed form: no table, any element by itself.
 
 A Feistel network over the next power of two, its halves as equal as that allows, with cycle walking: an index that
-lands outside 0..n-1 is sent through again, so that the result is a bijection of the domain.
+lands outside 0..n-1 is permuted again, so that the result is a bijection of the domain.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ Indices = npt.NDArray[np.int64]
 
 
 def round_keys(key: str) -> npt.NDArray[np.uint64]:
-    """NUM_ROUNDS 64-bit keys from the text that names the permutation."""
+    """Return NUM_ROUNDS 64-bit keys from the text that names the permutation."""
     raw = hashlib.sha512(key.encode()).digest()
     return np.frombuffer(raw, dtype="<u8")[:NUM_ROUNDS].astype(np.uint64)
 
 
 def num_bits(size: int) -> int:
-    """Of the numbers that the network for 0..size-1 permutes."""
+    """Return the number of bits of the numbers that the network for 0..size-1 permutes."""
     return max(1, (size - 1).bit_length())
 
 
 def permute(indices: Indices, size: int, key: str) -> Indices:
-    """Where the permutation named `key` of 0..size-1 sends each of `indices` (values in 0..size-1)."""
+    """Return each of `indices` (values in 0..size-1) under the permutation named `key` of 0..size-1."""
     shape = indices.shape
     sizes, bits = np.full(shape, size, dtype=np.uint64), np.full(shape, num_bits(size), dtype=np.uint64)
     return permute_each(indices, sizes, bits, np.broadcast_to(round_keys(key)[:, None], (NUM_ROUNDS, *shape)))
@@ -38,7 +38,7 @@ def permute(indices: Indices, size: int, key: str) -> Indices:
 def permute_each(
     indices: Indices, sizes: npt.NDArray[np.uint64], bits: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64]
 ) -> Indices:
-    """Each index by a permutation of its own: of 0..size-1, with its `num_bits` and `round_keys`.
+    """Return each index under a permutation of its own: of 0..size-1, with its `num_bits` and `round_keys`.
 
     Shapes: `indices`, `sizes` and `bits` (N,), `keys` (NUM_ROUNDS, N).
     """

@@ -1,4 +1,4 @@
-"""Phases: ranges of steps with one blend; where one ends is a switch."""
+"""Phases: ranges of steps with one blend; the end of one is a switch."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -33,11 +33,11 @@ START_MODES: dict[StartMode, str] = {
     "new_schedule": "weights and optimizer state; tokens, schedule and data at 0",
     "fresh": "weights only; tokens, schedule and data at 0",
 }
-"""What goes on when a phase starts from a checkpoint."""
+"""The state that is kept when a phase starts from a checkpoint."""
 
 
 class Switch(Config):
-    """Where a phase ends; given in one of four ways. Tokens and steps count from where the schedule starts."""
+    """The end of a phase; given in one of four ways. Tokens and steps count from the start of the schedule."""
 
     learning_rate_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
     """The first step, after the schedule first reached its maximum, whose rate is at or below this x maximum."""
@@ -63,14 +63,14 @@ class PhasePatch(Config):
 
     blend: Name | None = None
     until: Switch | None = None
-    """Where the phase ends. The last one before a new schedule, or the end, has none: it runs to the horizon."""
+    """The end of the phase. The last phase before a new schedule, or the end, has none: it runs to the horizon."""
     start: StartMode | None = None
     """How the phase starts from the checkpoint before it. Not given: `new_data` (for the first phase: the recipe's
     `start`)."""
     schedule: ScheduleConfig | None = None
     """A schedule of the phase's own: required with `new_schedule` and `fresh`, not allowed otherwise."""
     horizon_tokens: Tokens | None = None
-    """How long that schedule runs."""
+    """The length of that schedule."""
     sequence_length: SequenceLength | None = None
     batch_size: BatchSize | BatchRamp | None = None
     """Not given: the recipe's."""
@@ -90,7 +90,8 @@ class PhaseConfig(PhasePatch):
 
 class Arm(Config):
     """What an arm changes in the recipe; what is not given stays. `gb`, `qb` and `switch` are short for the blends of
-    the phases called so, and for where `gb` ends."""
+    the phases called so, and for the end of `gb`.
+    """
 
     gb: Name | None = None
     qb: Name | None = None

@@ -40,7 +40,7 @@ class ArmPlan:
     horizon_tokens: int
     evaluation: Identity
     checkpoint_evaluations: Mapping[int, Identity] = field(default_factory=dict)
-    """Of its models before the end, by step."""
+    """The evaluations of its models before the end, by step."""
     evaluation_steps: tuple[int, ...] = ()
     """Where it is evaluated while it trains."""
     stopped: str = ""
@@ -99,7 +99,7 @@ class Derived:
     run_name: str
     """With its seed, where it is made for every seed: the name of its row."""
     seed: int | None
-    """Of the arms that it is made of, where that is one."""
+    """The seed of the arms that it is made of, if they have the same one."""
     output: Output[Merge]
     described: str
     """What it is made of, for people."""

@@ -27,7 +27,7 @@ TAGGED: dict[str, type[BaseModel]] = {
     "~cosine": Cosine, "~linear": Linear, "~constant": Constant, "~wsd": WSD,
     "~rewarm": Rewarm, "~infinite": Infinite, "~inverse_sqrt": InverseSqrt,
 }  # fmt: skip
-"""Sections that come in several kinds, by the mark that pydantic puts into an error's place."""
+"""Sections that come in several kinds, by the mark that pydantic puts into an error's path."""
 MESSAGES = {
     "dict_type": "must be a mapping, `name: value` on lines of its own",
     "model_type": "must be a mapping, `field: value` on lines of its own",
@@ -36,7 +36,7 @@ MESSAGES = {
     "too_short": "must have {min_length} entries at least, and has {actual_length}",
     "too_long": "must have {max_length} entries at most, and has {actual_length}",
 }
-"""For what pydantic says in words of Python, by its type of an error."""
+"""Messages that replace pydantic's, which speak of Python, by its type of an error."""
 SHOWN_CHARACTERS = 120
 
 
@@ -54,14 +54,14 @@ def unknown(what: str, given: object, known: Iterable[str]) -> BadInput:
 
 
 def problems_of(error: ValidationError, prefix: Sequence[str] = ()) -> list[tuple[tuple[str, ...], BadInput]]:
-    """Every problem, with the field's place. Raises nothing."""
+    """Return every problem, with the path of the field. Raise nothing."""
     items = error.errors(include_url=False)
     # A shape whose preset is refused lacks the preset's fields, too: one message is enough.
     refused = {item["loc"][:-1] for item in items if item["loc"][-1:] == ("preset",)}
     found = [
         _problem(item, tuple(prefix)) for item in items if item["type"] != "missing" or item["loc"][:-1] not in refused
     ]
-    # Where a value may be one thing or another, the complaints of the kind that was not meant are left out.
+    # If a value may be one thing or another, the complaints of the kind that was not meant are left out.
     return [one for one in found if one is not None]
 
 
@@ -93,7 +93,7 @@ def _problem(item: Any, prefix: tuple[str, ...]) -> tuple[tuple[str, ...], BadIn
 
 
 def _is_type(part: str) -> bool:
-    """Whether a part of the place names a type of a union, or a key itself, and no field."""
+    """Return whether a part of the path names a type of a union, or a key itself, and no field."""
     return part in ("[key]", "BatchRamp") or part.startswith(("constrained-", "function-", "int", "lax-", "json-"))
 
 
@@ -105,7 +105,7 @@ def _shown(value: Any) -> str:
 
 
 def _section(location: Sequence[str], prefix: Sequence[str]) -> Any:
-    """The model in which the last part of a place was met."""
+    """Return the model to which the last part of a path belongs."""
     section: Any = Recipe
     for part in (*prefix, *location[:-1]):
         if part in TAGGED:
@@ -135,7 +135,7 @@ def _known_fields(location: Sequence[str], prefix: Sequence[str]) -> list[str]:
 
 
 def _description(location: Sequence[str], prefix: Sequence[str]) -> str:
-    """What the field is for, in the first sentence of its documentation."""
+    """Return what the field is for, in the first sentence of its documentation."""
     section = _section(location, prefix)
     if not (isinstance(section, type) and issubclass(section, BaseModel)):
         return ""

@@ -9,7 +9,7 @@ class Published(Config):
     """Scores as they were printed."""
 
     source: str
-    """Where: paper and table."""
+    """The origin: paper and table."""
     score: str
     """What was measured, and on which model."""
     base: float | None = None

@@ -13,7 +13,7 @@ ALLOWED = f"a number of CPUs such as 96 or 0.5, or millicores such as 500m: whol
 
 
 def read_cpus(value: Any) -> float:
-    """Return the CPUs of a Kubernetes quantity (96, 0.5, "500m"), a whole number of millicores. Raises ValueError."""
+    """Return the CPUs of a Kubernetes quantity (96, 0.5, "500m"), a whole number of millicores. Raise ValueError."""
     text = str(value).strip()
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         if _CPUS.fullmatch(text):

@@ -70,11 +70,11 @@ class Recipe(Config):
     documents, those that fit best together (arXiv 2404.10830); longer ones are cut, and what stays empty is not
     trained on."""
     document_mask: bool = False
-    """Attention stays within a document, and positions begin anew with each."""
+    """Attention stays within a document, and positions begin at 0 again with each."""
     data_order: DataOrder = "keyed"
-    """keyed: a function of the seed and the sample's number. megatron: what megatron-core would draw, for runs that
-    are compared with one of its own: each phase begins its sources anew, sources are in order of their names, and
-    runs of different lengths share nothing."""
+    """keyed: a function of the seed and the sample's number. megatron: what megatron-core would draw, for runs that are
+    compared with one of its own: each phase begins its sources again, sources are in order of their names, and runs of
+    different lengths share nothing."""
     blends: Annotated[dict[Name, BlendConfig], Field(min_length=1)]
     gb: Name | None = None
     qb: Name | None = None
@@ -162,7 +162,7 @@ class Recipe(Config):
                 check_batch(batch, world_size, self.training)
 
     def _batch_sizes(self) -> list[int | BatchRamp]:
-        """Of all continued runs, as written."""
+        """Return the batch sizes of all continued runs, as written."""
         phases = [
             *(self.phases or {}).values(),
             *(patch for arm in self.arms.values() for patch in arm.phases.values()),

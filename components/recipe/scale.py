@@ -23,24 +23,24 @@ LEARNING_RATE = Fraction(10, 3)
 """Small models learn at higher rates: 4.5e-5 becomes 1.5e-4."""
 NUM_PROCESSES = 2
 SEEDS = [0, 1, 2]
-"""Where the study gives none: single runs of small models tell little, and are cheap."""
+"""The seeds of a study that gives none: single runs of small models tell little, and are cheap."""
 CONTINUAL = {
     "every_steps": 40, "dense_steps": 10, "dense_every_steps": 2, "bytes_per_source": 2_000, "questions": 16,
 }  # fmt: skip
-"""Where the study gives none."""
+"""The continual evaluation of a study that gives none."""
 CLUSTER: dict[str, Any] = {
     "device": "none", "processes_per_node": 2, "cpus_per_node": 2, "memory_gib_per_node": 4, "shared_memory_gib": 1,
     "scratch_gib": 5,
 }  # fmt: skip
-"""Small pods without GPUs, where it runs on a cluster."""
+"""Small pods without GPUs, for a study that runs on a cluster."""
 BENCHMARKS = ("suites", "data_folder", "run_generated_code", "metric")
 """Fields of the evaluation that are left out: what remains is local."""
 
 
 def scaled_to_cpu(study: dict[str, Any]) -> dict[str, Any]:
-    """The study at a size for two cores, its published base pretrained here. Sections are mappings.
+    """Return the study at a size for two cores, its published base pretrained here. Sections are mappings.
 
-    Raises BadInput where there is no published base, whose geometry is what shrinks.
+    Raise BadInput if there is no published base, whose geometry is what shrinks.
     """
     model = study.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("published"), dict):
@@ -91,7 +91,7 @@ def _any_seed(arms: Any) -> bool:
 
 
 def _amounts(changed: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
-    """Top-level fields that are amounts by themselves."""
+    """Return top-level fields that are amounts by themselves."""
     if "horizon_tokens" in study:
         changed["horizon_tokens"] = _tokens(study["horizon_tokens"], TOKENS)
     for field, scale in (("sequence_length", _length), ("batch_size", _batch)):
@@ -101,7 +101,7 @@ def _amounts(changed: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scaled(value: Any, tokens: Fraction) -> Any:
-    """A section with its amounts shrunk, whatever it holds."""
+    """Return a section with its amounts shrunk, whatever it holds."""
     if isinstance(value, list):
         return [_scaled(item, tokens) for item in value]
     if not isinstance(value, dict):
@@ -120,7 +120,7 @@ def _scaled(value: Any, tokens: Fraction) -> Any:
 
 
 def _scale_of(name: str, tokens: Fraction) -> Callable[[Any], Any] | None:
-    """How a field of this name shrinks; None where it holds no amount."""
+    """Return how a field of this name shrinks; None if it holds no amount."""
     if name == "tokens" or name.endswith("_tokens"):
         return lambda value: _tokens(value, tokens)
     if name.endswith("learning_rate"):
@@ -136,7 +136,7 @@ def _tokens(value: Any, factor: Fraction) -> Any:
     try:
         tokens = read_tokens(value)
     except ValueError:
-        return value  # refused later, in its place
+        return value  # refused later, with its position
     if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0 < tokens <= MAX_EXACT_INT:
         return value
     return max(1, round(Fraction(tokens) * factor))

@@ -25,10 +25,10 @@ class Piece:
     start_learning_rate: float
     end_learning_rate: float
     timescale_tokens: int = 0
-    """Of inverse-sqrt: rate = start x sqrt(timescale / (timescale + tokens since the start))."""
+    """The timescale of inverse-sqrt: rate = start x sqrt(timescale / (timescale + tokens since the start))."""
 
     def learning_rate(self, tokens: float) -> float:
-        """At `tokens`, which lies in the piece (its end included)."""
+        """Return the rate at `tokens`, which lies in the piece (its end included)."""
         passed = tokens - self.start_tokens
         if self.shape == "constant":
             return self.start_learning_rate
@@ -43,7 +43,9 @@ class Piece:
         return self.end_learning_rate + span * (1.0 - math.sqrt(progress))
 
     def tokens_at(self, learning_rate: float) -> float:
-        """Where a falling piece reaches `learning_rate` (between its two values): the inverse, in closed form."""
+        """Return the tokens at which a falling piece reaches `learning_rate` (between its two values): the inverse, in
+        closed form.
+        """
         if learning_rate >= self.start_learning_rate:
             return self.start_tokens
         if self.shape == "inverse-sqrt":
@@ -60,7 +62,7 @@ class Piece:
         return self.start_tokens + progress * (self.end_tokens - self.start_tokens)
 
     def formula(self) -> dict[str, Any]:
-        """All that decides the piece's values, and not how long it is followed: for digests."""
+        """Return everything that decides the piece's values, and not how long it is followed: for digests."""
         found: dict[str, Any] = {
             "shape": self.shape, "start_tokens": self.start_tokens, "start_learning_rate": self.start_learning_rate,
         }  # fmt: skip
@@ -79,7 +81,7 @@ class Schedule:
     _starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the pieces do not follow each other from token 0."""
+        """Raise ValueError if the pieces do not follow each other from token 0."""
         ends = [0, *(piece.end_tokens for piece in self.pieces)]
         if not self.pieces or any(p.start_tokens != end for p, end in zip(self.pieces, ends, strict=False)):
             raise ValueError(f"the pieces of a schedule follow each other from token 0: {self.pieces}")
@@ -92,17 +94,17 @@ class Schedule:
         return self.pieces[-1].end_tokens
 
     def piece_at(self, tokens: float) -> Piece:
-        """The piece that decides the step which begins after `tokens`."""
+        """Return the piece that decides the step which begins after `tokens`."""
         return self.pieces[max(0, bisect_right(self._starts, tokens) - 1)]
 
     def learning_rate(self, tokens: float) -> float:
-        """Of the step that begins after `tokens`; beyond the horizon the last value."""
+        """Return the rate of the step that begins after `tokens`; beyond the horizon the last value."""
         if tokens >= self.horizon_tokens:
             return self.pieces[-1].end_learning_rate
         return self.piece_at(tokens).learning_rate(tokens)
 
     def end_learning_rate(self, tokens: float) -> float:
-        """What the rate has come to by `tokens`: at a jump between two pieces the earlier one's last value."""
+        """Return the rate that is reached by `tokens`: at a jump between two pieces the earlier one's last value."""
         if tokens >= self.horizon_tokens:
             return self.pieces[-1].end_learning_rate
         piece = self.pieces[max(0, bisect_left(self._starts, tokens) - 1)]
@@ -114,7 +116,7 @@ class Schedule:
 
     @property
     def max_tokens(self) -> int:
-        """Where the maximum is first reached: pieces are monotone, so at an end of one."""
+        """The tokens at which the maximum is first reached: pieces are monotone, so at an end of one."""
         highest = self.max_learning_rate
         for piece in self.pieces:
             if piece.start_learning_rate == highest:
@@ -125,15 +127,16 @@ class Schedule:
 
     @property
     def min_learning_rate(self) -> float:
-        """The lowest from the maximum on."""
+        """The lowest rate from the maximum on."""
         top = self.max_tokens
         after = [piece for piece in self.pieces if piece.end_tokens > top]
         return min([self.max_learning_rate, *(piece.end_learning_rate for piece in after)])
 
     def tokens_at(self, learning_rate: float) -> float:
-        """Where the rate, once the maximum was reached, is first at or below `learning_rate`: the inverse.
+        """Return the tokens at which the rate, once the maximum was reached, is first at or below `learning_rate`: the
+        inverse.
 
-        Raises ValueError if it never is.
+        Raise ValueError if it never is.
         """
         top = self.max_tokens
         for piece in self.pieces:
@@ -149,7 +152,7 @@ class Schedule:
         )
 
     def shifted(self, tokens: int) -> tuple[Piece, ...]:
-        """The pieces as they lie in a run where the schedule begins after `tokens`."""
+        """Return the pieces as they lie in a run whose schedule begins after `tokens`."""
         return tuple(
             replace(piece, start_tokens=piece.start_tokens + tokens, end_tokens=piece.end_tokens + tokens)
             for piece in self.pieces
@@ -157,7 +160,7 @@ class Schedule:
 
 
 def schedule_of(pieces: Iterable[Piece]) -> Schedule:
-    """Pieces without a token left out; neighbours of one constant value joined."""
+    """Return a schedule from pieces without gaps; neighbours of one constant value are joined."""
     kept: list[Piece] = []
     for piece in pieces:
         if piece.end_tokens == piece.start_tokens:

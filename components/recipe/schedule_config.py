@@ -32,16 +32,17 @@ def _amount(tokens: int | None, fraction: Fraction | None, horizon_tokens: int) 
 
 
 class _Warm(Config):
-    """What all schedules have: where they start, and a warm-up to it."""
+    """The fields of all schedules: the maximum, and a warm-up to it."""
 
     max_learning_rate: LearningRate | None = None
     """Not given: the minimum that the base was pretrained to. A Hugging Face folder does not tell its minimum, so
     there it is required."""
     warmup_tokens: TokensOrNone | None = None
     warmup_fraction: Fraction01 | None = None
-    """Of the horizon. Neither given: no warm-up (the paper found that any lowers accuracy)."""
+    """The length of the warm-up as a fraction of the horizon. Neither given: no warm-up (the paper found that any
+    lowers accuracy)."""
     start_learning_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Where the warm-up starts. Not given: 0."""
+    """The rate at which the warm-up starts. Not given: 0."""
 
     @model_validator(mode="after")
     def _warmup(self) -> "_Warm":
@@ -59,7 +60,7 @@ class _Warm(Config):
         return self.start_learning_rate or 0.0
 
     def _warm(self, base_minimum: float | None, horizon_tokens: int) -> Piece:
-        """The warm-up; it may hold no token."""
+        """Return the warm-up; it may hold no token."""
         rate, start = self._max(base_minimum), self._start(base_minimum)
         tokens = _amount(self.warmup_tokens, self.warmup_fraction, horizon_tokens)
         if tokens >= horizon_tokens:
@@ -71,7 +72,7 @@ class _Warm(Config):
         )
 
     def pieces(self, base_minimum: float | None, horizon_tokens: int) -> Schedule:
-        """The schedule over `horizon_tokens`. Raises ValueError where its parts do not fit into them."""
+        """Return the schedule over `horizon_tokens`. Raise ValueError if its parts do not fit into them."""
         raise NotImplementedError
 
 
@@ -79,7 +80,7 @@ class _Floored(_Warm):
     """Schedules that fall to a floor."""
 
     floor_ratio: Ratio | None = None
-    """Of the maximum. Neither this nor `floor_learning_rate` given: 0.01 (Table 8)."""
+    """The floor as a ratio of the maximum. Neither this nor `floor_learning_rate` given: 0.01 (Table 8)."""
     floor_learning_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
 
     @model_validator(mode="after")
@@ -181,7 +182,9 @@ class Rewarm(_Floored):
 
 
 class Infinite(_Floored):
-    """Warm-up, cool-down to a constant rate that any later run can go on from, a short anneal (arXiv 2403.08763)."""
+    """Warm-up, cool-down to a constant rate from which any later run can continue, a short anneal (arXiv
+    2403.08763).
+    """
 
     kind: Literal["infinite"]
     cooldown: Decay = "cosine"
@@ -189,7 +192,7 @@ class Infinite(_Floored):
     cooldown_fraction: Fraction01 | None = None
     constant_learning_rate: LearningRate | None = None
     constant_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Of the maximum."""
+    """The constant rate as a ratio of the maximum."""
     anneal: Decay = "linear"
     anneal_tokens: TokensOrNone | None = None
     anneal_fraction: Fraction01 | None = None
@@ -220,12 +223,12 @@ class Infinite(_Floored):
 class InverseSqrt(_Floored):
     """maximum x sqrt(timescale / (timescale + tokens since the warm-up)), not below the floor (none unless given).
 
-    It knows no horizon: arms that differ in it share their history.
+    It depends on no horizon: arms that differ in it share their history.
     """
 
     kind: Literal["inverse_sqrt"]
     timescale_tokens: Tokens | None = None
-    """Not given: the warm-up's length."""
+    """The timescale in tokens. Not given: the warm-up's length."""
 
     @model_validator(mode="after")
     def _has_timescale(self) -> "InverseSqrt":
@@ -256,7 +259,7 @@ class InverseSqrt(_Floored):
 
 
 def _hold(before: Piece, end_tokens: int) -> Piece:
-    """The rate that `before` ends with, up to `end_tokens`. Raises ValueError where that lies before it."""
+    """Return the rate that `before` ends with, up to `end_tokens`. Raise ValueError if that lies before it."""
     if end_tokens < before.end_tokens:
         raise ValueError(f"the parts of the schedule do not fit: {before.end_tokens:,} tokens and a decay before that")
     rate = before.end_learning_rate
@@ -267,7 +270,7 @@ def _hold(before: Piece, end_tokens: int) -> Piece:
 
 
 def _kind(value: Any) -> str:
-    """A schedule without a `kind` is the paper's cosine."""
+    """Return the kind of a schedule: one without a `kind` is the paper's cosine."""
     kind = value.get("kind", "cosine") if isinstance(value, dict) else getattr(value, "kind", "cosine")
     return f"~{kind}"
 

@@ -1,4 +1,4 @@
-"""Sources: where text comes from, how much of it there is, how often it may be drawn."""
+"""Sources: the origin of text, how much of it there is, how often it may be drawn."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from switchpoint.components.recipe.fields import Config, Epochs, Name, Tokens, a
 
 MINED = "mined"
 PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = GENERATED_ORIGINS = ("python", "environment")
-"""Where documents come from that are made, and split, by the step `text`; others are read where they lie."""
+"""The origins of documents that the step `text` makes and splits; others are read from the user's files."""
 
 Filter = Literal["gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality"]
 PythonPart = Literal["topics", "docstrings", "code", "qa"]
@@ -31,9 +31,9 @@ class Mine(Config):
     sources: Annotated[list[Name], Field(min_length=1)]
     """What is mined: sources of text."""
     like: Annotated[list[Name], Field(min_length=1)]
-    """The queries: sources whose documents say what is looked for."""
+    """The queries: sources whose documents are examples of what to find."""
     nearest: Annotated[int, Field(gt=0, le=1000)] = 3
-    """Documents that each query takes."""
+    """The number of documents that each query takes."""
     embedder: str = "tfidf"
     """tfidf (hashed, needs no model), or a sentence-transformers folder."""
 
@@ -51,16 +51,16 @@ class Source(Config):
     """A folder, or a URL such as s3://bucket/folder: JSON lines (.jsonl, also .gz and .zst), Parquet, and text files
     of one document each."""
     text_field: Annotated[str, Field(min_length=1)] = "text"
-    """Where JSON lines and Parquet hold a document's text."""
+    """The field in which JSON lines and Parquet hold a document's text."""
     metadata_fields: tuple[str, ...] = ()
     """Fields that are kept beside each document's tokens, as its language or quality."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """What happens to a document that cannot be read: the run ends, or it is left out, counted and listed."""
     token_file: str | None = None
-    """Tokens in Megatron's format, used where they are: the path without `.bin` and `.idx`. They must be of the
+    """Tokens in Megatron's format, which are not copied: the path without `.bin` and `.idx`. They must be of the
     recipe's tokenizer."""
     heldout: str | None = None
-    """A folder of text that is held out, required with `token_file`: its text is not at hand."""
+    """A folder of text that is held out, required with `token_file`, whose text is not available."""
     filters: tuple[Filter, ...] = ()
     """Rules for web text: documents that break one are left out, and counted by rule (needs `pip install
     switchpoint[data]`)."""
@@ -71,8 +71,8 @@ class Source(Config):
     """Whether documents that share 13 words in a row with one of the recipe's `evaluation_sets` are left out, and
     counted. Not given: for sources of the category `qa` and mined ones."""
     reference: str | None = None
-    """A folder of text of the quality that is wanted: documents are scored by their perplexity under a small n-gram
-    model of it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
+    """A folder of text of the desired quality: documents are scored by their perplexity under a small n-gram model of
+    it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
     mine: Mine | None = None
     """The source is mined from others (needs `pip install switchpoint[data]`); it has nothing held out."""
     tokens: Tokens | None = None
@@ -83,7 +83,7 @@ class Source(Config):
     language: str = ""
     tiers: dict[Name, Tier] = Field(default_factory=dict)
     max_epochs: Epochs | None = None
-    """The most often that the whole run may go through the source. Not given: no cap."""
+    """The most often that the whole run may repeat the source, in epochs. Not given: no cap."""
     excess: Literal["refuse", "move"] | None = None
     """What happens to draws beyond `max_epochs`: the recipe is refused, or they go to the phase's other sources in
     proportion to their weights. Required with `max_epochs`."""
@@ -134,7 +134,7 @@ class Source(Config):
 
 
 def origin_of(source: Source) -> str:
-    """Where a source's text is split into train and held-out: all parts of Python are split as one."""
+    """Return the text that a source is split with into train and held-out: all parts of Python are split as one."""
     if source.python:
         return PYTHON_ORIGIN
     if source.mine:
@@ -144,17 +144,17 @@ def origin_of(source: Source) -> str:
 
 
 def is_made(origin: str) -> bool:
-    """Whether a step writes the origin's documents into the store; others are read where they lie."""
+    """Return whether a step writes the origin's documents into the store; others are read from the user's files."""
     return origin in GENERATED_ORIGINS or origin.startswith(f"{MINED} ")
 
 
 def reference_origin(source: Source) -> str:
-    """Under which the reference corpus is known among the inputs."""
+    """Return the key of the reference corpus among the inputs."""
     return f"reference {source.reference}"
 
 
 def part_of(source: Source) -> str:
-    """Which documents of its origin are the source's."""
+    """Return which documents of its origin are the source's."""
     return source.python or source.environment or "text"
 
 
@@ -162,11 +162,11 @@ SourceKey = Annotated[str, "a source's name, with @TIER where a tier of it is dr
 
 
 def source_key(source: str, tier: str | None) -> SourceKey:
-    """Names what is drawn: a source, or one of its tiers."""
+    """Return the name of what is drawn: a source, or one of its tiers."""
     return f"{source}@{tier}" if tier else source
 
 
 def split_key(key: SourceKey) -> tuple[str, str]:
-    """(source, tier); the tier is empty where the whole source is drawn."""
+    """Return (source, tier); the tier is empty if the whole source is drawn."""
     source, _, tier = key.partition("@")
     return source, tier

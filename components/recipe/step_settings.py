@@ -10,7 +10,7 @@ from switchpoint.components.recipe.phase import DataOrder, Packing
 
 class StepSettings(Config):
     """The settings of a phase's training steps. Every field is in the digest of what the phase trains (law 6), tells
-    phases of an arm apart, and reaches the trainer: a field that is added here needs no other place.
+    phases of an arm apart, and reaches the trainer: a field that is added here needs no other change.
     """
 
     sequence_length: SequenceLength
@@ -21,7 +21,8 @@ class StepSettings(Config):
     data_order: DataOrder
     optimizer: Optimizer
     dtype: Literal["float32"] = "float32"
-    """Of weights, gradients and the optimizer's state."""
+    """The type of weights, gradients and the optimizer's state."""
     bad_batch: Literal["stop", "skip"]
     spike_sigmas: float | None
-    """None where a bad batch stops the run: what is called bad then decides no weight."""
+    """The spike bound in standard deviations; None if a bad batch stops the run: its definition then decides no
+    weight."""

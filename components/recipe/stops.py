@@ -1,4 +1,4 @@
-"""Where arms end at the points of successive halving, and what a study then takes at most."""
+"""The ends of arms at the points of successive halving, and what a study then takes at most."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from switchpoint.components.recipe.plan import Plan
 
 
 def stops_at(plan: Plan, point: Fraction, stopped: Mapping[str, Stop]) -> Stops:
-    """Every arm of the whole plan up to `point`; those that were stopped before stay where they are."""
+    """Return the end of every arm of the whole plan at `point`; those that were stopped before keep theirs."""
     found = {}
     for arm in plan.arms:
         step = max(1, arm.clock.step_at(math.ceil(point * arm.horizon_tokens)))
@@ -18,7 +18,7 @@ def stops_at(plan: Plan, point: Fraction, stopped: Mapping[str, Stop]) -> Stops:
 
 
 def models_at(plan: Plan) -> dict[str, Models]:
-    """What every arm is evaluated as at its end in `plan`, by arm."""
+    """Return the models that every arm is evaluated as at its end in `plan`, by arm."""
     found: dict[str, Models] = {}
     for arm in plan.arms:
         found[arm.arm_id] = (*found.get(arm.arm_id, ()), arm.evaluation.digest)
@@ -26,9 +26,9 @@ def models_at(plan: Plan) -> dict[str, Models]:
 
 
 def most_tokens(halving: Halving, plans: Sequence[Plan]) -> int:
-    """Tokens that the study takes at most. `plans`: with all arms up to each point, then the whole one.
+    """Return the tokens that the study takes at most. `plans`: with all arms up to each point, then the whole one.
 
-    Where k arms are to go on, so does whoever has not parted yet from the last of them: at most k - 1 arms and one such
+    If k arms continue, so do the arms that have not parted yet from the last of them: at most k - 1 arms and one such
     group. So the part up to the next point is bounded by the dearest group with the k - 1 dearest arms beside it, each
     trained alone, and by what all arms share.
     """
@@ -50,6 +50,6 @@ def most_tokens(halving: Halving, plans: Sequence[Plan]) -> int:
 
 
 def _dearest(by_arm: Mapping[str, int], group: Sequence[str], beside: int) -> int:
-    """Tokens of the group and of the dearest arms that are not in it, `beside` in number."""
+    """Return the tokens of the group and of the dearest arms that are not in it, `beside` in number."""
     others = sorted((tokens for arm_id, tokens in by_arm.items() if arm_id not in group), reverse=True)
     return sum(by_arm[arm_id] for arm_id in group) + sum(others[:beside])

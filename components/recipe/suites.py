@@ -12,12 +12,13 @@ QUICKSTART = "quickstart"
 LOCAL_SCORES = ("bits_per_byte", "accuracy", "accuracy_normalised")
 """Its scores; bits per byte also by source and by category."""
 FEWSHOT_SEED = 1234
-"""Decides which examples stand in a prompt, where a task draws them: lm-eval's own default."""
+"""The seed that decides which examples a prompt holds, if a task draws them: lm-eval's own default."""
 MAX_GENERATED_SHARE = 0.5
-"""Of the model's window; a model too short for a task's own limit gets a prompt and an answer of half a window each."""
+"""The largest share of the model's window that is generated; a model too short for a task's own limit gets a prompt and
+an answer of half a window each."""
 CODE_SECONDS = 10.0
 CODE_MEMORY_BYTES = 1 << 30
-"""What a generated program with its checks may take."""
+"""The memory that a generated program with its checks may take, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Benchmark:
     parts: tuple[tuple[str, str], ...]
     """Name and lm-eval task, or tag of tasks, of each category; one without a name where there are none."""
     folder: str
-    """Where the tasks are, below lm-eval's own; empty for one that is made here."""
+    """The folder of the tasks, below lm-eval's own; empty for one that is made here."""
     data: str
     """The data set on the Hugging Face hub."""
     num_shots: int
@@ -88,11 +89,11 @@ SUITES: dict[str, tuple[Benchmark, ...]] = {
         ),
     ),
 }  # fmt: skip
-"""Beside `quickstart`."""
+"""The suites beside `quickstart`."""
 
 
 def suite_scores(name: str) -> list[str]:
-    """The scores of a suite, its average (the plain mean of its benchmarks) first."""
+    """Return the scores of a suite, its average (the plain mean of its benchmarks) first."""
     scores = [f"{name}.average"]
     for benchmark in SUITES[name]:
         scores.append(f"{name}.{benchmark.score}")
@@ -105,7 +106,7 @@ def runs_code(name: str) -> bool:
 
 
 def definition(name: str) -> dict[str, Any]:
-    """What decides a suite's scores, beside model and data."""
+    """Return what decides a suite's scores, beside model and data."""
     found: dict[str, Any] = {one.score: asdict(one) | {"parts": dict(one.parts)} for one in SUITES[name]}
     found |= harness_settings()
     if runs_code(name):
@@ -118,5 +119,5 @@ def harness_settings() -> dict[str, Any]:
 
 
 def data_sets(names: Iterable[str]) -> list[str]:
-    """The data sets of suites on the hub, each once."""
+    """Return the data sets of suites on the hub, each once."""
     return list(dict.fromkeys(one.data for name in names for one in SUITES.get(name, ())))

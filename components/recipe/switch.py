@@ -9,7 +9,10 @@ from switchpoint.components.recipe.schedule import Schedule
 
 
 def switch_step(until: Switch, schedule: Schedule, clock: Clock, zero_step: int, field: str) -> int:
-    """`schedule` begins at `zero_step` of the run that `clock` counts. Raises BadInput where it never gets there."""
+    """Return the step at which the phase ends. `schedule` begins at `zero_step` of the run that `clock` counts.
+
+    Raise BadInput if it is never reached.
+    """
     zero_tokens = clock.tokens_at(zero_step)
     if until.steps is not None:
         return zero_step + until.steps
@@ -30,10 +33,10 @@ def switch_step(until: Switch, schedule: Schedule, clock: Clock, zero_step: int,
 
 
 def _ratio_step(schedule: Schedule, ratio: float, clock: Clock, zero_tokens: int) -> int:
-    """The first step whose rate is at or below ratio x maximum, once the maximum was reached.
+    """Return the first step whose rate is at or below ratio x maximum, once the maximum was reached.
 
-    In closed form; the neighbours are looked at because the inverse is rounded. Raises ValueError where the schedule
-    never gets there, or only after the last step began.
+    In closed form; the neighbours are checked because the inverse is rounded. Raise ValueError if the schedule never
+    gets there, or only after the last step began.
     """
     bound = ratio * schedule.max_learning_rate
     first = clock.step_at(zero_tokens + schedule.max_tokens)

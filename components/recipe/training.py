@@ -24,15 +24,18 @@ class Training(Config):
     activation_checkpointing: bool = True
     """On GPUs: keep the input of every block only, and compute the rest again in the backward pass."""
     bad_batch: Literal["stop", "skip"] = "stop"
-    """What happens at a loss or gradient that is not finite, or a spike: the run stops, or goes on without the step."""
+    """What happens at a loss or gradient that is not finite, or a spike: the run stops, or continues without the
+    step."""
     spike_sigmas: Annotated[float, Field(ge=3)] | None = None
-    """A spike: a loss or gradient norm so many standard deviations above the mean of the last 128 steps. Not given:
+    """A spike: a loss or gradient norm this many standard deviations above the mean of the last 128 steps. Not given:
     nothing is one."""
     checkpoint_every_seconds: Seconds = 120.0
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
-    """The newest so many stay, beside every switch point: the one before is used where the newest is damaged."""
+    """The number of newest checkpoints that stay, beside every switch point: the one before is used if the newest is
+    damaged."""
     hang_seconds: Seconds = 1800.0
-    """No step for so long: the stacks of all processes are written, and they are started again."""
+    """The longest time without a step, in seconds. After it, the stacks of all processes are written, and they are
+    started again."""
     max_restarts: Annotated[int, Field(ge=0)] = 3
     """Restarts without progress, after which the run has failed."""
 
@@ -43,16 +46,16 @@ class Training(Config):
 
     @property
     def deciding_sigmas(self) -> float | None:
-        """`spike_sigmas`, where it decides the weights: where a bad batch is skipped."""
+        """`spike_sigmas`, if it decides the weights: if a bad batch is skipped."""
         return self.spike_sigmas if self.bad_batch == "skip" else None
 
     def data_processes(self, num_processes: int) -> int:
-        """Those that read different samples."""
+        """Return the number of processes that read different samples."""
         return num_processes // self.tensor_parallel
 
 
 def check_processes(num_processes: int, training: Training) -> None:
-    """Raises ValueError where they cannot be arranged as asked."""
+    """Raise ValueError if the processes cannot be arranged as requested."""
     if num_processes % (training.replicas * training.tensor_parallel):
         raise ValueError(
             f"num_processes {num_processes} cannot be divided into replicas {training.replicas} x tensor_parallel "
@@ -61,7 +64,7 @@ def check_processes(num_processes: int, training: Training) -> None:
 
 
 def check_batch(batch_size: int, num_processes: int, training: Training) -> None:
-    """Raises ValueError where a batch cannot be divided over processes and micro-batches."""
+    """Raise ValueError if a batch cannot be divided over processes and micro-batches."""
     readers = training.data_processes(num_processes)
     if batch_size % readers:
         shared = f" (of {training.tensor_parallel} tensor_parallel)" if training.tensor_parallel > 1 else ""

@@ -1,4 +1,4 @@
-"""Recipes as YAML text: plain data without surprises, and the line at which a field stands."""
+"""Recipes as YAML text: plain data without surprises, and the line of each field."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,9 @@ MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that gives a key twice (YAML would silently keep the last), and anchors, which can make a
-    short text very long."""
+    """A loader that refuses a mapping that gives a key twice (YAML would silently keep the last), and anchors, which
+    can make a short text very long.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -35,7 +36,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """The file's mapping. Raises BadInput where it cannot be read, is not YAML, or is no mapping."""
+    """Return the file's mapping. Raise BadInput if it cannot be read, is not YAML, or is no mapping."""
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8")
@@ -59,7 +60,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
 
 class Lines:
-    """Where the fields of a file stand; knows nothing of a file that is not there."""
+    """The lines of the fields of a file; empty for a file that is not there."""
 
     def __init__(self, file: str) -> None:
         self._root: yaml.Node | None = None
@@ -71,7 +72,7 @@ class Lines:
             return
 
     def of(self, field: Sequence[str]) -> int | None:
-        """The line (from 1) of a field, or of the innermost section around it that is written down."""
+        """Return the line (from 1) of a field, or of the innermost section around it that is written down."""
         node, line = self._root, None
         for part in field:
             step = _child(node, part)

@@ -30,7 +30,7 @@ class Comparison:
     """The arm with the best mean over the seeds that all arms have."""
     value: float
     num_shared_seeds: int
-    """That all arms have; 0: means are over each arm's own."""
+    """The number of seeds that all arms have; 0: means are over each arm's own."""
     against: tuple[Difference, ...]
     """The best arm minus every other, its own base included, the nearest first."""
     num_pairs: int
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def num_seeds(self) -> tuple[int, int]:
-        """The fewest and the most that a difference is paired by."""
+        """The fewest and the most seeds that a difference is paired by."""
         numbers = [one.num_seeds for one in self.against]
         return min(numbers, default=1), max(numbers, default=1)
 
@@ -51,7 +51,9 @@ class Comparison:
 
 
 def compare(plan: Plan, store: Store, found: Sequence[Row], metric: str) -> Comparison | None:
-    """None where no arm has the score. Arms that failed with some of their seeds are compared by the others."""
+    """Return the comparison; None if no arm has the score. Arms that failed with some of their seeds are compared by
+    the others.
+    """
     by_seed = scores_by_seed(found, metric)
     best = best_arm(found, metric)
     if best is None:
@@ -95,7 +97,9 @@ def _turned(one: Difference) -> Difference:
 
 
 def weights_of(metric: str, known: Sequence[str]) -> dict[str, float]:
-    """Of which scores with examples `metric` is the weighted sum; empty where that is not known."""
+    """Return the scores with examples of which `metric` is the weighted sum, with their weights; empty if that is not
+    known.
+    """
     if metric in known:
         return {metric: 1.0}
     if metric == "bits_per_byte":
@@ -109,7 +113,7 @@ def weights_of(metric: str, known: Sequence[str]) -> dict[str, float]:
 
 
 def _parts(metric: str, chosen: Sequence[Sequence[Mapping[str, Sequence[Any]]]]) -> list[Part]:
-    """The examples of every column, means over its seeds; none where an arm was asked other ones."""
+    """Return the examples of every column, means over its seeds; none if an arm was tested on other examples."""
     found = []
     for name, weight in weights_of(metric, list(chosen[0][0]) if chosen else []).items():
         tops, bottoms = [], []
@@ -126,5 +130,5 @@ def _parts(metric: str, chosen: Sequence[Sequence[Mapping[str, Sequence[Any]]]])
 
 
 def _pairs(values: Sequence[Any]) -> Any:
-    """(top, bottom) of every example; shape (E, 2)."""
+    """Return (top, bottom) of every example; shape (E, 2)."""
     return np.array([value if isinstance(value, list) else [value, 1.0] for value in values], dtype=np.float64)

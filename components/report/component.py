@@ -7,7 +7,7 @@ from switchpoint.components.launch.component import component
 
 @component
 def report(plan: str, shown: dsl.Output[dsl.Markdown], page: dsl.Output[dsl.HTML]) -> str:
-    """Log the study to MLflow; write the HTML report and the table, shown on Kubeflow's page. Returns the plan's
+    """Log the study to MLflow; write the HTML report and the table, shown on Kubeflow's page. Return the plan's
     reference.
 
     It succeeds where arms failed, since artifacts of a failed task are not uploaded.

@@ -1,4 +1,4 @@
-"""All that a report says, worked out once: the page, Markdown, JSON, the terminal and MLflow show it."""
+"""The content of a report, worked out once: the page, Markdown, JSON, the terminal and MLflow show it."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,26 +26,26 @@ class Content:
     rows: list[Row]
     table: Table
     comparisons: list[Comparison]
-    """By the study's metric, then by accuracy."""
+    """Comparisons by the study's metric, then by accuracy."""
     verdict: str
     costs: Costs
     curves: Rows
     series: Rows
     summaries: dict[str, Summary]
-    """By run name, of those that were evaluated while they trained."""
+    """Summaries by run name, of the runs that were evaluated while they trained."""
     score_note: str
     suite_notes: list[str]
     gate_notes: list[str]
     missing_points: list[str]
     command: str
     again: list[Again]
-    """By row."""
+    """How each row is reproduced."""
 
 
 def gather(
     plan: Plan, store: Store, rows: list[Row], recipe_file: str, options: str, *, is_finished: bool = True
 ) -> Content:
-    """`is_finished`: False where arms only came to a point of successive halving."""
+    """Return the content of the report. `is_finished`: False if arms only came to a point of successive halving."""
     metric = plan.recipe.evaluation.ranked_by
     comparisons = [compare(plan, store, rows, name) for name in dict.fromkeys([metric, QUESTIONS])]
     series = {arm.run_name: results.series(plan, store, arm) for arm in plan.arms}
@@ -72,7 +72,7 @@ def _not_finished(plan: Plan) -> str:
 
 
 def as_data(plan: Plan, content: Content, mlflow_runs: dict[str, str]) -> dict[str, Any]:
-    """The report's numbers for `--json` and for other tools."""
+    """Return the report's numbers for `--json` and for other tools."""
     return {
         "study": plan.recipe.name,
         "question": plan.recipe.question,

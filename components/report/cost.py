@@ -15,7 +15,7 @@ from switchpoint.components.train.metrics import rows_of
 class Cost:
     tokens: int
     seconds: float | None
-    """Of training, at the run's median speed; None where a part was not trained."""
+    """Seconds of training, at the run's median speed; None if a part was not trained."""
     usd: float | None
 
     def shown(self) -> list[str]:
@@ -24,15 +24,15 @@ class Cost:
 
 
 class Costs:
-    """Of a study, from its plan and the metrics of its runs."""
+    """The costs of a study, from its plan and the metrics of its runs."""
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self._plan, self._price = plan, Price(plan)
         self._speeds: dict[str, float | None] = {}
         self.planned_steps = sum(run.stage.end_step - run.stage.start_step for run in plan.runs)
-        """Of all runs."""
+        """The steps of all runs."""
         self.trained_steps = 0
-        """That the metrics files have."""
+        """The steps that the metrics files have."""
         for run in plan.runs:
             rows = list(rows_of(store, run.identity, run.stage.end_step))
             speeds = [row["tokens_per_second"] for row in rows]
@@ -44,7 +44,7 @@ class Costs:
         return self._plan.recipe.hardware is not None
 
     def alone(self, arm: ArmPlan) -> Cost:
-        """If the arm were trained by itself."""
+        """Return the cost of the arm, trained by itself."""
         ends = [self._plan.run(run.digest).stage.start_step for run in arm.runs[1:]] + [arm.horizon_steps]
         seconds: list[float | None] = []
         for identity, end in zip(arm.runs, ends, strict=True):
@@ -55,16 +55,16 @@ class Costs:
         return Cost(tokens=arm.trained_tokens, seconds=_sum(seconds), usd=self._price.arm(arm)["cost_usd"])
 
     def own(self, arm: ArmPlan) -> Cost:
-        """Of the parts of its history that no other arm has."""
+        """Return the cost of the parts of the arm's history that no other arm has."""
         others = {run.digest for other in self._plan.arms if other is not arm for run in other.runs}
         return self._of([self._plan.run(run.digest) for run in arm.runs if run.digest not in others])
 
     def shared(self) -> Cost:
-        """Of all that was trained."""
+        """Return the cost of everything that was trained."""
         return self._of(list(self._plan.runs))
 
     def all_alone(self) -> Cost:
-        """Of all arms, each by itself."""
+        """Return the cost of all arms, each trained by itself."""
         costs = [self.alone(arm) for arm in self._plan.arms]
         return Cost(
             tokens=sum(cost.tokens for cost in costs), seconds=_sum([cost.seconds for cost in costs]),
@@ -89,7 +89,7 @@ def _sum(values: list[float | None]) -> float | None:
 
 
 def cost_table(plan: Plan, costs: Costs) -> list[list[str]]:
-    """By arm: alone, and what only it needed. The first line is the header, the last one the study."""
+    """Return the costs by arm: alone, and what only it needed. The first line is the header, the last one the study."""
     kinds = ["tokens", "time", *(["cost"] if costs.is_priced else [])]
     lines = [["arm", *(f"{kind} alone" for kind in kinds), *(f"{kind} of its own part" for kind in kinds)]]
     for arm in plan.arms:
@@ -99,7 +99,7 @@ def cost_table(plan: Plan, costs: Costs) -> list[list[str]]:
 
 
 def sharing(costs: Costs) -> str:
-    """What sharing saves by the plan, and how much of it the metrics files have."""
+    """Return what sharing saves by the plan, and how much of it the metrics files have."""
     alone, shared = costs.all_alone(), costs.shared()
     time = (
         f", {duration(shared.seconds)} of training instead of {duration(alone.seconds)}"

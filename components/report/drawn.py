@@ -6,7 +6,7 @@ from switchpoint.components.recipe.stage import Phase
 
 
 def drawn_tokens(phase: Phase) -> dict[str, int]:
-    """By source, its tiers together."""
+    """Return the tokens by source, its tiers together."""
     found: dict[str, int] = {}
     for key, samples in phase.samples.items():
         source = split_key(key)[0]
@@ -20,7 +20,7 @@ def one_of_each(plan: Plan) -> list[ArmPlan]:
 
 
 def blend_table(plan: Plan) -> list[list[str]]:
-    """By arm and phase. The first line is the header."""
+    """Return the tokens by arm and phase. The first line is the header."""
     lines = [["arm", "phase", "blend", "tokens", "of which"]]
     for arm in one_of_each(plan):
         for number, phase in enumerate(arm.phases):

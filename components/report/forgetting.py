@@ -8,7 +8,8 @@ from switchpoint.components.report.statistics import mean_interval
 
 
 def gap_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:
-    """By arm, means over its seeds; `summaries` by run name. The first line is the header; empty where there are none.
+    """Return the gaps by arm, means over its seeds; `summaries` by run name. The first line is the header; empty where
+    there are none.
 
     The start is the switch from the base's data.
     """
@@ -27,7 +28,7 @@ def gap_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:
 
 
 def _recovered(gaps: Sequence[tuple[ArmPlan, StabilityGap]]) -> str:
-    """Of the seeds that agree one answer; otherwise each answer with how many seeds gave it."""
+    """Return one answer if the seeds agree; otherwise each answer with how many seeds gave it."""
     without = sum(gap.depth == 0 for _, gap in gaps)
     tokens = [
         arm.clock.tokens_at(gap.recovered_step) - arm.clock.tokens_at(gap.step)
@@ -44,7 +45,7 @@ def _recovered(gaps: Sequence[tuple[ArmPlan, StabilityGap]]) -> str:
 
 
 def forgetting_table(plan: Plan, summaries: Mapping[str, Summary]) -> list[list[str]]:
-    """By arm, means over its seeds, in %. The first line is the header; empty where there are none."""
+    """Return forgetting by arm, means over its seeds, in %. The first line is the header; empty if there are none."""
     lines = []
     for arm_id, arms in _by_arm_id(plan, summaries).items():
         of_seeds = [summaries[arm.run_name] for arm in arms]
@@ -76,7 +77,7 @@ def _percent(values: Sequence[float | None], seeds: int) -> str:
 
 
 def _mean(values: Sequence[float], seeds: int, digits: int) -> str:
-    """Mean and 95% t interval over those of the arm's `seeds` that have a value."""
+    """Return mean and 95% t interval over those of the arm's `seeds` that have a value."""
     if not values:
         return "not evaluated"
     mean, half = mean_interval(values)

@@ -27,7 +27,7 @@ from switchpoint.components.store.store import Store
 
 BEST = "The best arm of each column, by the seeds that all arms have, is bold, also where intervals overlap."
 FOLDED_LINES = 40
-"""Of a table: with more, it is folded."""
+"""The number of lines above which a table is folded."""
 
 
 def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -> str:
@@ -58,8 +58,9 @@ def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -
 
 
 def table(lines: Sequence[Sequence[str]], *, left: int = 1, total: bool = False) -> str:
-    """The first line is the header; the first `left` columns are words. `total`: the last line is the sum. What is
-    too long is cut."""
+    """Return a table as HTML. The first line is the header; the first `left` columns are words. `total`: the last line
+    is the sum. What is too long is cut.
+    """
     header, *body = bounded(lines, keep_last=total)
     head = "".join(f"<th{_side(number, left)}>{html.escape(cell)}</th>" for number, cell in enumerate(header))
     rows = []
@@ -71,7 +72,7 @@ def table(lines: Sequence[Sequence[str]], *, left: int = 1, total: bool = False)
 
 
 def _wide(lines: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A table that scrolls by itself, folded where it is long."""
+    """Return a table that scrolls by itself, folded if it is long."""
     shown = f'<div class="wide">{table(lines, left=left)}</div>'
     if len(lines) <= FOLDED_LINES:
         return shown
@@ -159,7 +160,7 @@ def _checkpoints(plan: Plan, content: Content) -> str:
 
 
 def _bound(plan: Plan) -> str:
-    """What stands in for the recipe's sources, and what nothing stands in for."""
+    """Return what stands in for the recipe's sources, and what nothing stands in for."""
     said = []
     bound = {name: one.environment for name, one in plan.sources_with_text().items() if one.environment}
     if bound:
@@ -171,7 +172,7 @@ def _bound(plan: Plan) -> str:
 
 
 def _cards(plan: Plan, store: Store) -> str:
-    """What was left out, and links that hold while the report lies in its store."""
+    """Return what was left out, and links that hold while the report lies in its store."""
     outputs = {name: plan.tokens[name] for name in plan.tokenised_sources()}
     outputs |= {f"blend {phase.blend}": phase.blend_identity for phase in plan.blends.values()}
     links = [f'<a href="../../{one.path}/card.html">{html.escape(name)}</a>' for name, one in outputs.items()]

@@ -10,7 +10,7 @@ from switchpoint.components.store.store import Store
 
 
 def score_note(plan: Plan, rows: Sequence[Row]) -> str:
-    """What the table's scores are measured on, and what ± covers."""
+    """Return what the table's scores are measured on, and what ± covers."""
     number = next((int(row.scores["accuracy"]["n"]) for row in rows if "accuracy" in row.scores), 0)
     seeds = max(len(of_arm) for of_arm in by_arm(rows).values())
     said = []
@@ -29,7 +29,7 @@ def score_note(plan: Plan, rows: Sequence[Row]) -> str:
 
 
 def suite_notes(plan: Plan, store: Store) -> list[str]:
-    """A line for each suite that left out questions, or cut prompts, for want of room; the most of any model."""
+    """Return a line for each suite that left out questions, or cut prompts, for lack of room; the most of any model."""
     too_long, cut = 0, dict[str, dict[str, int]]()
     for _, evaluation in plan.evaluations().values():
         outputs = (store.record(evaluation) or {"outputs": {}})["outputs"]
@@ -56,7 +56,7 @@ def gate_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def missing_points(rows: Sequence[Row], series: Rows) -> list[str]:
-    """Arms that lack points: no run is trained again for its evaluations."""
+    """Return a line for arms that lack points: no run is trained again for its evaluations."""
     found = []
     for row in rows:
         there, wanted = len(series.get(row.name, [])), len(row.arm.evaluation_steps) if row.arm else 0

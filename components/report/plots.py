@@ -27,23 +27,25 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "switchpoint",
 }  # fmt: skip
 SMOOTHED_FRACTION = 0.06
-"""Of the run's steps: what the running mean of the loss goes over."""
+"""The window of the loss's running mean, as a fraction of the run's steps."""
 MAX_POINTS = 8_000
-"""Of all lines of a panel together: the page stays small."""
+"""The largest number of points of all lines of a panel together: the page stays small."""
 MAX_ARMS = 24
-"""More lines than that tell nothing."""
+"""The largest number of lines: more tell nothing."""
 NEXT_TOKEN = "next_token_accuracy."
 ON_QUESTIONS = "accuracy\non questions"
 
 Rows = dict[str, list[dict[str, Any]]]
-"""By run name."""
+"""Rows by run name."""
 Values = dict[str, dict[int, float]]
-"""By run name and tokens."""
+"""Values by run name and tokens."""
 
 
 def curves(plan: Plan, trained: Rows, evaluated: Rows) -> str:
-    """Training loss (a running mean), held-out bits per byte of what was known before the last switch and of what came
-    with it, accuracy, learning rate: a colour for each arm, a line for each seed, a dashed line where it switches."""
+    """Draw the training loss (a running mean), held-out bits per byte of what was known before the last switch and of
+    what came with it, accuracy, learning rate: a colour for each arm, a line for each seed, a dashed line where it
+    switches.
+    """
     arms = [arm for arm in plan.arms if arm.arm_id in drawn_arms(plan)]
     old, new = held_out(plan, arms, evaluated)
     asked, right = accuracy(arms, evaluated)
@@ -107,8 +109,9 @@ def colour_of(plan: Plan, arm: ArmPlan) -> str:
 
 
 def held_out(plan: Plan, arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[Values, Values]:
-    """Mean bits per byte, by run name and tokens: of the sources that some base or first phase knows, and of those that
-    only come later in some arm. The same sources in every arm, so that lines can be compared."""
+    """Return mean bits per byte, by run name and tokens: of the sources that some base or first phase knows, and of
+    those that only come later in some arm. The same sources in every arm, so that lines can be compared.
+    """
     tasks = [learning_tasks(plan, arm) for arm in arms]
     known = {source for of_arm in tasks for source in of_arm[0].sources}
     later = {source for of_arm in tasks for task in of_arm[1:] for source in task.sources} - known
@@ -121,8 +124,9 @@ def held_out(plan: Plan, arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[Valu
 
 
 def accuracy(arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[str, Values]:
-    """What it is of, and its mean by run name and tokens: over the tasks whose questions were asked, the same in every
-    arm; where none were, of next tokens over the sources."""
+    """Return the name of the accuracy, and its mean by run name and tokens: over the tasks whose questions were asked,
+    the same in every arm; where none were, of next tokens over the sources.
+    """
     rows = {arm.run_name: {row["tokens"]: row["scores"] for row in evaluated.get(arm.run_name, [])} for arm in arms}
     names = sorted({name for of_arm in rows.values() for scores in of_arm.values() for name in scores})
     tasks = [name for name in names if not name.startswith(("bits_per_byte.", NEXT_TOKEN))]
@@ -132,7 +136,7 @@ def accuracy(arms: Sequence[ArmPlan], evaluated: Rows) -> tuple[str, Values]:
 
 
 def blends(plan: Plan) -> str:
-    """What each arm draws, phase by phase: bars whose lengths are tokens, split by source. Seeds draw alike."""
+    """Draw what each arm draws, phase by phase: bars whose lengths are tokens, split by source. Seeds draw alike."""
     sources = list(dict.fromkeys(split_key(key)[0] for key in plan.drawn_sources()))
     arms = one_of_each(plan)[:MAX_ARMS]
     unit, per = _unit(max(arm.horizon_tokens for arm in arms))
@@ -179,7 +183,7 @@ def _running_mean(values: list[float], window: int) -> list[float]:
 
 
 def _thinned(xs: list[float], ys: list[float], points: int) -> tuple[list[float], list[float]]:
-    """At most `points` of them and the last one."""
+    """Return at most `points` points and the last one."""
     stride = max(1, -(-len(xs) // points))
     last = [len(xs) - 1] if xs and (len(xs) - 1) % stride else []
     kept = [*range(0, len(xs), stride), *last]
@@ -187,7 +191,7 @@ def _thinned(xs: list[float], ys: list[float], points: int) -> tuple[list[float]
 
 
 def _unit(tokens: int) -> tuple[str, float]:
-    """What the axis says, and what tokens are divided by."""
+    """Return the axis label, and the number that tokens are divided by."""
     for name, size in (("billions", 1e9), ("millions", 1e6), ("thousands", 1e3)):
         if tokens >= 10 * size:
             return f" ({name})", size

@@ -14,28 +14,28 @@ from switchpoint.components.train.outputs import model_in_store
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """What makes a row again: the weights' digest says whether it is the same."""
+    """How a row is reproduced: the weights' digest says whether it is the same."""
 
     name: str
     command: str
-    """Of the row alone; of a base, of a merge and of an arm that halving stopped, the study's own."""
+    """What makes the row alone; for a base, a merge and an arm that halving stopped, the study's own command."""
     stopped: str
-    """Why the arm was stopped: alone, one that halving stopped would go on."""
+    """Why the arm was stopped: alone, one that halving stopped would be trained to its end."""
     runs: tuple[str, ...]
-    """What it is made by, in order: places in the store."""
+    """The outputs that the row is made by, in order: paths in the store."""
     weights_sha256: str
     model: str
 
 
 def command(recipe_file: str, options: str, store: Store) -> str:
-    """What runs the whole study; what is done is not done again."""
+    """Return the command that runs the whole study; what is done is not done again."""
     return " ".join(
         filter(None, ["switchpoint run", shlex.quote(recipe_file), options, f"--store {store.url or store.root}"])
     )
 
 
 def again(plan: Plan, store: Store, rows: Sequence[Row], recipe_file: str, options: str) -> list[Again]:
-    """Of every row."""
+    """Return how each row is reproduced."""
     found = []
     for row in rows:
         if row.made is None:
@@ -68,7 +68,7 @@ def _alone(recipe_file: str, options: str, row: Row) -> str:
 
 
 def reproduce_table(rows: Sequence[Again]) -> list[list[str]]:
-    """The first line is the header."""
+    """Return the table. The first line is the header."""
     lines = [["row", "again", "made by", "weights (SHA-256)", "model"]]
     for one in rows:
         stopped = f" (it was stopped: {one.stopped})" if one.stopped else ""

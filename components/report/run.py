@@ -72,7 +72,7 @@ def write_report(
 
 
 def show_report(plan: Plan, store: Store, shown: Path, page: Path) -> None:
-    """The written report as the artifacts of a task: Markdown in `shown`, HTML in `page`."""
+    """Return the written report as the artifacts of a task: Markdown in `shown`, HTML in `page`."""
     folder = store.local_folder(plan.report)
     for name, place in (("report.md", shown), ("report.html", page)):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -86,12 +86,12 @@ def _said(error: MLflowAway) -> str:
 
 
 def report_is_written(plan: Plan, store: Store) -> bool:
-    """Whether a complete report is there, wherever its study was logged."""
+    """Return whether a complete report is there, wherever its study was logged."""
     return _record_of_written(plan, store) is not None
 
 
 def report_is_there(plan: Plan, store: Store) -> bool:
-    """Whether the report is complete and the study logged where it would be logged now."""
+    """Return whether the report is complete and the study logged to the server, or folder, that would be used now."""
     record = _record_of_written(plan, store)
     return record is not None and record["outputs"]["tracked_in"] == tracked_in(store)
 

@@ -1,4 +1,4 @@
-"""Whether arms differ: paired by seed (t), paired by example (bootstrap), corrected for looking at many pairs (Holm).
+"""Whether arms differ: paired by seed (t), paired by example (bootstrap), corrected for testing many pairs (Holm).
 
 Pure: numbers in, numbers out. Shapes: C columns, E examples, R resamples.
 """
@@ -19,22 +19,22 @@ Column = tuple[str, tuple[Any, ...]]
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 COUNTABLE = 10
-"""Resamples on the other side of 0 from which on their share is an estimate."""
+"""The least number of resamples on the other side of 0 for which their share is an estimate."""
 BOOTSTRAP_SEED = 20240707
 CHUNK = 2**24
-"""Counts of resampled examples that are held at a time."""
+"""The number of counts of resampled examples that are held at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Of a difference, with the p of there being none."""
+    """The interval of a difference, with the p of there being none."""
 
     low: float
     high: float
     p: float
 
     def turned(self) -> "Interval":
-        """Of the difference the other way round."""
+        """Return the interval of the difference with the opposite sign."""
         return Interval(low=-self.high, high=-self.low, p=self.p)
 
 
@@ -64,13 +64,13 @@ class Part:
 
     weight: float
     tops: Array
-    """Of every one of `columns`, a mean over its seeds; shape (C, E)."""
+    """The tops of each of `columns`, a mean over its seeds; shape (C, E)."""
     bottoms: Array
-    """Shape (E,)."""
+    """The bottoms of the examples; shape (E,)."""
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """(mean, half the width of its t interval); the width is None for one value."""
+    """Return (mean, half the width of its t interval); the width is None for one value."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None
@@ -78,7 +78,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def paired_t(differences: Sequence[float]) -> Interval | None:
-    """Of paired per-seed differences; None for fewer than two."""
+    """Return the t interval of paired per-seed differences; None for fewer than two."""
     if len(differences) < 2:
         return None
     mean, half = mean_interval(differences)
@@ -94,7 +94,7 @@ def _t_quantile(number: int) -> float:
 
 
 def resampled_scores(parts: Sequence[Part]) -> Array:
-    """The columns' scores on resampled examples, the same ones for all, within each part; shape (R, C)."""
+    """Return the columns' scores on resampled examples, the same ones for all, within each part; shape (R, C)."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     total = np.zeros((RESAMPLES, len(parts[0].tops)))
     for part in parts:
@@ -109,8 +109,10 @@ def resampled_scores(parts: Sequence[Part]) -> Array:
 
 
 def percentile_interval(differences: Array) -> Interval:
-    """From resampled differences. p counts those on the other side of 0; where there are too few to count, it is that
-    of a normal distribution with their mean and spread, so that it is not bounded by the number of resamples."""
+    """Return the interval of resampled differences. p counts those on the other side of 0; where there are too few to
+    count, it is that of a normal distribution with their mean and spread, so that it is not bounded by the number of
+    resamples.
+    """
     low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (fewer + 1) / (len(differences) + 1))
@@ -121,7 +123,9 @@ def percentile_interval(differences: Array) -> Interval:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down: the k-th smallest of m is multiplied by m - k + 1, and none falls below the one before."""
+    """Apply Holm's step-down: the k-th smallest of m is multiplied by m - k + 1, and none falls below the one
+    before.
+    """
     adjusted = [0.0] * len(p_values)
     highest = 0.0
     for rank, number in enumerate(sorted(range(len(p_values)), key=lambda number: p_values[number])):
@@ -133,8 +137,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def differences(
     by_seed: Mapping[str, Mapping[Any, float]], parts: Sequence[Part], *, several_seeds: bool
 ) -> list[Difference]:
-    """Every pair of arms, compared on what both have. `by_seed`: scores by arm and seed; `parts`: the examples of its
-    `columns`, in their order.
+    """Return every pair of arms, compared on what both have. `by_seed`: scores by arm and seed; `parts`: the examples
+    of its `columns`, in their order.
 
     `several_seeds`: whether the study has them. A pair that shares fewer than two then has a p of 1: that it may differ
     by its seeds alone is known, and not by how much. With one seed for all, p is that of the examples.
@@ -165,12 +169,12 @@ def differences(
 
 
 def columns(by_seed: Mapping[str, Mapping[Any, float]]) -> list[Column]:
-    """What pairs are compared by, each once: an arm has one where every arm has every seed."""
+    """Return what pairs are compared by, each once: an arm has one column where every arm has every seed."""
     return list(dict.fromkeys(column for pair in _pairs(by_seed) for column in pair))
 
 
 def _pairs(by_seed: Mapping[str, Mapping[Any, float]]) -> list[tuple[Column, Column]]:
-    """Every pair of arms, each with the seeds that both have, or with its own where they share none."""
+    """Return every pair of arms, each with the seeds that both have, or with its own if they share none."""
     found = []
     for (a, first), (b, second) in combinations(by_seed.items(), 2):
         shared = tuple(seed for seed in first if seed in second)

@@ -9,13 +9,13 @@ from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.statistics import mean_interval
 
 INTERVAL = 1.96
-"""Standard errors on either side: a 95% interval."""
+"""The number of standard errors on either side: a 95% interval."""
 
 
 MAX_LINES = 120
-"""Of a table: the page stays small, and report.json has all."""
+"""The largest number of lines of a table: the page stays small, and report.json has all."""
 MAX_COLUMNS = 24
-"""Of arms beside each other."""
+"""The largest number of arms beside each other."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
 
 
 def build_table(plan: Plan, found: Sequence[Row]) -> Table:
-    """A line for each arm, means over its seeds; the paper's own column where there is one."""
+    """Return the table: a line for each arm, means over its seeds; the paper's own column if there is one."""
     names = main_scores(plan, list(found))
     published = plan.recipe.published
     header = ["arm", "blends", *(["paper"] if published else []), *(title(name) for name in names)]
@@ -75,7 +75,7 @@ def stopped_arms(found: Sequence[Row]) -> list[str]:
 
 
 def every_score(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
-    """Scores as lines, arms as columns; the first line is the header."""
+    """Return scores as lines, arms as columns; the first line is the header."""
     arms = by_arm(found)
     shown = list(arms)[:MAX_COLUMNS]
     more = [f"and {len(arms) - len(shown)} more in report.json"] if len(arms) > len(shown) else []
@@ -86,8 +86,9 @@ def every_score(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
 
 
 def checkpoint_table(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
-    """Scores before the end, by arm and step, means over seeds. The first line is the header; empty where there are
-    none."""
+    """Return scores before the end, by arm and step, means over seeds. The first line is the header; empty if there are
+    none.
+    """
     names = main_scores(plan, [replace(row, scores=scores) for row in found for scores in row.checkpoints.values()])
     lines = []
     for arm_id, rows in by_arm(found).items():
@@ -101,12 +102,12 @@ def checkpoint_table(plan: Plan, found: Sequence[Row]) -> list[list[str]]:
 
 
 def _of_seeds(there: int, wanted: int) -> str:
-    """Where some are missing: they must not be dropped in silence."""
+    """Return how many seeds a mean is over, if some are missing: they must not be dropped in silence."""
     return f"({there} of {wanted} seeds)" if there < wanted else ""
 
 
 def bounded(lines: Sequence[Sequence[str]], *, keep_last: bool = False) -> list[list[str]]:
-    """A table's lines, the header first, cut where there are too many. `keep_last`: the last one is the sum."""
+    """Return a table's lines, the header first, cut if there are too many. `keep_last`: the last one is the sum."""
     header, *body = [list(line) for line in lines]
     last = [body.pop()] if keep_last else []
     more = len(body) - MAX_LINES
@@ -115,19 +116,19 @@ def bounded(lines: Sequence[Sequence[str]], *, keep_last: bool = False) -> list[
 
 
 def bounded_lines(said: Sequence[str]) -> list[str]:
-    """Sentences, cut where there are too many."""
+    """Return sentences, cut if there are too many."""
     more = len(said) - MAX_LINES
     return [*said[:MAX_LINES], *([f"And {more:,} more, in report.json."] if more > 0 else [])]
 
 
 def title(name: str) -> str:
-    """A score's name as people read it."""
+    """Return a score's name as people read it."""
     name = name.replace("bits_per_byte.category.", "bits/byte of ").replace("bits_per_byte.", "bits/byte ")
     return name.replace("bits_per_byte", "bits/byte").replace("_", " ").replace(".", " ")
 
 
 def cell(rows: Sequence[Row], name: str) -> str:
-    """Mean and 95% interval: over seeds (t) where there are several, else over examples."""
+    """Return mean and 95% interval: over seeds (t) if there are several, else over examples."""
     scores = [row.scores[name] for row in rows if name in row.scores]
     if not scores:
         return ""
@@ -138,13 +139,13 @@ def cell(rows: Sequence[Row], name: str) -> str:
 
 
 def markdown(table: Table) -> str:
-    """For the README and the KFP UI."""
+    """Return the table for the README and the KFP UI."""
     failures = bounded_lines([f"`{arm}`: {reason}" for arm, reason, _ in table.failures])
     return "\n\n".join([markdown_table([table.header, *table.lines]), *failures]) + "\n"
 
 
 def markdown_table(lines: Sequence[Sequence[str]], *, keep_last: bool = False) -> str:
-    """The first line is the header."""
+    """Return the table as Markdown. The first line is the header."""
     header, *body = bounded(lines, keep_last=keep_last)
     shown = [header, ["---"] * len(header), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in shown)

@@ -12,7 +12,7 @@ DISTINGUISHABLE, NOT_DISTINGUISHABLE = "distinguishable", "not distinguishable"
 
 
 def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
-    """One or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
+    """Return one or two sentences: which arm is best, from which it cannot be told, and what the noise covers."""
     failed = [row.name for row in found if row.failure and row.failure != NOT_RUN]
     missing = f" {len(failed)} of {len(found)} rows failed: {_few(failed)}." if failed else ""
     at_gates = [row.name for row in found if row.arm and row.arm.ended_at_gate]
@@ -41,7 +41,7 @@ def verdict(comparison: Comparison | None, found: Sequence[Row]) -> str:
 
 
 def _paired(comparison: Comparison) -> str:
-    """By how many seeds, and where there are too few."""
+    """Return how many seeds pair the arms, and where there are too few."""
     fewest, most = comparison.num_seeds
     if fewest == most > 1:
         return f" Differences are paired by {most} seeds."
@@ -58,7 +58,7 @@ def _paired(comparison: Comparison) -> str:
 
 
 def _against_base(comparison: Comparison) -> str:
-    """Whether continued training helped at all is the first thing to know."""
+    """Return whether continued training helped at all, which is the first thing to know."""
     for one in comparison.against:
         if one.first == comparison.base:
             base = "the base" if one.first == BASE else f"its base, {one.first},"
@@ -75,7 +75,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def difference_table(comparison: Comparison) -> list[list[str]]:
-    """The best arm minus every other; the first line is the header."""
+    """Return the best arm minus every other; the first line is the header."""
     lines = [
         [
             f"{comparison.best} minus", title(comparison.metric), "95% over seeds", "95% over examples",

@@ -52,7 +52,7 @@ def train_gb(item: Dict, shown: dsl.Output[dsl.Markdown], task_config: dsl.TaskC
 
 @component
 def join(plan: str) -> NamedTuple("Joined", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
-    """After all GB runs, whether they succeeded or not. `Output`: groups of arms that are left to train."""
+    """Return what is left to train after all GB runs, whether they succeeded or not. `Output`: groups of arms."""
     from collections import namedtuple
 
     from switchpoint.components.launch.side_by_side import divided

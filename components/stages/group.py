@@ -1,6 +1,6 @@
-"""What the tasks `train_gb` and `train_qb` do with a loop's item: the GB runs, or the arms, of one group.
+"""The work of the tasks `train_gb` and `train_qb` on a loop's item: the GB runs, or the arms, of one group.
 
-A failure is data: it is recorded in the store and the task succeeds, so that every other arm goes on. The task fails
+A failure is data: it is recorded in the store and the task succeeds, so that every other arm continues. The task fails
 only for what could not be recorded.
 """
 
@@ -58,7 +58,7 @@ def _chain(plan: Plan, digest: str) -> list[Trained]:
 def _train(planned: Planned, reference: str, runs_of: Callable[[Plan], list[Trained]], arm: str = "") -> None:
     """Train runs in order, each continuing the one before; the last one's failure is recorded as the task's own.
 
-    `runs_of`: a plan's runs. A gate may end a phase or the arm, so they are worked out anew after each gated one.
+    `runs_of`: a plan's runs. A gate may end a phase or the arm, so they are read again after each gated one.
     """
     runs = runs_of(planned.plan)
     if not runs:

@@ -10,7 +10,7 @@ EVERY_SECONDS = 10.0
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units: 50 s, 3 min 20 s, 2 h 5 min, 6 d 3 h."""
+    """Return a duration in its two largest units: 50 s, 3 min 20 s, 2 h 5 min, 6 d 3 h."""
     for unit, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= unit:
             return f"{int(seconds // unit)} {name} {int(seconds % unit // below)} {below_name}"
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def progress_line(row: dict[str, Any], end_step: int) -> str:
-    """`step a/b | tokens | loss | lr | tok/s | mfu | eta`, of a row of metrics."""
+    """Return `step a/b | tokens | loss | lr | tok/s | mfu | eta`, from a row of metrics."""
     loss = "none" if row["loss"] is None else f"{row['loss']:.3f}"
     skipped = f" | {row['skipped_steps']} skipped" if row["skipped_steps"] else ""
     mfu = f" | mfu {row['mfu']:.1%}" if row["mfu"] else ""

@@ -25,11 +25,11 @@ class Pruned:
 
 
 def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
-    """Removes the checkpoints of the study's training runs that no study of the store still trains from.
+    """Remove the checkpoints of the study's training runs that no study of the store still trains from.
 
-    `whole`: the plan with no arm stopped, where the study's arms may yet go on.
+    `whole`: the plan with no arm stopped, if the study's arms may still continue.
 
-    Models, metrics and records stay: the study stays done. A new arm that goes on from what was removed trains that
+    Models, metrics and records stay: the study stays done. A new arm that continues from what was removed trains that
     part again.
     """
     plans = [plan, *([whole] if whole else []), *_other_plans(store)]
@@ -48,7 +48,9 @@ def prune(plan: Plan, store: Store, whole: Plan | None = None) -> list[Pruned]:
 
 
 def _other_plans(store: Store) -> Iterable[Plan]:
-    """Of every study that was run in the store. What cannot be planned any more cannot be trained from either."""
+    """Yield the plan of every study that was run in the store. What cannot be planned any more cannot be trained from
+    either.
+    """
     for name in names_in(f"{store.location}/plans"):
         try:
             planned = load_plan(f"{store.location}/plans/{name}")
@@ -66,7 +68,7 @@ def _prune_run(store: Store, run: Trained, plans: Sequence[Plan]) -> list[Pruned
         same = next((one for one in plan.runs if one.identity.digest == run.identity.digest), None)
         if same is not None:
             needed |= needed_steps(plan, store, same)
-            for missing in missing_steps(plan, store, same):  # it goes on from the newest one before each of them
+            for missing in missing_steps(plan, store, same):  # it resumes from the newest one before each of them
                 needed |= set([step for step in steps_in(place) if step <= missing][-1:])
     found = []
     removed = []

@@ -13,7 +13,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 def training_markdown(plan: Plan, run: Trained, rows: Sequence[dict[str, Any]], link: str, failure: str) -> str:
     """Return what the task that trained `run` shows.
 
-    `rows`: its metrics so far. `link`: its run in MLflow, or where that is.
+    `rows`: its metrics so far. `link`: its run in MLflow, or the experiment that will hold it.
     """
     arms = [arm for arm in plan.arms if run.identity in arm.runs]
     stage, tokens_at = run.stage, run.stage.clock.tokens_at
@@ -55,7 +55,7 @@ def training_markdown(plan: Plan, run: Trained, rows: Sequence[dict[str, Any]], 
 
 
 def text_curve(points: Sequence[tuple[float, float]], width: int = WIDTH, height: int = HEIGHT) -> list[str]:
-    """Lines of block characters: the mean of the points in each column, over the range of those means."""
+    """Return lines of block characters: the mean of the points in each column, over the range of those means."""
     first, last = points[0][0], points[-1][0]
     columns: list[list[float]] = [[] for _ in range(width)]
     for x, y in points:
@@ -76,5 +76,5 @@ def text_curve(points: Sequence[tuple[float, float]], width: int = WIDTH, height
 
 
 def _eighths(level: float, row: int) -> int:
-    """How much of the row's cell is filled. The lowest point is a line too, not nothing."""
+    """Return how many eighths of the row's cell are filled. The lowest point is drawn as a line too, not as nothing."""
     return max(round(8 * min(1, max(0, level - row))), row == 0)

@@ -24,7 +24,8 @@ from switchpoint.components.train.job_files import fetch_ending, write_job
 from switchpoint.components.train.metrics import last_step
 
 AWAY_SECONDS = 6 * 3600.0
-"""So long a launcher asks an object store again that does not answer: what was trained is not lost for its sake."""
+"""How long a launcher retries an object store that does not answer: no trained work is lost because of a short
+outage."""
 Result = TypeVar("Result")
 
 
@@ -40,7 +41,8 @@ def train_to_end(
     name: str, job: TrainJob, log_folder: Path, num_processes: int, *, cluster: Cluster = ON_ONE_MACHINE,
     labels: Mapping[str, str] | None = None, notes: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
-    """Raises TrainingFailed, with the cause and the step, where that does not help or too often came no further.
+    """Train a job to its end. Raise TrainingFailed, with the cause and the step, if a restart cannot help or if too
+    many restarts made no progress.
 
     `labels` and `notes` say in a cluster what the job belongs to.
     """
@@ -68,7 +70,7 @@ def train_to_end(
 
 
 def _is_trained(job: TrainJob) -> bool:
-    """Whether all that the job is to leave is there."""
+    """Return whether everything that the job must leave is there."""
 
     def look() -> bool:
         kept = all(is_kept(job.folder, step) for step in job.keep_steps)
@@ -78,12 +80,12 @@ def _is_trained(job: TrainJob) -> bool:
 
 
 def _reached(job: TrainJob) -> int:
-    """The newest checkpoint: what a restart goes on from."""
+    """Return the step of the newest checkpoint, from which a restart resumes."""
     return max(patiently(job.folder, lambda: steps_in(job.folder)), default=-1)
 
 
 def patiently(place: Location, ask: Callable[[], Result]) -> Result:
-    """The answer of an object store that may be away for a while; of a folder at once."""
+    """Return the answer of an object store that may be away for a while; of a folder at once."""
     if not is_remote(str(place)):
         return ask()
     retrying = Retrying(

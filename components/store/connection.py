@@ -19,7 +19,8 @@ S3_LIMITS: dict[str, Any] = {
     "connect_timeout": 20, "read_timeout": 20, "retries": {"mode": "standard", "max_attempts": 8},
     "max_pool_connections": 32,
 }  # fmt: skip
-"""For botocore, which retries single requests: an upload in parts and a long listing must not begin anew for one."""
+"""For botocore, which retries single requests: one failed request must not restart an upload in parts or a long
+listing."""
 S3_SETTINGS: dict[str, Any] = {"use_listings_cache": False}
 """For s3fs. A listing that is kept hides what other machines wrote."""
 NUM_THREADS = 16

@@ -21,11 +21,11 @@ from switchpoint.components.store.retries import retried
 
 CHECKSUMS = ("ETag", "etag", "md5Hash", "checksum")
 TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
-"""What object stores say of an object, by their different names."""
+"""The names by which object stores tell the time of an object's last change."""
 NUM_THREADS = 8
-"""Objects that are sent, fetched or removed at the same time."""
+"""The number of objects that are sent, fetched or removed at the same time."""
 BLOCKS_AHEAD = 4
-"""Of an object that is downloaded: as many connections to S3 at once."""
+"""The blocks of an object that are read ahead in a download: as many connections to S3 at once."""
 
 Item = TypeVar("Item")
 

@@ -17,10 +17,9 @@ BLOCK_BYTES = 8 * 2**20
 class RemoteFile(io.RawIOBase):
     """The bytes of one version of an object; for one thread.
 
-    A block whose connection breaks is read again, and only that block: the reader goes on at the byte where it
+    A block whose connection breaks is read again, and only that block: the reader continues at the byte where it
     stopped, and gets every byte once. S3 and GCS are asked for the version that was opened: an object that is replaced
-    meanwhile is an error, never a mixture.
-    Memory: `num_kept` blocks.
+    meanwhile is an error, never a mixture. Memory: `num_kept` blocks.
     """
 
     def __init__(self, url: str, *, num_ahead: int = 1, num_kept: int = 4) -> None:
@@ -90,7 +89,7 @@ class RemoteFile(io.RawIOBase):
         try:
             return self._blocks[number].result()
         except BaseException:
-            del self._blocks[number]  # whoever reads here again tries again
+            del self._blocks[number]  # a reader that reads again retries
             raise
 
     def _read_block(self, number: int) -> bytes:

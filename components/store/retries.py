@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 
 class StoreUnavailable(OSError):
-    """An object store that did not answer, however often it was asked."""
+    """An object store that did not answer any attempt."""
 
 
 def is_permanent(error: BaseException) -> bool:

@@ -50,7 +50,7 @@ class Store:
         return self.url or str(self.root.resolve())
 
     def output_location(self, identity: Identity) -> str:
-        """Return where an output is: a path, or a URL of the object store."""
+        """Return the location of an output: a path, or a URL of the object store."""
         return f"{self.url or self.root}/{identity.path}"
 
     def local_folder(self, identity: Identity) -> Path:
@@ -90,7 +90,7 @@ class Store:
         return here
 
     def token_location(self, path: str) -> str:
-        """Return where token files are read: on this machine where they are here, else in the object store.
+        """Return the location of token files: on this machine if they are here, else in the object store.
 
         `path` has no suffix; it is relative to the store, or absolute, or a URL.
         """
@@ -257,7 +257,7 @@ class Store:
             self._known[kind] = True
 
     def failure_file(self, identity: Identity) -> Path:
-        """Return where a failure of the step is written on this machine."""
+        """Return the file of a failure of the step on this machine."""
         return self.root / _failure(identity)
 
     def write_failure(self, identity: Identity, reason: str, log: str, bad_input: bool = False) -> None:
@@ -292,7 +292,7 @@ class Store:
             remote.remove([f"{self.url}/{_failure(identity)}"])
 
     def log_folder(self, identity: Identity) -> Path:
-        """Return where the logs of the output's jobs are on this machine."""
+        """Return the folder of the logs of the output's jobs on this machine."""
         return self.root / "logs" / identity.kind / identity.digest
 
 

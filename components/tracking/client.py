@@ -1,7 +1,7 @@
-"""The way to MLflow: where it is, its experiments and runs by what they show. Nothing is made twice.
+"""The access to MLflow: its address, its experiments and runs by what they show. Nothing is made twice.
 
-Everything goes through MlflowClient, which names the run that it writes to: a run that the environment names
-(MLFLOW_RUN_ID, set by Kubeflow Pipelines' own plugin) is somebody else's, and only gets a tag.
+All requests use MlflowClient, which names the run that it writes to: a run that the environment names (MLFLOW_RUN_ID,
+set by Kubeflow Pipelines' own plugin) is somebody else's, and only gets a tag.
 """
 
 import os
@@ -16,9 +16,9 @@ from switchpoint.components.tracking.tracked import TrackedRun
 
 DATABASE = "mlflow.db"
 MLFLOW = "mlflow"
-"""What stands for making something in MLflow among the store's locks."""
+"""The name among the store's locks of making something in MLflow."""
 RUN_TAG = "switchpoint.run"
-"""Names a run by what it shows, so that it is found again."""
+"""The tag that names a run by what it shows, so that it is found again."""
 KIND_TAG = "switchpoint.kind"
 """study, base, arm, gb, or phase: what a run of MLflow stands for. A phase is a part of an arm, as it was trained."""
 GB_RUN, PHASE = "gb", "phase"
@@ -28,22 +28,22 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class MLflowAway(RuntimeError):
-    """MLflow does not answer, or refuses: nothing of it is needed to train, and what is missing is delivered later."""
+    """MLflow does not answer, or refuses: training needs nothing of it, and what is missing is delivered later."""
 
 
 def tracking_uri(store: Store) -> str:
-    """MLFLOW_TRACKING_URI where it is set; otherwise SQLite in the store, or in this machine's copy of it."""
+    """Return MLFLOW_TRACKING_URI if it is set; otherwise SQLite in the store, or in this machine's copy of it."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(store.root / DATABASE).resolve()}"
 
 
 def without_password(uri: str) -> str:
-    """The address as it may be shown and kept: a user and a password in it are nobody's business."""
+    """Return the address as it may be shown and kept: a user and a password in it are secret."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what MLflow said, without the address's password."""
+    """Return the first line of what MLflow said, without the address's password."""
     line = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     password = urlsplit(uri).password if "://" in uri else None
@@ -51,7 +51,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def open_client(store: Store) -> Any:
-    """A client that gives up after a few seconds, not minutes."""
+    """Return a client that gives up after a few seconds, not minutes."""
     for name, value in {"MAX_RETRIES": "2", "TIMEOUT": "20", "BACKOFF_FACTOR": "1"}.items():
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     from mlflow import MlflowClient
@@ -62,7 +62,9 @@ def open_client(store: Store) -> Any:
 
 
 def _make_database(store: Store) -> None:
-    """MLflow makes its tables in many steps, and cannot go on where it was cut off: so aside, then one rename."""
+    """Make MLflow's database aside, then rename it: MLflow makes its tables in many steps, and cannot resume an
+    interrupted one.
+    """
     from mlflow import MlflowClient
 
     database = store.root / DATABASE
@@ -75,7 +77,7 @@ def _make_database(store: Store) -> None:
 
 
 def experiment(client: Any, name: str, store: Store) -> str:
-    """Its id; made where it is missing."""
+    """Return an experiment's id; make it if it is missing."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -93,7 +95,7 @@ def experiment(client: Any, name: str, store: Store) -> str:
 
 
 def find(client: Any, experiment_id: str, key: str) -> TrackedRun | None:
-    """The run that shows `key`."""
+    """Return the run that shows `key`."""
     for run in client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{key}'"):
         return TrackedRun(client, run)
     return None
@@ -102,7 +104,8 @@ def find(client: Any, experiment_id: str, key: str) -> TrackedRun | None:
 def find_or_create(
     client: Any, store: Store, experiment_id: str, key: str, name: str, began_ms: int, tags: Mapping[str, str]
 ) -> TrackedRun:
-    """The run that shows `key`: found by what it is made of, so one with another history is another run.
+    """Return the run that shows `key`, found or made: it is found by what it is made of, so one with another history is
+    another run.
 
     MLflow cannot do both in one: the store's lock is held between them, and no longer, since what trains asks too.
     """
@@ -118,12 +121,12 @@ def find_or_create(
 
 
 def training_key(identity: Identity) -> str:
-    """By which the run of a training run is found, while it trains and afterwards."""
+    """Return the key by which the run of a training run is found, while it trains and afterwards."""
     return f"{identity.kind} {identity.digest}/{identity.digest}"
 
 
 def tag_task_run(client: Any, tags: Mapping[str, str]) -> None:
-    """Where a pipeline has made a run of its own for this task, tells it where the study's runs are."""
+    """Tag the run that a pipeline has made for this task, if there is one, with the addresses of the study's runs."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 EVERY_STEP = {"learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm"}
-"""From a row's fields to MLflow's names; these, and the loss, for every step."""
+"""MLflow's names by a row's fields; these, and the loss, are sent for every step."""
 SOME_STEPS = {
     "tokens_per_second": "train.tokens_per_second", "mfu": "train.mfu", "memory_bytes": "train.memory_bytes",
     "eta_seconds": "train.eta_seconds", "skipped_steps": "train.skipped_steps",
 }  # fmt: skip
 LAST_OF_A_ROW = "train.loss"
-"""Comes last, so that a step that has it has the others too, wherever a delivery was cut off."""
+"""The metric that comes last, so that a step that has it has the others too, wherever a delivery was interrupted."""
 POINTS_PER_DOUBLING, MAX_STRIDE = 20, 16
 """MLflow takes 0.15 ms to store a point, and its charts draw 320 of a curve."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value of a metric; `step` are tokens."""
+    """A value of a metric; `step` is a number of tokens."""
 
     key: str
     value: float
@@ -27,12 +27,13 @@ class Point:
 
 
 def metric_name(name: str) -> str:
-    """A source's tier is written with an @, which MLflow's names cannot have."""
+    """Return MLflow's name for a metric. A source's tier is written with an @, which MLflow's names cannot have."""
     return name.replace("@", ".")
 
 
 def is_drawn(step: int) -> bool:
-    """Whether the many curves (losses by source, speed) have this step: all up to 39, then fewer, down to every 16th.
+    """Return whether the many curves (losses by source, speed) have this step: all up to 39, then fewer, down to every
+    16th.
 
     A function of the step alone, so that every delivery, live or later, sends the same points.
     """
@@ -41,7 +42,7 @@ def is_drawn(step: int) -> bool:
 
 
 def curve_points(row: dict[str, Any]) -> Iterator[Point]:
-    """What MLflow gets of one step."""
+    """Yield what MLflow gets of one step."""
     values = {key: row.get(name) for name, key in EVERY_STEP.items()}
     if is_drawn(row["step"]):
         values |= {key: row.get(name) for name, key in SOME_STEPS.items()}
@@ -52,7 +53,7 @@ def curve_points(row: dict[str, Any]) -> Iterator[Point]:
 
 
 def series_points(rows: Iterable[dict[str, Any]]) -> Iterator[Point]:
-    """Of the evaluations that were made while a run trained: `eval.<name>`."""
+    """Yield points of the evaluations that were made while a run trained: `eval.<name>`."""
     for row in rows:
         for name, value in row["scores"].items():
             if value is not None:
@@ -62,15 +63,16 @@ def series_points(rows: Iterable[dict[str, Any]]) -> Iterator[Point]:
 def checkpoint_points(
     checkpoints: Mapping[int, dict[str, dict[str, float]]], steps: Iterable[dict[str, Any]]
 ) -> Iterator[Point]:
-    """Of the scores before the end, by step: a series over tokens of its own, `checkpoint.score.<name>`, so that
-    `score.<name>` stays one value. `steps`: the metrics' rows, whose times and tokens they get."""
+    """Yield points of the scores before the end, by step: a series over tokens of its own, `checkpoint.score.<name>`,
+    so that `score.<name>` stays one value. `steps`: the metrics' rows, whose times and tokens they get.
+    """
     for row in steps:
         for name, score in checkpoints.get(row["step"], {}).items():
             yield Point(f"checkpoint.score.{metric_name(name)}", score["value"], int(row["time"] * 1000), row["tokens"])
 
 
 def score_points(scores: dict[str, dict[str, float]], time_ms: int) -> Iterator[Point]:
-    """Of the final scores: `score.<name>` and its standard error.
+    """Yield points of the final scores: `score.<name>` and its standard error.
 
     At step 0: MLflow draws bars of a metric that has no other step, and otherwise a curve, here of one point.
     """

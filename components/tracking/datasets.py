@@ -18,13 +18,13 @@ class Dataset:
     name: str
     identity: Identity
     phases: tuple[str, ...]
-    """What it is used in, as gb and qb."""
+    """The phases that use it, as gb and qb."""
     profile: str
     """JSON: a blend's weights; empty for a source."""
 
 
 def datasets_of(plan: Plan, phases: Iterable[Phase]) -> list[Dataset]:
-    """Every blend of the phases, then every source that they draw, each once (pure)."""
+    """Return every blend of the phases, then every source that they draw, each once (pure)."""
     used: dict[tuple[str, str], tuple[Identity, list[str], str]] = {}
     drawn = list(phases)
     for phase in drawn:
@@ -42,7 +42,7 @@ def datasets_of(plan: Plan, phases: Iterable[Phase]) -> list[Dataset]:
 
 
 def as_inputs(datasets: Iterable[Dataset]) -> list[Any]:
-    """In MLflow's own types."""
+    """Return datasets in MLflow's own types."""
     from mlflow.entities import Dataset as MLflowDataset
     from mlflow.entities import DatasetInput, InputTag
 

@@ -25,18 +25,19 @@ from switchpoint.components.tracking.link import run_url
 from switchpoint.components.tracking.tracked import TrackedRun
 
 FIRST_SECONDS = 30.0
-"""A run that is over by then is in MLflow with its study; importing MLflow takes a few seconds."""
+"""How long a run must last before delivery begins: a shorter run is in MLflow with its study; importing MLflow takes a
+few seconds."""
 EVERY_SECONDS = 15.0
 
 
 class Delivery:
-    """While it is open, a thread hands new rows over. MLflow may be away: that is told once, and tried again."""
+    """While it is open, a thread hands new rows over. MLflow may be away: that is reported once, and retried."""
 
     def __init__(
         self, store: Store, experiment_name: str, identity: Identity, rows: Callable[[], Iterable[dict[str, Any]]], *,
         label: str, is_gb_run: bool,
     ) -> None:  # fmt: skip
-        """`label`: what people call the output. `is_gb_run`: whether arms share it."""
+        """Deliver the rows of an output. `label`: its name for people. `is_gb_run`: whether arms share it."""
         self._label, self._is_gb_run = label, is_gb_run
         self._store, self._name, self._identity, self._rows = store, experiment_name, identity, rows
         self._client: Any = None
@@ -60,7 +61,7 @@ class Delivery:
         self._thread.join(timeout=EVERY_SECONDS)
 
     def announce(self) -> dict[str, str]:
-        """Makes the run before there is a row, so that others can point to it. Returns nothing where MLflow is away."""
+        """Make the run before there is a row, so that others can point to it. Return nothing if MLflow is away."""
         try:
             self._client = open_client(self._store)
             self._run = self._find(int(time.time() * 1000))
@@ -97,20 +98,22 @@ class Delivery:
             if self._is_away:
                 print("MLflow is back: the metrics are delivered", file=sys.stderr, flush=True)
             self._is_away = False
-        except Exception as error:  # whatever it is: training goes on
+        except Exception as error:  # whatever the error: training continues
             if not self._is_away:
                 said = f"MLflow does not answer ({reason_of(error)}): metrics are kept, and delivered later"
                 print(said, file=sys.stderr)
             self._is_away = True
 
     def _remembered(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """All of them one by one: there may be millions."""
+        """Yield the rows one by one: there may be millions."""
         for row in rows:
             self._newest = row
             yield row
 
     def _find(self, began_ms: int) -> TrackedRun:
-        """A GB run is one that arms share, and stays; the others' parts are put below their arm by the report."""
+        """Return the run in MLflow. A GB run is shared by arms, and stays; the report puts the others' parts below
+        their arm.
+        """
         of_study = experiment(self._client, self._name, self._store)
         name, key = f"{self._label} {self._identity.digest}", training_key(self._identity)
         tags = {KIND_TAG: GB_RUN if self._is_gb_run else PHASE}

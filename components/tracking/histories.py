@@ -26,7 +26,7 @@ from switchpoint.components.train.outputs import run_is_done
 def log_gb_run(
     client: Any, experiment_id: str, plan: Plan, store: Store, run: Trained, arms: list[Link], study: Link
 ) -> TrackedRun | None:
-    """The run that was delivered while it trained, or a new one. None where nothing was trained."""
+    """Return the run that was delivered while it trained, or a new one. None if nothing was trained."""
     identity = run.identity
     rows = list(rows_of(store, identity))
     if not rows:

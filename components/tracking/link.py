@@ -1,4 +1,4 @@
-"""Where a person finds a run of MLflow: for pods' annotations and for the pipeline's UI."""
+"""The address at which a person finds a run of MLflow: for pods' annotations and for the pipeline's UI."""
 
 import os
 from typing import Any
@@ -15,11 +15,11 @@ from switchpoint.components.tracking.client import (
 )
 
 PAGE_VARIABLE = "SWITCHPOINT_MLFLOW_URL"
-"""Where people open MLflow, if that is not where jobs reach it."""
+"""The address at which people open MLflow, if it differs from the one that jobs use."""
 
 
 def run_url(experiment_id: str, run_id: str) -> str:
-    """Empty where MLflow is no server."""
+    """Return the page of a run; empty if MLflow is no server."""
     page = os.environ.get(PAGE_VARIABLE) or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not page.startswith(("http://", "https://")):
         return ""
@@ -27,7 +27,9 @@ def run_url(experiment_id: str, run_id: str) -> str:
 
 
 def experiment_url(store: Store, name: str) -> str:
-    """Of the study's experiment, or of the server where that is not there yet; empty where MLflow is no server."""
+    """Return the page of the study's experiment, or of the server if there is no experiment yet; empty if MLflow is no
+    server.
+    """
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     page = without_password(os.environ.get(PAGE_VARIABLE) or tracking).rstrip("/")
     if not page.startswith(("http://", "https://")):
@@ -40,14 +42,16 @@ def experiment_url(store: Store, name: str) -> str:
 
 
 def training_link(store: Store, experiment_name: str, identity: Identity, label: str) -> str:
-    """Of the run that a training run is delivered to, in Markdown. MLflow is asked only where it is a server."""
+    """Return a Markdown link to the run that a training run is delivered to. A request is sent only if MLflow is a
+    server.
+    """
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
         return f"experiment {experiment_name}, in the store"
     try:
         client: Any = open_client(store)
         experiment_id = experiment(client, experiment_name, store)
         found = find(client, experiment_id, training_key(identity))
-    except Exception as error:  # whatever it is: nothing of MLflow's is needed to train
+    except Exception as error:  # whatever the error: training needs nothing of MLflow's
         return f"experiment {experiment_name}: MLflow does not answer ({reason_of(error)})"
     if found is None:
         return f"experiment {experiment_name}"

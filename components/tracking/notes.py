@@ -1,4 +1,4 @@
-"""Descriptions of runs, in Markdown: what a run is, where it belongs, how to have it again (pure)."""
+"""Descriptions of runs, in Markdown: what a run is, what it belongs to, how to reproduce it (pure)."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ STUDY_FILE = "study.yaml"
 
 @dataclass(frozen=True)
 class Link:
-    """A run of MLflow, by its name."""
+    """A link to a run of MLflow, with its name."""
 
     name: str
     experiment_id: str
     run_id: str
 
     def __str__(self) -> str:
-        # From wherever MLflow's page is served.
+        # A link relative to the address at which MLflow's page is served.
         return f"[{self.name}](#/experiments/{self.experiment_id}/runs/{self.run_id})"
 
 

@@ -24,7 +24,7 @@ def flat_recipe(plan: Plan, arm: ArmPlan | Derived | Base) -> dict[str, Any]:
     """The params of a base, or of an arm: every arm of the study has the same names.
 
     A source that a phase does not draw has weight 0 there; a phase that an arm does not have (its QB blend is its GB
-    blend) has the blend of the one before it, which is what the arm goes on with.
+    blend) has the blend of the one before it, with which the arm continues.
     """
     flat = deciding_params(plan, arm)
     if not isinstance(arm, ArmPlan):
@@ -92,7 +92,7 @@ def _settings_params(settings: StepSettings) -> dict[str, Any]:
 
 
 def gb_params(plan: Plan, run: Trained) -> dict[str, Any]:
-    """Of a GB run: what its digest decides. Names of blends may change, and are not params."""
+    """Return the params of a GB run: what its digest decides. Names of blends may change, and are not params."""
     phase, schedule = run.stage.phase, run.stage.schedule
     flat = {
         "base": plan.base_of(run).start.digest, "seed": run.stage.seed, "sequence_length": phase.sequence_length,
@@ -111,23 +111,23 @@ def _weights(plan: Plan, name: str, weights: Mapping[SourceKey, Any]) -> dict[st
 
 
 def qa_share(plan: Plan, weights: Weights | Mapping[SourceKey, Any]) -> float:
-    """The weight of the sources of category `qa`."""
+    """Return the weight of the sources of category `qa`."""
     sources = plan.recipe.sources
     return float(sum(weight for key, weight in weights.items() if sources[split_key(key)[0]].category == QA))
 
 
 def _rounded(value: float) -> float:
-    """0.2 and not 0.19999999999999998."""
+    """Return 0.2 and not 0.19999999999999998."""
     return float(f"{value:.12g}")
 
 
 def as_text(values: Mapping[str, Any]) -> dict[str, str]:
-    """MLflow's params are text."""
+    """Return values as text, which MLflow's params are."""
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
 def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
-    """The recipe with the arm's overrides put in, as plain data."""
+    """Return the recipe with the arm's overrides put in, as plain data."""
     recipe: dict[str, Any] = plan.recipe.model_dump(mode="json", exclude={"arms", "grid"}, exclude_none=True)
     if arm is not None:
         recipe |= {
@@ -149,7 +149,8 @@ def resolved_recipe(plan: Plan, arm: ArmPlan | None) -> dict[str, Any]:
 
 
 def runnable_study(plan: Plan, arm: ArmPlan | None = None) -> dict[str, Any]:
-    """The study as a recipe that `switchpoint run` takes; with `arm`, of this one with its seed, and the same digests.
+    """Return the study as a recipe that `switchpoint run` takes; with `arm`, of this one with its seed, and the same
+    digests.
 
     Its catalogue is written out, so that it does not change with the version.
     """

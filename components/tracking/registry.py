@@ -10,10 +10,10 @@ from switchpoint.components.tracking.study import MODEL, row_key
 
 
 def register_best(plan: Plan, store: Store, name: str, arm_name: str) -> str:
-    """Registers the model of the arm `arm_name` (the name of its row) as a version of `name`; returns the version.
+    """Register the model of the arm `arm_name` (the name of its row) as a version of `name`; return the version.
 
-    The registered model is made where it is missing; a run that has a version keeps it. Raises BadInput where there
-    is nothing to register, MLflowAway where MLflow does not answer.
+    The registered model is made where it is missing; a run that has a version keeps it. Raise BadInput if there is
+    nothing to register, MLflowAway if MLflow does not answer.
     """
     try:
         return _register(open_client(store), plan, store, name, arm_name)

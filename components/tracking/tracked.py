@@ -13,13 +13,13 @@ BATCH_METRICS = 1000
 BATCH_PARAMS = BATCH_TAGS = 100
 """The most that MLflow takes in one call."""
 MAX_VALUE = 6000
-"""Characters of a param or tag."""
+"""The most characters of a param or tag."""
 
 Item = TypeVar("Item")
 
 
 class TrackedRun:
-    """Wraps a run as MLflow returned it (`mlflow.entities.Run`)."""
+    """A wrapper of a run as MLflow returned it (`mlflow.entities.Run`)."""
 
     def __init__(self, client: Any, run: Any) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class TrackedRun:
             self.name = name
 
     def tag(self, tags: Mapping[str, str]) -> None:
-        """Tags may change: a run is nested anew where its study was extended."""
+        """Set tags, which may change: a run is nested again if its study was extended."""
         from mlflow.entities import RunTag
 
         new = {name: value[:MAX_VALUE] for name, value in tags.items() if self._tags.get(name) != value[:MAX_VALUE]}
@@ -46,7 +46,7 @@ class TrackedRun:
         self._tags |= new
 
     def params(self, values: Mapping[str, str]) -> None:
-        """Params never change in MLflow: one that is there stays."""
+        """Set params, which never change in MLflow: one that is there stays."""
         from mlflow.entities import Param
 
         new = {name: value[:MAX_VALUE] for name, value in values.items() if name not in self._params}
@@ -55,7 +55,7 @@ class TrackedRun:
         self._params |= new
 
     def curve(self, rows: Iterable[dict[str, Any]]) -> None:
-        """The rows of a metrics file that the run does not have yet.
+        """Send the rows of a metrics file that the run does not have yet.
 
         A step that was trained again has the same values, at another time: it is not sent twice.
         """
@@ -68,14 +68,14 @@ class TrackedRun:
             self._logged_tokens = max([self._logged_tokens, *(at.step for at in batch if at.key == LAST_OF_A_ROW)])
 
     def series(self, points: Iterable[Point]) -> None:
-        """Points that the run does not have yet, by key and step."""
+        """Send points that the run does not have yet, by key and step."""
         wanted = list(points)
         there = {key: self._steps(key) for key in {point.key for point in wanted}}
         for batch in _batches([point for point in wanted if point.step not in there[point.key]], BATCH_METRICS):
             self._send(batch)
 
     def finals(self, points: Iterable[Point]) -> None:
-        """One value of each key, and not a series."""
+        """Send one value of each key, and not a series."""
         for batch in _batches([one for one in points if self._metrics.get(one.key) != one.value], BATCH_METRICS):
             self._send(batch)
 
@@ -92,7 +92,7 @@ class TrackedRun:
         self._metrics |= {point.key: point.value for point in points}
 
     def inputs(self, datasets: Iterable[Any]) -> None:
-        """`datasets`: mlflow.entities.DatasetInput; known by name and digest."""
+        """Add datasets. `datasets`: mlflow.entities.DatasetInput; known by name and digest."""
         new = [one for one in datasets if (one.dataset.name, one.dataset.digest) not in self._inputs]
         if new:
             self._client.log_inputs(self.run_id, datasets=new)
@@ -102,7 +102,7 @@ class TrackedRun:
         self._client.log_text(self.run_id, content, name)
 
     def files(self, folder: Path, name: str) -> None:
-        """The files of `folder` as the artifacts `name`/..., each once: what is there with the same size stays."""
+        """Send the files of `folder` as the artifacts `name`/..., each once: what is there with the same size stays."""
         there = {Path(one.path).name: one.file_size for one in self._client.list_artifacts(self.run_id, name)}
         for file in sorted(path for path in folder.iterdir() if path.is_file()):
             if there.get(file.name) != file.stat().st_size:
@@ -122,7 +122,9 @@ class TrackedRun:
         self._client.log_artifact(self.run_id, str(file), name)
 
     def end(self, status: str, ended_ms: int) -> None:
-        """`status`: FINISHED, FAILED or KILLED. Without a time the run ended when it began: it did nothing."""
+        """End the run. `status`: FINISHED, FAILED or KILLED. Without a time the run ended when it began: it did
+        nothing.
+        """
         end = status, ended_ms or self.start_ms
         if self._end != end:
             self._client.set_terminated(self.run_id, *end)

@@ -7,10 +7,10 @@ TOP_PAD_BYTES = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Freed memory stays with the process. Whether the C library can do that (glibc can).
+    """Keep freed memory in the process; return whether the C library can do that (glibc can).
 
-    By default glibc maps every large tensor anew and gives it back, and the kernel clears its pages each time: a sixth
-    of a step's time of a small model on a CPU (docs/training.md, Speed).
+    By default glibc maps every large tensor afresh and gives it back, and the kernel clears its pages each time: a
+    sixth of a step's time of a small model on a CPU (docs/training.md, Speed).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

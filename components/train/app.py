@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore[name-defined] # noqa: F821
-    """Train the job. Returns True if it is finished, False if it was stopped and must be restarted."""
+    """Train the job. Return True if it is finished, False if it was stopped and must be restarted."""
     import torch
     import torch.distributed as dist
 
@@ -65,7 +65,7 @@ def _train(job: "TrainJob", rank: int, world_size: int) -> bool:  # type: ignore
         send_ending(job, rank, *([STATUS] if rank == 0 else []))  # rank 0 has the metrics
 
     with Watchdog(folder, rank, seconds, report_hang) as watchdog:
-        # Communication gives up later than the watchdog, whose stacks say where each process stands.
+        # Communication times out later than the watchdog, whose stacks show what each process was doing.
         join_processes(Ranks(rank, world_size, job.training), init_method, 2 * seconds)
         end = Trainer(job, rank, world_size).run(watchdog.alive)
         watchdog.alive()

@@ -58,7 +58,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def checkpoint_place(place: Location, step: int) -> str:
-    """Return where a run at `place` (a path or a URL) has its checkpoint of `step`."""
+    """Return the location of the checkpoint of `step` of a run at `place` (a path or a URL)."""
     return f"{place}/checkpoints/step-{step:08d}"
 
 
@@ -129,7 +129,7 @@ class CheckpointWriter:
     def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
         """Start to write the checkpoint of `step`. The first process writes `facts` into its state file.
 
-        Raises CheckpointFailed, on every process, if the checkpoint before was to be kept and could not be written.
+        Raise CheckpointFailed, on every process, if the checkpoint before was to be kept and could not be written.
         """
         if self._pending_step in self._keep:
             self.wait()
@@ -155,7 +155,7 @@ class CheckpointWriter:
             self._pending = None
 
     def wait(self) -> None:
-        """Wait for the checkpoint in progress. Raises CheckpointFailed, on every process, if any process failed."""
+        """Wait for the checkpoint in progress. Raise CheckpointFailed, on every process, if any process failed."""
         if self._pending is None:
             return
         error, self._pending = self._pending.exception(), None
@@ -237,7 +237,7 @@ def find_damage_together(place: Location) -> str:
 
 
 def load_checkpoint(place: Location, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
-    """Load weights, and with `optimizer` its state, in place, at any world size. Returns the state file's content.
+    """Load weights, and with `optimizer` its state, in place, at any world size. Return the state file's content.
 
     The caller has compared the files with their digests (`newest_intact`, `find_damage_together`).
     """

@@ -32,7 +32,7 @@ class Batches:
     """The batches of a job, each a function of its step: nothing to save, nothing to replay on resume."""
 
     def __init__(self, job: TrainJob, rank: int, world_size: int) -> None:
-        """Raises ValueError where a batch cannot be divided over the processes."""
+        """Raise ValueError if a batch cannot be divided over the processes."""
         for stretch in job.stretches:
             check_batch(stretch.batch_size, world_size * job.training.tensor_parallel, job.training)
         self._clock, self._rank, self._world_size = job.clock, rank, world_size
@@ -46,7 +46,7 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """Return this process's samples of `step`.
 
-        Raises ValueError for a token id beyond the vocabulary, with the source and the sample.
+        Raise ValueError for a token id beyond the vocabulary, with the source and the sample.
         """
         size = self._clock.batch_size(step) // self._world_size
         placed = self._places(step, self._rank * size, size)
@@ -78,7 +78,7 @@ class Batches:
         return found
 
     def _places(self, step: int, first: int, number: int) -> list[Place]:
-        """Return where `number` samples of `step` are, beginning with its sample `first`."""
+        """Return the positions of `number` samples of `step`, beginning with its sample `first`."""
         begin = self._clock.samples_at(step) + first
         return self._order.places(np.arange(begin, begin + number, dtype=np.int64))
 

@@ -14,7 +14,7 @@ from switchpoint.components.store.location import Location, names_in, read_json,
 from switchpoint.components.store.lock import Locked
 
 RESUME_ME = 75
-"""EX_TEMPFAIL: the exit code of a trainer that wants to be started again."""
+"""EX_TEMPFAIL: the exit code of a trainer that asks to be restarted."""
 STATUS = "status.json"
 LOST_PEER = re.compile(
     r"closed by peer|connection reset|connection refused|broken pipe|connection was (likely )?closed|"
@@ -37,16 +37,16 @@ class Ending:
     reason: str
     resume: bool
     disrupted: bool = False
-    """The cluster took pods away that were well: such ends are not counted."""
+    """The cluster took healthy pods away: such ends are not counted as failures."""
 
 
 def write_status(folder: Path, state: str, reason: str, step: int | None, *, resume: bool) -> None:
-    """How the run stands. `resume`: it wants to be started again."""
+    """Write the state of the run. `resume`: the trainer asks to be restarted."""
     write_json(folder / STATUS, {"state": state, "reason": reason, "step": step, "resume": resume})
 
 
 def write_failure(folder: Path, rank: int, error: BaseException) -> None:
-    """Why this process failed. A full disk keeps that from being written; the log has it too."""
+    """Write why this process failed. A full disk keeps that from being written; the log has it too."""
     reason = str(error) if type(error).__name__ in ("BadInput", "BadBatch") else f"{type(error).__name__}: {error}"
     try:
         write_json(
@@ -63,8 +63,8 @@ def write_failure(folder: Path, rank: int, error: BaseException) -> None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether the same may go well the next time: a full disk, a storage or a network that does not answer, a device
-    that failed, a predecessor that still writes. Not: a wrong path, or a model that is too large.
+    """Return whether a retry may succeed: a full disk, a storage or a network that does not answer, a device that
+    failed, an earlier trainer that still writes. Not: a wrong path, or a model that is too large.
     """
     if isinstance(error, Locked):
         return True
@@ -83,18 +83,18 @@ def failure_file(folder: Path, rank: int) -> Path:
 
 
 def is_of_ending(name: str) -> bool:
-    """Whether a file tells why a process ended."""
+    """Return whether a file tells why a process ended."""
     return fnmatchcase(name, "failure-*.json") or fnmatchcase(name, "stacks-*.txt")
 
 
 def forget_ending(place: Location) -> None:
-    """Before a start: what an earlier one left is history, that it stopped too."""
+    """Remove, before a start, what an earlier one left: it is history, and so is the fact that it stopped."""
     stopped = (read_json(f"{place}/{STATUS}") or {}).get("resume")
     remove_files(place, [*filter(is_of_ending, names_in(place)), *([STATUS] if stopped else [])])
 
 
 def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
-    """Moves the stacks that a hang left to a folder of their own beside the logs; None where there was none."""
+    """Move the stacks that a hang left to a folder of their own beside the logs; return None if there are none."""
     written = [path for path in sorted(folder.glob("stacks-*.txt")) if path.stat().st_size]
     if not written:
         return None
@@ -106,9 +106,10 @@ def keep_stacks(folder: Path, log_folder: Path) -> Path | None:
 
 
 def ending(folder: Path, stacks: Path | None, end: JobEnd) -> Ending:
-    """Of a job that did not finish: the cause goes before what followed from it in other processes.
+    """Return how a job that did not finish ended: the cause ranks before what followed from it in other processes.
 
-    `stacks`: where a hang's are. `end`: what is known from outside, a signal or what a cluster did, and its log.
+    `stacks`: the folder of a hang's stacks. `end`: what is known from outside, a signal or what a cluster did, and its
+    log.
     """
     status = read_json(folder / STATUS) or {}
     if stacks is not None:
@@ -129,10 +130,11 @@ def ending(folder: Path, stacks: Path | None, end: JobEnd) -> Ending:
 
 
 def ending_outside(end: JobEnd, process: str, *, is_told: bool = False) -> Ending:
-    """Of a job whose processes left no file of it: what a cluster did, what one said last, or a signal.
+    """Return how a job ended whose processes left no file about it: by what a cluster did, the last words of a process,
+    or a signal.
 
-    `process`: what the job is made of, in words. `is_told`: another's end is known to have followed from it, so what
-    the log says may have, too.
+    `process`: what the job is made of, in words. `is_told`: a process has reported that it lost another one; the last
+    words in the log may then be of such a process, too.
     """
     if end.cause:
         return Ending(end.cause, end.may_resume, end.disrupted)
@@ -147,13 +149,13 @@ def ending_outside(end: JobEnd, process: str, *, is_told: bool = False) -> Endin
 
 
 def _traceback(log: Path) -> str:
-    """What a process said last. torchrun's own error only says that one of them ended."""
+    """Return the last words of a process. torchrun's own error only says that one of them ended."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return tail(log) if "Traceback" in text and "ChildFailedError" not in text else ""
 
 
 def _signal_in(log: Path) -> str:
-    """The signal that ended a process, as torchrun tells it of the first one that failed."""
+    """Return the signal that ended a process, as torchrun reports it for the first one that failed."""
     text = log.read_text(errors="replace") if log.exists() else ""
     codes = [int(code) for code in re.findall(r"exitcode\s*:\s*(-\d+)", text)]
     return signal.Signals(-codes[0]).name if codes and -codes[0] in set(signal.Signals) else ""

@@ -21,22 +21,22 @@ class JobPhase(Config):
     first_sample: int
     order: int
     num_samples: int
-    """In all, also beyond what the job trains."""
+    """All samples of the phase, also those beyond the end of the job."""
     settings: StepSettings
 
 
 class JobSource(Config):
     stream: str
-    """The path of its stream; token files that it names relatively lie in the store."""
+    """The path of the source's stream; token files that it names relatively lie in the store."""
 
 
 class TrainJob(Config):
     folder: str
-    """The run's own, a path or a URL: checkpoints, models, metrics and status."""
+    """The run's folder, a path or a URL: checkpoints, models, metrics and status."""
     start: StartMode | Literal["scratch"]
     """How the job begins when its own folder holds no checkpoint; scratch: random weights from `architecture`."""
     start_checkpoint: str = ""
-    """Where weights, and unless `fresh` the optimizer's state, are loaded from: a path or a URL."""
+    """The checkpoint from which weights, and unless `fresh` the optimizer's state, are loaded: a path or a URL."""
     start_model: str = ""
     """The Hugging Face folder that weights are loaded from instead."""
     model_config_folder: str = ""
@@ -44,15 +44,15 @@ class TrainJob(Config):
     architecture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: str
     store: str
-    """Its folder or URL."""
+    """The store's folder or URL."""
     phases: list[JobPhase]
-    """All up to the job's own, which is the last: the sources go on where they stood."""
+    """All phases up to the job's own, which is the last: the sources continue from their positions."""
     sources: dict[str, JobSource]
     seed: int
     pieces: list[Piece]
-    """Of the schedule, over the run's tokens."""
+    """The pieces of the schedule, over the run's tokens."""
     stretches: list[Stretch]
-    """Of the clock."""
+    """The stretches of the clock."""
     vocab_size: int
     end_of_document: int
     start_step: int
@@ -60,11 +60,11 @@ class TrainJob(Config):
     keep_steps: list[int]
     """Checkpoints that stay: switch points and ends."""
     export_steps: list[int]
-    """Where the model is written as a Hugging Face folder."""
+    """The steps at which the model is written as a Hugging Face folder."""
     probes: str = ""
     """The file that the run is evaluated on while it trains, named by its digest's folder. Empty: none."""
     evaluation_steps: list[int] = Field(default_factory=list)
-    """At which steps."""
+    """The steps at which the run is evaluated while it trains."""
     training: Training = Training()
     flops_per_token: float | None = None
     """Forward and backward, in the convention of MFU; None where the model's shape is not one that we count."""

@@ -31,7 +31,7 @@ MAX_SAVING_SHARE = 0.05
 
 
 class Resumed(NamedTuple):
-    """Where a job stands after its weights and optimizer state were loaded."""
+    """The position of a job after its weights and optimizer state were loaded."""
 
     step: int
     state: dict[str, Any]
@@ -60,8 +60,8 @@ class JobCheckpoints:
     def resume(self) -> Resumed:
         """Load the newest intact checkpoint from which the missing steps can be trained.
 
-        Without one, load what the job starts from. Raises DamagedCheckpoint if that is damaged: it belongs to
-        another run, and is not ours to set aside.
+        Without one, load what the job starts from. Raise DamagedCheckpoint if that is damaged: it belongs to another
+        run, and is not ours to set aside.
         """
         step = newest_intact(self._place, self.missing.resume_candidates(self._complete()))
         if step is not None:
@@ -78,7 +78,7 @@ class JobCheckpoints:
     def skip_ahead(self, step: int) -> Resumed | None:
         """Load the newest intact checkpoint between `step` and the next missing step, to skip what was trained before.
 
-        Returns None where there is nothing to skip.
+        Return None if there is nothing to skip.
         """
         if not self.missing.may_skip(step):
             return None
@@ -104,8 +104,8 @@ class JobCheckpoints:
     def save(self, step: int, facts: dict[str, Any]) -> None:
         """Start to write the checkpoint of `step`, with `facts` in its state file; export the model if requested.
 
-        A checkpoint that is kept already is not written again: a step that was trained again has the same bits.
-        Raises CheckpointFailed where an earlier requested checkpoint could not be written.
+        A checkpoint that is kept already is not written again: a step that was trained again has the same bits. Raise
+        CheckpointFailed if an earlier requested checkpoint could not be written.
         """
         if step in self._kept:
             return
@@ -127,7 +127,7 @@ class JobCheckpoints:
         return max(self._complete(), default=-1)
 
     def finish(self) -> None:
-        """Wait for the last checkpoint. Raises CheckpointFailed where it could not be written."""
+        """Wait for the last checkpoint. Raise CheckpointFailed if it could not be written."""
         self.writer.wait()
         self.writer.close()
 

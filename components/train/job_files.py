@@ -36,7 +36,7 @@ def read_job(location: str) -> TrainJob:
 
 
 def work_folder(job: TrainJob, rank: int) -> Path:
-    """Return where a process writes: the run's folder, or its own folder where the run is in an object store."""
+    """Return the folder in which a process writes: the run's, or its own if the run is in an object store."""
     if not is_remote(job.folder):
         return Path(job.folder)
     return store_at(job.store).root / "trainers" / _in_store(job) / f"rank-{rank}"

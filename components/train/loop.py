@@ -48,8 +48,8 @@ class Trainer:
     def run(self, alive: Callable[[], None] = lambda: None) -> str:
         """Train to the last step (`finished`), or to the end of the step in which SIGTERM arrives (`stopped`).
 
-        `alive` is called after every step, and with every part of a file that is uploaded at the end. Raises BadBatch
-        where a step must not be taken, and CheckpointFailed where a requested checkpoint cannot be written.
+        `alive` is called after every step, and with every part of a file that is uploaded at the end. Raise BadBatch if
+        a step must not be taken, and CheckpointFailed if a requested checkpoint cannot be written.
         """
         self._alive = self.upload.alive = alive
         signal.signal(signal.SIGTERM, lambda *_: self.request_stop())
@@ -88,7 +88,7 @@ class Trainer:
                 batch = self._batch(self.step)
 
     def _train_step(self, batch: Batch) -> tuple[StepResult, Batch | None]:
-        """Train on `batch`, the samples of the current step. Returns the result, and the batch of the next step."""
+        """Train on `batch`, the samples of the current step. Return the result, and the batch of the next step."""
         sums = self.training_step.forward_backward(batch, self.step)
         following = self._batch(self.step + 1)
         is_save_due = self.ranks.rank == 0 and self.checkpoints.is_due()
@@ -102,7 +102,7 @@ class Trainer:
         return self.batches.batch(step) if step < self.end_step else None
 
     def _skip_batch(self, problem: str) -> None:
-        """Count the current step as skipped and name its samples. Raises BadBatch unless the recipe allows a skip."""
+        """Count the current step as skipped and name its samples. Raise BadBatch unless the recipe allows a skip."""
         step, samples = self.step + 1, self.batches.samples_of(self.step)
         message = describe_bad_batch(step, problem, samples)
         if self.ranks.rank == 0:

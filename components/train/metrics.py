@@ -19,23 +19,25 @@ TAIL_BYTES = 1 << 20
 
 
 def read_metrics(folder: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:
-    """Rows up to `last_step`, in order. A line that a crash cut short ends the reading."""
+    """Yield the rows up to `last_step`, in order. A line that a crash cut short ends the reading."""
     yield from _rows(folder / METRICS, last_step)
 
 
 def read_series(folder: Path, probes: str) -> dict[int, dict[str, Any]]:
-    """Rows of the run's evaluations on `probes` (a digest), by step, ascending: step, tokens, scores, time."""
+    """Return the rows of the run's evaluations on `probes` (a digest), by step, ascending: step, tokens, scores,
+    time.
+    """
     rows = {row["step"]: row for row in _rows(folder / SERIES) if row["probes"] == probes}
     return dict(sorted(rows.items()))
 
 
 def rows_of(store: Store, run: Identity, last_step: int | None = None) -> Iterator[dict[str, Any]]:
-    """A run's rows as they are in the store now."""
+    """Yield a run's rows as they are in the store now."""
     return read_metrics(store.fetch_current(run, METRICS), last_step)
 
 
 def newest_row_of(store: Store, run: Identity) -> dict[str, Any] | None:
-    """A run's last whole row, without reading the others: they may be millions."""
+    """Return a run's last whole row, without reading the others: there may be millions."""
     path = store.fetch_current(run, METRICS) / METRICS
     try:
         with path.open("rb") as file:
@@ -47,7 +49,7 @@ def newest_row_of(store: Store, run: Identity) -> dict[str, Any] | None:
 
 
 def series_of(store: Store, run: Identity, probes: str) -> dict[int, dict[str, Any]]:
-    """A run's evaluations as they are in the store now."""
+    """Return a run's evaluations as they are in the store now."""
     return read_series(store.fetch_current(run, SERIES), probes)
 
 
@@ -64,12 +66,12 @@ def _rows(path: Path, last_step: int | None = None) -> Iterator[dict[str, Any]]:
 
 
 def last_step(folder: Path, start_step: int) -> int:
-    """How far the run has come, whether a checkpoint holds it or not."""
+    """Return how far the run has come, whether a checkpoint holds it or not."""
     return max((row["step"] for row in read_metrics(folder)), default=start_step)
 
 
 def append_to_series(folder: Path, row: dict[str, Any]) -> None:
-    """Adds a row. A line that a crash cut short is taken away first: what came after it would be lost."""
+    """Append a row. A line that a crash cut short is removed first: what came after it would be lost."""
     path = folder / SERIES
     if path.exists() and not path.read_bytes().endswith(b"\n"):
         kept = list(_rows(path))
@@ -81,7 +83,7 @@ def append_to_series(folder: Path, row: dict[str, Any]) -> None:
 
 
 class MetricsFile:
-    """Appends rows after `step`: what lies beyond it is trained, and written, again."""
+    """A file of metrics, to which rows after `step` are appended: steps beyond it are trained, and written, again."""
 
     def __init__(self, folder: Path, step: int) -> None:
         path = folder / METRICS
@@ -92,11 +94,11 @@ class MetricsFile:
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Raises ValueError for a number that is not finite: JSON has none."""
+        """Write a row. Raise ValueError for a number that is not finite: JSON has none."""
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def flush_to_disk(self) -> None:
-        """Before a checkpoint is complete, the rows up to its step are."""
+        """Flush the file: before a checkpoint is complete, the rows up to its step are on the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

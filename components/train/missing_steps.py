@@ -26,7 +26,7 @@ class MissingSteps:
     steps: tuple[int, ...]
     """Ascending. They stay as found: a step that has been trained since is still among them."""
     job_end: int
-    """The job's last step, where a job stands that misses nothing."""
+    """The job's last step, which is the position of a job that misses nothing."""
 
     @property
     def end_step(self) -> int:

@@ -14,7 +14,7 @@ from switchpoint.components.train.weights import load_folder, spread
 
 
 def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
-    """The job's model on its processes, its weights as `start` says (for a checkpoint they are loaded later).
+    """Return the job's model on its processes, its weights as `start` says (for a checkpoint they are loaded later).
 
     Shapes first, then shards, then weights: no process ever holds a whole copy, except the first for random weights
     and for formats that cannot be read in slices.
@@ -23,7 +23,7 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
     config = model_config(job.architecture) if scratch else _folder_config(job)
     longest = max(phase.settings.sequence_length for phase in job.phases)
     if scratch or longest > config.max_position_embeddings:
-        config.max_position_embeddings = longest  # what the exported folder tells; rotary embeddings know no end
+        config.max_position_embeddings = longest  # the exported folder states it; rotary embeddings have no limit
     with init_empty_weights(include_buffers=False):
         model = _from_config(config)
     model.tie_weights()
@@ -51,7 +51,9 @@ def _folder_config(job: TrainJob) -> PretrainedConfig:
 
 
 def _allocate(model: PreTrainedModel, device: torch.device) -> None:
-    """Memory for the parameters, which had shapes only. Buffers (rotary frequencies) keep what they were made with."""
+    """Allocate memory for the parameters, which had shapes only. Buffers (rotary frequencies) keep the values that they
+    were made with.
+    """
     buffers = dict(model.named_buffers())
     model.to_empty(device=device)
     for name, buffer in buffers.items():
@@ -60,7 +62,7 @@ def _allocate(model: PreTrainedModel, device: torch.device) -> None:
 
 
 def model_config(architecture: dict[str, Any]) -> PretrainedConfig:
-    """A transformers configuration from the recipe's `model.architecture`, and the tokenizer."""
+    """Return a transformers configuration from the recipe's `model.architecture`, and the tokenizer."""
     return AutoConfig.for_model(
         architecture["kind"],
         vocab_size=architecture["vocab_size"],

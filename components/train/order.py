@@ -1,4 +1,4 @@
-"""Which samples a run trains on, and where they are read from: the keyed order, or Megatron's."""
+"""Which samples a run trains on, and which files they are read from: the keyed order, or Megatron's."""
 
 from bisect import bisect_right
 from functools import lru_cache
@@ -22,11 +22,11 @@ class Order(Protocol):
     """Whether samples lie in an object store."""
 
     def places(self, samples: Indices) -> list[Place]:
-        """Of the run's `samples`, all of one phase."""
+        """Return the source and position of each of the run's `samples`, which are all of one phase."""
 
 
 class KeyedOrder:
-    """The sampler's: a function of blends, seed and sample."""
+    """The sampler's order: a function of blends, seed and sample."""
 
     def __init__(self, job: TrainJob) -> None:
         opened: dict[tuple[str, int, Packing], Samples] = {}
@@ -54,7 +54,7 @@ class KeyedOrder:
 
 
 class MegatronOrder:
-    """What megatron-core would draw: each phase is a data set of its own."""
+    """The order that megatron-core would draw: each phase is a data set of its own."""
 
     is_remote = False
 

@@ -12,7 +12,7 @@ from switchpoint.components.train.checkpoint import has_model, is_kept, model_pa
 def run_is_done(plan: Plan, store: Store, run: Trained) -> bool:
     """Whether every checkpoint and model that the arms need from the run is there, and its gate is decided.
 
-    A checkpoint that was pruned is only missed where a run that is not done goes on from it.
+    A checkpoint that was pruned is only missed where a run that is not done continues from it.
     """
     return not missing_steps(plan, store, run)
 
@@ -32,7 +32,7 @@ def missing_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
 
 
 def needed_steps(plan: Plan, store: Store, run: Trained) -> set[int]:
-    """Where runs of the plan that are not done go on from this one."""
+    """Return the steps from which runs of the plan that are not done continue this one."""
     return {
         other.parent_step
         for other in plan.runs
@@ -54,7 +54,7 @@ def missing_arms(plan: Plan, store: Store) -> list[ArmPlan]:
 
 
 def arm_is_done(plan: Plan, store: Store, arm: ArmPlan) -> bool:
-    """Whether the arm's model is there, and all that is wanted of its own runs."""
+    """Whether the arm's model is there, and all that the study requests of its own runs."""
     return model_is_there(store, arm.model) and all(run_is_done(plan, store, run) for run in plan.own_runs(arm))
 
 

@@ -21,7 +21,7 @@ SMALL_MODEL_PARAMETERS = 50_000_000
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the job. Tensor parallel ones are neighbours and read the same samples."""
+    """This process among those of the job. Tensor parallel processes are neighbours and read the same samples."""
 
     rank: int
     world_size: int
@@ -46,26 +46,28 @@ class Ranks:
 
     @property
     def is_sharded(self) -> bool:
-        """On a GPU also alone: sharding is what computes in bf16 and keeps fp32."""
+        """Whether parameters are sharded. On a GPU also for one process: sharding is what computes in bf16 and keeps
+        fp32.
+        """
         return self.world_size > 1 or self.device.type == "cuda"
 
     @cached_property
     def mesh(self) -> DeviceMesh:
-        """(replicas, shards, tensor parallel)."""
+        """The device mesh: (replicas, shards, tensor parallel)."""
         training = self.training
         shards = self.world_size // training.replicas // training.tensor_parallel
         shape = (training.replicas, shards, training.tensor_parallel)
         return init_device_mesh(self.device.type, shape, mesh_dim_names=("replica", "shard", "tensor"))
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over the processes that read different samples, the same on every one; a CPU tensor."""
+        """Return the sum over the processes that read different samples, the same on every one; a CPU tensor."""
         if self.world_size > 1:
             dist.all_reduce(values)
             values /= self.training.tensor_parallel
         return values
 
     def agree(self, value: Any) -> Any:
-        """The first process's value, on every one."""
+        """Return the first process's value, on every process."""
         values = [value]
         if dist.is_initialized():
             dist.broadcast_object_list(values)
@@ -73,7 +75,9 @@ class Ranks:
 
 
 def join_processes(ranks: Ranks, meeting: str, timeout_seconds: float) -> None:
-    """Starts communication, where there is any. Fixes what would make a GPU's results vary, and a CPU's memory slow."""
+    """Start communication between processes, if there are several. Fix what would make a GPU's results vary, and a
+    CPU's memory slow.
+    """
     if ranks.device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(ranks.device)
@@ -89,7 +93,7 @@ def join_processes(ranks: Ranks, meeting: str, timeout_seconds: float) -> None:
 
 
 def parallelise(model: PreTrainedModel, ranks: Ranks) -> None:
-    """Shards the model, whose parameters may be on the meta device, in place."""
+    """Shard the model, whose parameters may be on the meta device, in place."""
     training = ranks.training
     if training.tensor_parallel > 1:
         _split_matrices(model, ranks.mesh["tensor"])
@@ -105,17 +109,17 @@ def parallelise(model: PreTrainedModel, ranks: Ranks) -> None:
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """The decoder blocks."""
+    """Return the decoder blocks."""
     return next(module for module in model.modules() if isinstance(module, nn.ModuleList))
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Keeps the input of every block only; the rest is computed again in the backward pass."""
+    """Keep the input of every block only; the rest is computed again in the backward pass."""
     model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def shard(model: PreTrainedModel, mesh: DeviceMesh, on_gpu: bool) -> None:
-    """FSDP2: one unit per decoder block, the rest (embeddings, head, final norm) in the root's.
+    """Shard with FSDP2: one unit per decoder block, the rest (embeddings, head, final norm) in the root's.
 
     Parameters and optimizer state are fp32 everywhere; a GPU computes in bf16 and adds up in fp32. A small model is
     a single unit that stays gathered: there, messages cost more than memory (2.4 M parameters on two processes of a
@@ -132,7 +136,7 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh, on_gpu: bool) -> None:
 
 
 def _split_matrices(model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """By transformers' plan for the family."""
+    """Split matrices by transformers' plan for the family."""
     from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 
     plan = model._expand_parallel_plan(dict(model.tp_plan))

@@ -11,9 +11,9 @@ PROBES = "probes.json"
 class ProbeText(Config):
     source: str
     tokens: list[int]
-    """What goes before the first token, and the beginning of a document."""
+    """The token that stands before the first one, and the beginning of a document."""
     num_bytes: int
-    """That the tokens after the first stand for."""
+    """The number of bytes that the tokens after the first one stand for."""
 
 
 class ProbeQuestion(Config):
@@ -21,7 +21,7 @@ class ProbeQuestion(Config):
     pairs: list[tuple[list[int], list[int]]]
     """Context and continuation of every choice."""
     lengths: list[float]
-    """What a choice's log-likelihood is divided by."""
+    """The number that a choice's log-likelihood is divided by."""
     gold: int
     """Which choice is right."""
 

@@ -13,11 +13,11 @@ from switchpoint.components.train.parallel import Ranks
 from switchpoint.components.train.probe_file import ProbeFile
 
 LOGITS = 2**25
-"""How many are held at a time (128 MB in fp32)."""
+"""The number of logits that are held at a time (128 MB in fp32)."""
 SEQUENCES = 32
-"""In a batch, at most."""
+"""The largest number of sequences in a batch."""
 LENGTHS = 128
-"""Lengths on a GPU are multiples of it."""
+"""Lengths on a GPU are multiples of this number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Probes:
 
     @torch.no_grad()
     def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
-        """Scores by name: bits per byte and next-token accuracy of every source, and the accuracy of every task.
+        """Return scores by name: bits per byte and next-token accuracy of every source, and the accuracy of every task.
 
-        All processes call it. Draws no random number and changes no weight.
+        All processes call it. It draws no random number and changes no weight.
         """
         size, rank = self._ranks.data_size, self._ranks.data_rank
         found = torch.zeros(len(self._sequences), 2, dtype=torch.float64)
@@ -67,7 +67,9 @@ class Probes:
         return self._scores(self._ranks.sum(found))
 
     def _scores(self, found: torch.Tensor) -> dict[str, float]:
-        """`found`: log-likelihood and tokens that were the likeliest, shape (sequences, 2)."""
+        """Return scores by name. `found`: log-likelihood and number of tokens that were the likeliest, shape
+        (sequences, 2).
+        """
         scores: dict[str, float] = {}
         texts = self._file.texts
         for source in dict.fromkeys(text.source for text in texts):
@@ -88,7 +90,7 @@ class Probes:
 
 
 def _log_likelihoods(model: PreTrainedModel, sequences: list[_Sequence], device: torch.device) -> torch.Tensor:
-    """Summed log-likelihood of the predicted tokens, and how many were the likeliest; fp64, shape (B, 2)."""
+    """Return the summed log-likelihood of the predicted tokens, and how many were the likeliest; fp64, shape (B, 2)."""
     length = max(len(one.tokens) for one in sequences)
     if device.type == "cuda":  # few shapes: blocks are compiled for each
         length = -(-length // LENGTHS) * LENGTHS
@@ -98,7 +100,7 @@ def _log_likelihoods(model: PreTrainedModel, sequences: list[_Sequence], device:
         tokens_BL[row, : len(one.tokens)] = torch.tensor(one.tokens)
         labels_BL[row, one.first_label : len(one.tokens)] = torch.tensor(one.tokens[one.first_label :])
     labels_BL = labels_BL[:, 1:].to(device)
-    # What is padded lies to the right: a causal model never looks there.
+    # Padding lies to the right: a causal model never reads it.
     logits_BLV = model(input_ids=tokens_BL[:, :-1].clamp(min=0).to(device), use_cache=False).logits
     losses_BL = F.cross_entropy(
         logits_BLV.flatten(0, 1).float(), labels_BL.flatten(), ignore_index=NO_TOKEN, reduction="none"

@@ -18,7 +18,7 @@ class StepMetrics:
     def __init__(self, job: TrainJob, ranks: Ranks, folder: Path, covered_step: int, end_step: int) -> None:
         """`covered_step`: rows up to it are final, because a checkpoint holds their steps; those after it are removed.
 
-        `end_step`: where training ends, for the time that is left.
+        `end_step`: the last step to train, for the time that is left.
         """
         self._clock, self._covered_step, self._end_step = job.clock, covered_step, end_step
         self._file = MetricsFile(folder, covered_step) if ranks.rank == 0 else None

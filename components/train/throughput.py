@@ -12,7 +12,7 @@ WINDOW_STEPS = 32
 
 
 class Throughput:
-    """Measured over the last steps, so that a start, an export or a slow hour shows and then passes."""
+    """The speed over the last steps, so that a start, an export or a slow hour shows and then passes."""
 
     def __init__(self, device: torch.device, world_size: int, flops_per_token: float | None) -> None:
         self._times: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=WINDOW_STEPS + 1)
@@ -25,7 +25,7 @@ class Throughput:
         self._times.append((time.monotonic(), self._times[-1][1] + num_tokens))
 
     def pause(self, seconds: float) -> None:
-        """Takes out of account what was not training."""
+        """Leave out a time that was not training."""
         self._times = deque(((at + seconds, tokens) for at, tokens in self._times), maxlen=self._times.maxlen)
 
     @property
@@ -34,21 +34,22 @@ class Throughput:
         return (last - first) / max(ended - began, 1e-9)
 
     def mfu(self) -> float | None:
-        """Model FLOPs utilisation; None where the peak or the model's operations are not known."""
+        """The model FLOPs utilisation; None if the peak or the model's operations are not known."""
         if not self._peak or not self._flops_per_token:
             return None
         return self.tokens_per_second * self._flops_per_token / self._peak
 
     def memory_bytes(self) -> int:
-        """The most that this process has held: of the GPU, or of the machine."""
+        """The largest number of bytes that this process has held: of the GPU, or of the machine."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def peak_flops_per_second(device: torch.device) -> float | None:
-    """A GPU's dense bf16 peak by its name, None where we do not know it; of a CPU what an fp32 matrix product reaches
-    here and now."""
+    """Return a GPU's dense bf16 peak by its name, None for a name that we do not know; for a CPU, what an fp32 matrix
+    product reaches here and now.
+    """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device).upper()
         return next((gpu.flops_per_second for key, gpu in GPUS.items() if key.split("-")[0] in name), None)

@@ -24,12 +24,12 @@ class StepResult:
     losses: dict[str, float]
     """The mean over the labels of each source; sources without labels in the batch are absent."""
     grad_norm: float
-    """Before clipping."""
+    """The norm of all gradients before clipping."""
     learning_rate: float
     problem: str
     """Why the weights were not updated; empty if they were."""
     flags: list[bool]
-    """Those that at least one process raised."""
+    """The flags that at least one process raised."""
 
 
 class TrainingStep:
@@ -45,7 +45,7 @@ class TrainingStep:
     def forward_backward(self, batch: Batch, step: int) -> torch.Tensor:
         """Compute the gradients of the mean loss of the whole batch, one micro-batch at a time.
 
-        Returns this process's summed loss and number of labels by source: fp64, on the CPU, shape (2, S).
+        Return this process's summed loss and number of labels by source: fp64, on the CPU, shape (2, S).
         """
         job, ranks = self._job, self._ranks
         # Dropout is a function of seed, step and rank: a resumed run draws the same without a saved state.

@@ -1,4 +1,4 @@
-"""What a process of a run in an object store writes is taken there while it works. Of a run in a folder: nothing."""
+"""Uploads of what a process of a run in an object store writes, while it works. A run in a folder uploads nothing."""
 
 import contextlib
 import shutil
@@ -18,13 +18,15 @@ from switchpoint.components.train.job_files import work_folder
 
 EVERY_SECONDS = 5.0
 MAX_SHARE = 0.05
-"""Of the time, at most, that files are on their way: a long run's metrics are sent less often."""
+"""The largest share of the time that files are on their way: a long run's metrics are sent less often."""
 LAST_SECONDS = 60.0
-"""For the reason of a failure, on its way from a process that ends."""
+"""How long a process that ends may take to send the reason of its failure."""
 
 
 class Upload:
-    """While it is open, a thread takes away what is new. When it closes in good order, all of it is there."""
+    """While it is open, a thread uploads what is new. When it closes without an error, all files are in the object
+    store.
+    """
 
     def __init__(self, job: TrainJob, rank: int) -> None:
         self._place, self._folder, self._rank = job.folder, work_folder(job, rank), rank
@@ -53,7 +55,7 @@ class Upload:
             send_in_time(self.now)
 
     def now(self) -> None:
-        """Takes away what is new. Raises OSError, or what else the store's library raises, where it cannot."""
+        """Upload what is new. Raise OSError, or another error of the store's library, if it cannot."""
         if not self._is_needed:
             return
         with self._lock:
@@ -77,7 +79,7 @@ class Upload:
                 self._sent_part()
 
     def _send_model(self, model: Path) -> None:
-        """Its configuration last: without it there is no model. Here it is not needed any more."""
+        """Send a model, its configuration last: without it there is no model. The local copy is not needed any more."""
         files = sorted((path for path in model.rglob("*") if path.is_file()), key=lambda path: path.name == MODEL_LAST)
         pairs = [(path, f"{self._place}/models/{model.name}/{path.relative_to(model).as_posix()}") for path in files]
         remote.upload_all(pairs[:-1], self._sent_part)
@@ -91,7 +93,7 @@ class Upload:
             try:
                 self.now()
                 is_away = False
-            except Exception as error:  # whatever it is: training goes on, and the end waits
+            except Exception as error:  # whatever the error: training continues, and the end waits
                 if not is_away:
                     print(f"the store does not answer ({error}): metrics are kept, and sent later", file=sys.stderr)
                 is_away = True
@@ -99,7 +101,9 @@ class Upload:
 
 
 def send_ending(job: TrainJob, rank: int, *others: str) -> None:
-    """What a process that ends by itself says of it, and these of its other files; not longer than it may wait."""
+    """Send what a process that ends by itself says about it, and its `others` files; take no longer than it may
+    wait.
+    """
     folder = work_folder(job, rank)
 
     def send() -> None:
@@ -112,7 +116,7 @@ def send_ending(job: TrainJob, rank: int, *others: str) -> None:
 
 
 def send_in_time(send: Callable[[], None]) -> None:
-    """Tries for some seconds: who calls it ends for a reason that is worse."""
+    """Try for some seconds to send: the caller ends for a more important reason."""
 
     def try_it() -> None:
         try:

@@ -1,4 +1,4 @@
-"""A hang ends the process: no step within a stated time, and the stacks of all threads are written."""
+"""A watchdog that ends a process that hangs: no step within a stated time. The stacks of all threads are written."""
 
 import faulthandler
 import os
@@ -11,7 +11,8 @@ from types import TracebackType
 from switchpoint.components.train.ending import RESUME_ME
 
 GRACE_SECONDS = 5.0
-"""So that every process has written its stacks before the first one ends and takes the others with it."""
+"""How long a process waits after it wrote its stacks, so that all have written theirs before the first one ends and
+takes the others with it."""
 
 
 def stacks_path(folder: Path, rank: int) -> Path:

@@ -1,4 +1,4 @@
-"""Weights: from a Hugging Face folder into the shards, out of them into one, and their digest."""
+"""Weights: loaded from a Hugging Face folder into the shards, gathered from them, and their digest."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ from switchpoint.components.recipe.errors import BadInput
 
 
 def load_folder(model: PreTrainedModel, folder: Path) -> None:
-    """Fills the model's shards from the folder's weights, widened to fp32.
+    """Fill the model's shards from the folder's weights, widened to fp32.
 
-    Every process reads its own slices of the safetensors files. Where names differ from the model's (older
-    checkpoints) or the weights are a GGUF file, the first process reads all and hands them out. Raises BadInput where
-    weights are missing or of another shape.
+    Every process reads its own slices of the safetensors files. Where names differ from the model's (older checkpoints)
+    or the weights are a GGUF file, the first process reads all and hands them out. Raise BadInput if weights are
+    missing or of another shape.
     """
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name not in model.all_tied_weights_keys}
     files = safetensors_files(folder)
@@ -45,7 +45,7 @@ def load_folder(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _own_part(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[slice, ...]]:
-    """What this process holds of a tensor, and where that lies in the whole."""
+    """Return what this process holds of a tensor, and its slices in the whole."""
     if not isinstance(tensor, DTensor):
         return tensor, tuple(slice(0, size) for size in tensor.shape)
     shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
@@ -53,7 +53,7 @@ def _own_part(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[slice, ...]]:
 
 
 def safetensors_files(folder: Path) -> dict[str, Path]:
-    """The file of each weight, by its name; empty where there are no safetensors."""
+    """Return the file of each weight, by its name; empty if there are no safetensors."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         return {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
@@ -64,7 +64,7 @@ def safetensors_files(folder: Path) -> dict[str, Path]:
 
 
 def _read_whole(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
-    """As transformers reads it: other names, and GGUF (with its own configuration)."""
+    """Read weights as transformers does: other names, and GGUF (with its own configuration)."""
     gguf = next((path.name for path in sorted(folder.glob("*.gguf"))), None)
     if not gguf and not list(folder.glob("*.safetensors")):
         raise BadInput("the folder has no weights", file=str(folder), field="model.folder", allowed="safetensors, GGUF")
@@ -86,7 +86,7 @@ def _read_whole(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]
 
 
 def spread(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
-    """Fills the model's shards from `state`, which the first process holds (the others: nothing)."""
+    """Fill the model's shards from `state`, which the first process holds (the others: nothing)."""
     if dist.is_initialized():
         set_model_state_dict(
             model,
@@ -98,14 +98,14 @@ def spread(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
 
 
 def full_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """All weights, unsharded, on rank 0 (empty on the others); of tied ones only the one that is kept."""
+    """Return all weights, unsharded, on rank 0 (empty on the others); of tied ones only the one that is kept."""
     state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     tied = set(model.all_tied_weights_keys)
     return cast(dict[str, torch.Tensor], {name: value for name, value in state.items() if name not in tied})
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of names and bytes of all weights: equal where and only where the bits are."""
+    """Return the SHA-256 of names and bytes of all weights: equal if and only if the bits are."""
     return digest_of_tensors((name, state[name]) for name in sorted(state))
 
 
@@ -124,7 +124,7 @@ def bytes_of(tensor: torch.Tensor) -> memoryview:
 
 
 def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path, tokenizer: Path) -> None:
-    """A folder that `from_pretrained` loads, tokenizer included; complete or not there. Rank 0 only."""
+    """Write a folder that `from_pretrained` loads, tokenizer included; complete or not there. Rank 0 only."""
     working = folder.with_name(f".{folder.name}")
     shutil.rmtree(working, ignore_errors=True)
     model.save_pretrained(working, state_dict=state)
@@ -136,7 +136,7 @@ def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path,
 
 
 def _is_of_model(name: str) -> bool:
-    """Files of a model's folder that are not its tokenizer's."""
+    """Return whether a file of a model's folder is not its tokenizer's."""
     return name in ("config.json", "generation_config.json") or name.endswith(".index.json")
 
 

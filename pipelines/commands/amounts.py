@@ -1,11 +1,11 @@
-"""Tokens and bytes as people read them."""
+"""Tokens and bytes in the form that people read."""
 
 LARGE = 10_000_000
-"""Tokens from which on they are shown in units."""
+"""The number of tokens from which on they are shown in units."""
 
 
 def amount(tokens: int) -> str:
-    """Tokens, in full or, where there are many, in units."""
+    """Return tokens, in full or, if there are many, in units."""
     if tokens < LARGE:
         return f"{tokens:,}"
     for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):

@@ -1,4 +1,4 @@
-"""Where an arm stands, from the store: the phase that it has come to, its step and learning rate."""
+"""The state of an arm, from the store: the phase that it has come to, its step and learning rate."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ def run(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
     budget: Budget = None, arm: ArmOption = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Run the study: what is done is not done again, what was interrupted goes on."""
+    """Run the study: what is done is skipped, what was interrupted is resumed."""
     from switchpoint.pipelines.commands.run import run_study
     from switchpoint.pipelines.commands.study_file import options_given, read_study
 
@@ -143,7 +143,7 @@ def doctor(
     cluster: Annotated[bool, typer.Option("--cluster", help="Check the cluster instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the environment, or the cluster, and say how to mend it."""
+    """Check the environment, or the cluster, and say how to fix it."""
     from switchpoint.pipelines.commands.doctor import checks, diagnose
     from switchpoint.pipelines.commands.doctor_cluster import cluster_checks
 

@@ -1,4 +1,4 @@
-"""Commands that a cluster is needed for: compile, submit, logs, cancel, retry."""
+"""Commands that need a cluster: compile, submit, logs, cancel, retry."""
 
 from pathlib import Path
 from typing import Annotated
@@ -101,7 +101,7 @@ def retry(
     recipe: Recipe, scale: Scale = None, sources: Sources = None, store: StoreOption = DEFAULT_STORE,
     budget: Budget = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Start a new run of the study on Kubeflow Pipelines: what is done is skipped, what failed is tried again."""
+    """Start a new run of the study on Kubeflow Pipelines: what is done is skipped, what failed is retried."""
     from switchpoint.pipelines.commands.run_control import retry_run
 
     check_answers(store)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 STORE_SECONDS, SAY_SECONDS = 15.0, 3.0
-"""So long somebody at a terminal waits for a store; after so long they are told for what."""
+"""How long somebody at a terminal waits for a store; and after how long they are told what the command waits for."""
 
 
 def check_answers(where: str) -> None:
-    """Raises BadInput where an object store does not answer soon, or cannot be used.
+    """Raise BadInput if an object store does not answer soon, or cannot be used.
 
     Its library tries every request for minutes, which is right for a task and wrong for somebody who waits. It cannot
-    be interrupted, so it goes on in a thread that ends with the command.
+    be interrupted, so it continues in a thread that ends with the command.
     """
     from switchpoint.components.store.opening import check_writable
     from switchpoint.components.store.remote import is_remote
@@ -55,7 +55,7 @@ def check_answers(where: str) -> None:
 def checked(
     recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None = None, arm: str | None = None
 ) -> Any:
-    """The study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
+    """Return the study as far as it has come, with every input checked, and the store as it is (nothing is written)."""
     from switchpoint.components.store.opening import store_at
     from switchpoint.pipelines.commands.rungs import current_rung
     from switchpoint.pipelines.commands.study_file import read_study
@@ -66,7 +66,7 @@ def checked(
 
 
 def followed(recipe: str, scale: str | None, sources: Path | None, where: str) -> Any:
-    """The same for a study that may have been submitted: then by the plan of its pods, whose text may be another.
+    """Return the same for a study that may have been submitted: then by the plan of its pods, whose text may differ.
 
     Text of the Python environment, and folders that only pods have, differ from what this machine would plan with.
     """
@@ -86,7 +86,7 @@ def followed(recipe: str, scale: str | None, sources: Path | None, where: str) -
 
 
 def console_for(as_json: bool) -> "Console":
-    """Tables and progress; beside JSON they go to standard error."""
+    """Return the console for tables and progress; beside JSON they go to standard error."""
     from rich.console import Console
 
     console = Console(stderr=as_json)

@@ -1,4 +1,4 @@
-"""`switchpoint doctor`: checks the environment and says how to mend it."""
+"""`switchpoint doctor`: checks the environment and says how to fix it."""
 
 import importlib.metadata
 import os
@@ -58,7 +58,7 @@ def checks(where: Location) -> Iterator[Check]:
 
 
 def _requirements() -> list[str]:
-    """`name` or `name==version` of everything the distribution depends on, extras left out."""
+    """Return `name` or `name==version` of everything the distribution depends on, extras left out."""
     found = []
     for line in importlib.metadata.requires("switchpoint") or []:
         if "extra ==" in line:
@@ -69,7 +69,7 @@ def _requirements() -> list[str]:
 
 
 def diagnose(found: Iterable[Check], console: Console) -> tuple[int, dict[str, Any]]:
-    """Prints every check as it comes; exit code 1 where one fails."""
+    """Print every check as it comes; return exit code 1 if one fails."""
     listed = []
     for check in found:
         listed.append(check)

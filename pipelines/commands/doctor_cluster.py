@@ -1,4 +1,4 @@
-"""`switchpoint doctor --cluster`: what a study needs of a cluster, each with its mend."""
+"""`switchpoint doctor --cluster`: what a study needs of a cluster, each with its fix."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ MANY_WRITE = "a claim that many pods write (ReadWriteMany), of a storage class t
 
 
 def cluster_checks(where: str) -> Iterator[Check]:
-    """What the site is, what its cluster has, and which services answer."""
+    """Check what the site is, what its cluster has, and which services answer."""
     try:
         launched = read_site() if os.environ.get(SITE_VARIABLE) else None
         yield Check(
@@ -44,7 +44,7 @@ def cluster_checks(where: str) -> Iterator[Check]:
 
 
 def _of_cluster(launched: Launched | None, where: str) -> Iterator[Check]:
-    """Stops where what follows could not be asked."""
+    """Check the cluster; stop where the checks that follow could not be made."""
     try:
         api = api_client()
         version = client.VersionApi(api).get_code(_request_timeout=10)
@@ -152,7 +152,7 @@ class _Cluster:
         return Check(title, phase == "Bound", shown, mend)
 
     def _waits(self, class_name: str | None) -> bool:
-        """Whether a claim of this class gets its volume with the first pod."""
+        """Return whether a claim of this class gets its volume with the first pod."""
         found = or_none(lambda: client.StorageV1Api(self.api).read_storage_class(class_name)) if class_name else None
         return found is not None and found.volume_binding_mode == "WaitForFirstConsumer"
 

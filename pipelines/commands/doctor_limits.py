@@ -1,4 +1,4 @@
-"""What keeps a run from more than it needs: what its jobs could read, and where else they could be made."""
+"""The limits of a run to what it needs: what its jobs could read, and in which other namespaces they could be made."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from switchpoint.pipelines.commands.doctor_runs import GUIDE, UNSEEN, Runs, seen
 from switchpoint.pipelines.site import KFP_NAMESPACE
 
 SERVICES_NAMESPACE = "switchpoint"
-"""Of MLflow, and in kind of the store and the database, as k8s/ makes it: their Secrets are there."""
+"""The namespace of MLflow, and in kind of the store and the database, as k8s/ makes it: their Secrets are there."""
 ADMISSION = "switchpoint-admission"
 POLICY = "switchpoint-jobs"
 RUNS_LABEL = "switchpoint.io/runs"
@@ -28,7 +28,7 @@ class Limits:
         self.admissions = client.AdmissionregistrationV1Api(api)
 
     def secrets(self) -> Iterator[Check]:
-        """Whoever may make Jobs in a namespace can mount and print every Secret of it."""
+        """Check Secrets: whoever may make Jobs in a namespace can mount and print every Secret of it."""
         site, namespace = self.launched.site, self.launched.namespace
         found, refused = seen(lambda: self.core.list_namespaced_secret(namespace).items)
         needed = {*site.env_secrets, *site.image_pull_secrets}
@@ -41,7 +41,7 @@ class Limits:
         yield Check("secrets of jobs", not more, f"{namespace}: {shown}", mend, is_needed=False)
 
     def reach(self) -> Iterator[Check]:
-        """Where the account of runs may make Jobs beside the namespace that is theirs."""
+        """Check in which namespaces, beside the one that is theirs, the account of runs may make Jobs."""
         title, where = "reach of runs", {SERVICES_NAMESPACE, KFP_NAMESPACE, self.runs.namespace}
         asked = {"group": "batch.volcano.sh", "resource": "jobs", "verb": "create"}
         try:
@@ -62,7 +62,7 @@ class Limits:
         yield Check(title, not found, shown, mend, is_needed=False)
 
     def admission(self) -> Iterator[Check]:
-        """Whether the policy is there, and admits the Jobs of this site: where it does not, none can start."""
+        """Check that the policy is there, and admits the Jobs of this site: without that, none can start."""
         namespace, title = self.launched.namespace, "admission"
         found, refused = seen(lambda: self.core.read_namespaced_config_map(ADMISSION, namespace))
         if refused:
@@ -92,7 +92,7 @@ class Limits:
         return [f"{key} of {ADMISSION} lacks {', '.join(sorted(names))}" for key, names in missing.items() if names]
 
     def label(self) -> Iterator[Check]:
-        """KFP's own namespace may call MLflow by its name, a profile by a label."""
+        """Check labels: KFP's own namespace may call MLflow by its name, a profile by a label."""
         title, namespace = "network of runs", self.runs.namespace
         if namespace == KFP_NAMESPACE:
             yield Check(title, True, f"{namespace}: known by its name", is_needed=False)

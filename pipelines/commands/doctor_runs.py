@@ -1,4 +1,4 @@
-"""What a run finds in the namespaces of runs and of jobs: settings, secrets, the launcher's account, what it may do."""
+"""The namespaces of runs and of jobs: settings, secrets, the launcher's account, and its permissions."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +25,14 @@ GUIDE = "k8s/README.md"
 
 
 class Needed(NamedTuple):
-    """Something that the launcher asks an API server."""
+    """A request that the launcher sends to an API server."""
 
     group: str
     resource: str
     verbs: tuple[str, ...]
     sub: str = ""
     name: str = ""
-    """Of the one object that is meant; none: any."""
+    """The name of the one object that is meant; none: any."""
 
 
 NEEDED = (
@@ -40,18 +40,20 @@ NEEDED = (
     Needed("batch.volcano.sh", "jobs", ("get", "update"), sub="status"),
     Needed("", "pods", ("get", "list")), Needed("", "pods", ("get",), sub="log"), Needed("", "events", ("list",)),
 )  # fmt: skip
-"""In the namespace of jobs."""
+"""Requests in the namespace of jobs."""
 NEEDED_OF_RUNS = (
     Needed("argoproj.io", "workflowtaskresults", ("create", "patch")), Needed("argoproj.io", "workflows", ("get",)),
     Needed("", "pods", ("get",)), Needed("", "configmaps", ("get",), name="kfp-launcher"),
     Needed("", "secrets", ("get",), name="mlpipeline-minio-artifact"),
 )  # fmt: skip
-"""In the namespace of runs: what KFP's own parts ask there with this account, and a launcher that is stopped."""
+"""Requests in the namespace of runs: those of KFP's own parts with this account, and of a launcher that is stopped."""
 UNSEEN = "not visible from here"
 
 
 class Runs:
-    """Asks a cluster's API server. What it does not show (403) is said and is no failure: a launcher may see little."""
+    """Checks by a cluster's API server. What it does not show (403) is said and is no failure: a launcher may see
+    little.
+    """
 
     def __init__(self, api: Any, launched: Launched, where: str) -> None:
         self.launched, self.where = launched, where
@@ -114,7 +116,7 @@ class Runs:
             yield Check(title, True, f"{account}: {UNSEEN}")
 
     def launcher_may(self, attributes: dict[str, str]) -> bool:
-        """Ask about the account of runs. Raises ApiException (403) where that is not allowed."""
+        """Ask about the account of runs. Raise ApiException (403) if that is not allowed."""
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{self.namespace}", "system:authenticated"]
         user = f"system:serviceaccount:{self.namespace}:{self.account}"
         spec = {"user": user, "groups": groups, "resourceAttributes": attributes}

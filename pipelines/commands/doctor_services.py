@@ -1,4 +1,4 @@
-"""Whether Kubeflow Pipelines, MLflow and the store answer, from where the command runs."""
+"""Whether Kubeflow Pipelines, MLflow and the store answer on the machine that runs the command."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from switchpoint.pipelines.commands.kfp_server import TOKEN_VARIABLE, URL_VARIAB
 
 
 def service_checks(where: str) -> Iterator[Check]:
-    """Kubeflow Pipelines, MLflow and the store, from here."""
+    """Check Kubeflow Pipelines, MLflow and the store, from here."""
     try:
         server = KFPServer()
         server.check()

@@ -1,4 +1,4 @@
-"""`switchpoint status`: where every arm stands, on this machine or on a cluster, and where to look."""
+"""`switchpoint status`: the state of every arm, on this machine or on a cluster, and the pages with more."""
 
 import os
 from typing import Any
@@ -22,7 +22,7 @@ from switchpoint.pipelines.commands.submission import Submission, submissions_of
 
 
 def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """The arms as a table, the study's run in Kubeflow Pipelines, its runs in MLflow; the same as data."""
+    """Print the arms as a table, the study's run in Kubeflow Pipelines, its runs in MLflow; return the same as data."""
     pods = pods_of(plan, console)
     metric = plan.recipe.evaluation.ranked_by
     scores = {row.name: row.scores.get(metric) for row in results.rows(plan, store)}
@@ -49,7 +49,7 @@ def print_arms(study: dict[str, Any], plan: Plan, store: Store, console: Console
 
 
 def pods_of(plan: Plan, console: Console) -> dict[str, list[str]] | None:
-    """Pods of the study's jobs and their phases, by the digest of the output; None where they are not known."""
+    """Return pods of the study's jobs and their phases, by the digest of the output; None if they are not known."""
     looked = pods_with(f"switchpoint/study={plan.recipe.name}", console)
     if looked is None:
         return None
@@ -69,7 +69,7 @@ def _print_links(
 ) -> dict[str, Any]:
     """Show the newest run, why it failed, its tasks that are going or failed, and MLflow's experiment.
 
-    `arms`: where each stands.
+    `arms`: the state of each.
     """
     data: dict[str, Any] = {"kfp": None, "mlflow": experiment_url(store, plan.recipe.name)}
     for what, submission in submissions_of(store, study)[:1]:

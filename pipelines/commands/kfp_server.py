@@ -18,7 +18,7 @@ from switchpoint.pipelines.site import NAMESPACE_VARIABLE
 
 URL_VARIABLE, TOKEN_VARIABLE = "SWITCHPOINT_KFP_URL", "SWITCHPOINT_KFP_TOKEN"
 PAGE_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"
-"""KFP's own: where people open its page, if that is not where its API is."""
+"""KFP's own variable: the address at which people open its page, if that is not the API's."""
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 DELETED = "DELETED"
 """Not KFP's: the server has no such run (any more)."""
@@ -26,21 +26,22 @@ ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED", DELETED)
 SERVICE_ACCOUNT_VARIABLE = "SWITCHPOINT_KFP_SERVICE_ACCOUNT"
 TIMEOUT_SECONDS = 20
 CREATE_SECONDS = 120
-"""For `POST runs` alone: the API server waits for MLflow where KFP's plugin is on."""
+"""The time limit of `POST runs` alone: the API server waits for MLflow if KFP's plugin is on."""
 FIND_SECONDS = 60.0
-"""A run that the server did not answer for in time may be there, or come, within."""
+"""How long a run may take to appear, if the server did not answer in time whether it was made."""
 TASKS = (
     "plan", "prepare-text", "train-tokenizer", "tokenise", "build-blend", "prepare-evaluation", "train-base",
     "train-gb", "join", "train-qb", "join-arms", "derive", "evaluate", "report", "check-outcome",
 )  # fmt: skip
-"""The pipeline's, as KFP names them, in the order of the DAG."""
+"""The pipeline's tasks, as KFP names them, in the order of the DAG."""
 NOT_BEGUN = ("None", "RUNTIME_STATE_UNSPECIFIED")
-"""Argo's Omitted: what is left out, because something before it failed, has no state in the API."""
+"""States of a task that has not begun. Argo's Omitted: what is left out, because something before it failed, has no
+state in the API."""
 Result = TypeVar("Result")
 
 
 class NoAnswer(BadInput):
-    """The server did not answer: whether it did what it was asked for is not known."""
+    """The server did not answer: whether it did what was requested is not known."""
 
 
 class NotThere(BadInput):
@@ -49,15 +50,15 @@ class NotThere(BadInput):
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """A run of the pipeline, as the server tells it. It tells no reason of a failure; the store does."""
+    """A run of the pipeline, as the server reports it. It reports no reason of a failure; the store does."""
 
     run_id: str
     state: str
-    """KFP's own, but CANCELED for a run that was cancelled: the backend ends those as FAILED, and only its history
-    tells that CANCELING came before."""
+    """KFP's own state, but CANCELED for a run that was cancelled: the backend ends those as FAILED, and only its
+    history tells that CANCELING came before."""
     url: str
     mlflow_url: str
-    """The run that KFP's own MLflow plugin made; empty without it."""
+    """The page of the run that KFP's own MLflow plugin made; empty without it."""
     tasks: tuple[tuple[str, str], ...]
     """Names and states of Argo's nodes, in the order of their start."""
 
@@ -67,7 +68,7 @@ class RunState:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it was cancelled and has not ended. Where its Workflow is gone, it stays so for ever."""
+        """Whether it was cancelled and has not ended. If its Workflow is gone, it stays so for ever."""
         return self.state == "CANCELING"
 
     def our_tasks(self) -> dict[str, dict[str, int]]:
@@ -83,14 +84,14 @@ class RunState:
 
 
 class KFPServer:
-    """By the URL in SWITCHPOINT_KFP_URL with the token in SWITCHPOINT_KFP_TOKEN, or from inside the cluster.
+    """A server at the URL in SWITCHPOINT_KFP_URL with the token in SWITCHPOINT_KFP_TOKEN, or from inside the cluster.
 
-    Raises BadInput where the server cannot be reached or refuses.
+    Raise BadInput if the server cannot be reached or refuses.
     """
 
     def __init__(self, url: str = "") -> None:
         self.given_url = url or os.environ.get(URL_VARIABLE, "")
-        """Empty: from inside the cluster."""
+        """The URL that was given. Empty: from inside the cluster."""
         self._host = self.given_url or _in_cluster()
         self._namespace = os.environ.get(NAMESPACE_VARIABLE) or None
         self._client = self._asked(self._connect)
@@ -116,7 +117,7 @@ class KFPServer:
         return client
 
     def _look(self, token: str | None) -> None:
-        """KFP's client asks five times and then hides why it was refused."""
+        """Send one request first: KFP's client tries five times and then hides why it was refused."""
         import requests
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -135,7 +136,7 @@ class KFPServer:
         return self._host
 
     def check(self) -> None:
-        """That it answers, and takes the token: its health is told without one."""
+        """Check that the server answers, and takes the token: its health is told without one."""
         self._asked(lambda: self._client._healthz_api.healthz_service_get_healthz())
         self._asked(lambda: self._client.list_experiments(page_size=1, namespace=self._namespace))
 
@@ -166,7 +167,7 @@ class KFPServer:
     def submit(self, study_name: str, run_name: str, version_id: str, parameters: dict[str, Any]) -> str:
         """Start a run in the experiment named by the study; return its id.
 
-        Raises NoAnswer where the server neither answered in time nor has a run of this name.
+        Raise NoAnswer if the server neither answered in time nor has a run of this name.
         """
         import kfp_server_api as api
 
@@ -209,9 +210,9 @@ class KFPServer:
         return next((str(run.run_id) for run in found.runs or [] if run.display_name == run_name), None)
 
     def state(self, run_id: str) -> RunState:
-        """Return where the run stands, DELETED where the server has none of that id.
+        """Return the state of the run, DELETED if the server has none of that id.
 
-        Raises BadInput where the server does not tell.
+        Raise BadInput if the server does not tell.
         """
         url = page_of(self.given_url, run_id)
         try:
@@ -231,7 +232,7 @@ class KFPServer:
         )  # fmt: skip
 
     def cancel(self, run_id: str) -> RunState:
-        """Cancel a run, unless it is over; return where it stood. Raises BadInput where the server refuses.
+        """Cancel a run, unless it is over; return its state before. Raise BadInput if the server refuses.
 
         Where the run's Workflow is gone, the server answers with an error and has cancelled the run all the same: it
         writes CANCELING before it looks for the Workflow. A run may also end just before.
@@ -248,7 +249,9 @@ class KFPServer:
         return state
 
     def _asked(self, ask: Callable[[], Result], *, is_read: bool = False) -> Result:
-        """`is_read`: nothing changes, so an error of the server is no refusal, but no answer yet."""
+        """Return the server's answer. `is_read`: nothing changes, so an error of the server is no refusal, but no
+        answer yet.
+        """
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -272,7 +275,7 @@ class KFPServer:
 
 
 def page_of(given_url: str, run_id: str) -> str:
-    """Where a person finds the run; from inside the cluster, where the page is not known, its part of the address."""
+    """Return the page of the run; from inside the cluster, if the page is not known, its part of the address."""
     page = os.environ.get(PAGE_VARIABLE) or given_url
     return f"{page.rstrip('/')}/#/runs/details/{run_id}"
 
@@ -303,7 +306,7 @@ def _has_mlflow() -> bool:
 
 
 def _text_of(value: Any, name: str) -> str:
-    """A field of a plugin's output (`V2beta1PluginOutput`); empty where it is not there."""
+    """Return a field of a plugin's output (`V2beta1PluginOutput`); empty if it is not there."""
     entry = (getattr(value, "entries", None) or {}).get(name)
     return str(getattr(entry, "value", None) or "")
 
@@ -317,7 +320,7 @@ def _reason(error: Any) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """KFP's client prints links, and warns of its own versions."""
+    """Silence KFP's client, which prints links, and warns of its own versions."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

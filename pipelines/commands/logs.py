@@ -15,7 +15,7 @@ TAIL_LINES = 200
 
 
 def print_logs(plan: Plan, store: Store, run_name: str, console: Console) -> dict[str, Any]:
-    """The last lines of every run that the arm is made of, oldest first. Raises BadInput for an unknown arm."""
+    """Print the last lines of every run that the arm is made of, oldest first. Raise BadInput for an unknown arm."""
     if run_name not in {arm.run_name for arm in plan.arms}:
         raise unknown("arm", run_name, [arm.run_name for arm in plan.arms])
     listed = []
@@ -30,7 +30,7 @@ def print_logs(plan: Plan, store: Store, run_name: str, console: Console) -> dic
 
 
 def logs_of(store: Store, identity: Identity, console: Console) -> list[tuple[str, str]]:
-    """Names and last lines: of pods that are there, otherwise of the newest job's files."""
+    """Return names and last lines: of pods that are there, otherwise of the newest job's files."""
     found = _of_pods(identity, console)
     if found:
         return found

@@ -33,8 +33,8 @@ def planned_or_given(study: dict[str, Any], plan: Plan, store: Store) -> tuple[P
 def why_failed(plan: Plan | None, store: Store, reference: str, state: RunState | None = None) -> list[str]:
     """Return a line for each cause, with the arms that it kept from their scores; tasks that left no cause at the end.
 
-    Where the task `plan` failed it is the only cause: the others in the store are those of earlier runs.
-    `plan`: None where there is none. `reference`: of the plan that the run was to write. `state`: the run on Kubeflow
+    Where the task `plan` failed it is the only cause: the others in the store are those of earlier runs. `plan`: None
+    where there is none. `reference`: that of the plan that the run was to write. `state`: the run on Kubeflow
     Pipelines, whose tasks can be named.
     """
     tasks = state.our_tasks() if state is not None else {}
@@ -56,7 +56,9 @@ def why_failed(plan: Plan | None, store: Store, reference: str, state: RunState 
 
 
 def _unfinished(plan: Plan, store: Store) -> list[str]:
-    """What began and left neither its output nor a reason: the process that followed it was killed, or its pod lost."""
+    """Return what began and left neither its output nor a reason: the process that followed it was killed, or its pod
+    lost.
+    """
     found: dict[str, list[str]] = {}
     for arm in plan.arms:
         one = arm_state(plan, store, arm)
@@ -77,7 +79,7 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
 
 
 def is_begun(plan: Plan, store: Store) -> bool:
-    """Whether anything of the study was made, or failed."""
+    """Return whether anything of the study was made, or failed."""
     return any(store.is_done(identity) or store.failure(identity) is not None for identity in plan.identities())
 
 

@@ -7,12 +7,12 @@ from switchpoint.components.recipe.plan import ArmPlan, Plan
 
 FORMATS = (".svg", ".png", ".pdf")
 MAX_ARMS = 24
-"""More lines than that tell nothing."""
+"""The largest number of lines: more tell nothing."""
 POINTS_PER_PIECE = 80
 
 
 def write_plot(plan: Plan, path: Path) -> None:
-    """Writes a picture in the format that the file's name ends with. Raises BadInput where it cannot."""
+    """Write a picture in the format that the file's name ends with. Raise BadInput if it cannot be written."""
     if path.suffix.lower() not in FORMATS:
         raise BadInput("not a picture's name", field="--plot", given=path, allowed=f"a name that ends in {FORMATS}")
     if not path.parent.is_dir():
@@ -65,7 +65,7 @@ def write_plot(plan: Plan, path: Path) -> None:
 
 
 def _points(arm: ArmPlan) -> list[float]:
-    """Where the curve is drawn: every piece from end to end."""
+    """Return the tokens at which the curve is drawn: every piece from end to end."""
     points: list[float] = []
     for piece in arm.schedule.pieces:
         span = piece.end_tokens - piece.start_tokens

@@ -1,4 +1,4 @@
-"""The plan as a person reads it: tables on the console."""
+"""The plan in the form that people read: tables on the console."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from switchpoint.pipelines.commands.show import is_done
 
 
 def print_plan(plan: Plan, store: Store, console: Console, most_tokens: int | None = None) -> dict[str, Any]:
-    """Prints the plan; returns it as data. `most_tokens`: that it takes at most, where arms are stopped early."""
+    """Print the plan; return it as data. `most_tokens`: the most tokens that it takes, if arms are stopped early."""
     sizes, packed = source_tokens(plan, store), packed_samples(plan, store)
     data = plan_data(plan, store, sizes, packed, lambda identity: is_done(plan, store, identity), most_tokens)
     recipe = plan.recipe
@@ -152,7 +152,7 @@ def _seed(plan: Plan, run: dict[str, Any]) -> str:
 
 
 def _print_reasons(data: dict[str, Any], console: Console) -> None:
-    """For outputs that will be made anew: the fields that differ from the nearest one there is."""
+    """Print for outputs that will be made again the fields that differ from the nearest one there is."""
     said: set[str] = set()
     for missing in data["missing"]:
         for reason in missing["why"]:

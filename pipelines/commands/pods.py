@@ -1,4 +1,4 @@
-"""A cluster for somebody at a terminal: one that does not answer is a note, and no wait of hours."""
+"""A cluster for somebody at a terminal: if it does not answer, that is a note, and no wait of hours."""
 
 import os
 from collections.abc import Callable
@@ -16,14 +16,14 @@ Result = TypeVar("Result")
 
 
 def pods_with(selector: str, console: Console) -> "tuple[ClusterAPI, list[dict[str, Any]]] | None":
-    """The cluster and its pods with these labels; None where no cluster is known, or it does not answer."""
+    """Return the cluster and its pods with these labels; None if no cluster is known, or it does not answer."""
     if not os.environ.get(SITE_VARIABLE):
         return None
     return ask_cluster(lambda api: (api, api.pods_by_label(selector)), console, "pods cannot be looked at")
 
 
 def ask_cluster(ask: "Callable[[ClusterAPI], Result]", console: Console, problem: str) -> Result | None:
-    """Return what the site's cluster answers; None, with `problem` and its cause as a note, where it does not."""
+    """Return what the site's cluster answers; None, with `problem` and its cause as a note, if it does not answer."""
     from kubernetes.client.rest import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: bars on a terminal, plain lines elsewhere. Reads the store only."""
+"""The progress of a study while it runs: bars on a terminal, plain lines elsewhere. Reads the store only."""
 
 import json
 import os
@@ -26,7 +26,7 @@ LOOK_SECONDS = 5.0
 
 @dataclass
 class Watched:
-    """A training run: its metrics, and how far they were read."""
+    """A training run: its metrics, and the number of rows that were read."""
 
     label: str
     identity: Identity
@@ -40,7 +40,9 @@ class Watched:
     shown_at: float = 0.0
 
     def read(self, store: Store) -> bool:
-        """Takes in new rows; whether there were any. A file that was written anew (a resume) is read anew."""
+        """Read new rows; return whether there were any. A file that was replaced (a resume) is read from its start
+        again.
+        """
         try:
             with (store.fetch_current(self.identity, METRICS) / METRICS).open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -65,7 +67,7 @@ class Watched:
 
 
 class Watch:
-    """Follows a plan's outputs until the run ends."""
+    """A watch over a plan's outputs until the run ends."""
 
     def __init__(self, plan: Plan, store: Store, console: Console) -> None:
         self.store, self.console = store, console
@@ -90,7 +92,7 @@ class Watch:
         self.update(final=True)
 
     def update(self, final: bool = False) -> None:
-        """One look at the store; at an object store now and then."""
+        """Poll the store once; an object store less often."""
         if not self.store.url:
             self._look(final)
             return
@@ -101,7 +103,7 @@ class Watch:
             self._look(final)
         except OSError as error:  # the run does not end because it cannot be watched
             self.console.print(f"the store does not answer: {error}", style="yellow", highlight=False, markup=False)
-        # A store that is slow, or fails, is not asked all the time.
+        # A store that is slow, or fails, is polled less often.
         self.next_look = time.monotonic() + max(LOOK_SECONDS, 5 * (time.monotonic() - began))
 
     def _look(self, final: bool) -> None:
@@ -126,7 +128,7 @@ class Watch:
 
 
 def labels(plan: Plan) -> dict[str, str]:
-    """What each output is, in a few words, by its digest."""
+    """Return what each output is, in a few words, by its digest."""
     found = {identity.digest: KINDS[identity.kind].label for identity in plan.identities()}
     found |= {plan.tokens[name].digest: f"tokens of {name}" for name in plan.tokenised_sources()}
     found |= {identity.digest: f"copies in {name}" for name, identity in plan.duplicates.items()}

@@ -13,7 +13,7 @@ from switchpoint.pipelines.commands.rungs import Rung
 
 
 def print_registered(rung: Rung, store: Store, name: str, arm: str | None, console: Console) -> dict[str, Any]:
-    """Registers and says which version it is. Raises BadInput where there is nothing to register."""
+    """Register a model and print its version. Raise BadInput if there is nothing to register."""
     if not rung.is_last:
         raise BadInput("there is nothing to register: the study's arms are not at their ends", allowed="run it first")
     plan = rung.plan
@@ -24,7 +24,7 @@ def print_registered(rung: Rung, store: Store, name: str, arm: str | None, conso
 
 
 def _row_name(plan: Plan, store: Store, arm: str | None) -> str:
-    """Of an arm with several seeds, the best one's row."""
+    """Return the name of a row: of an arm with several seeds, the best one's."""
     known = [*(one.run_name for one in plan.arms), *(one.run_name for one in plan.derived)]
     if arm is not None and arm in known:
         return arm

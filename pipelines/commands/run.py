@@ -1,4 +1,4 @@
-"""`switchpoint run`: the compiled pipeline, here, with everything that is done left alone."""
+"""`switchpoint run`: the compiled pipeline, on this machine; finished work is skipped."""
 
 import json
 import os
@@ -34,9 +34,9 @@ INTERRUPTED = 130
 def run_study(
     study: dict[str, Any], recipe_file: str, options: str, where: Location, console: Console
 ) -> tuple[int, dict[str, Any]]:
-    """Runs the study to its end; returns the exit code and the outcome for `--json`.
+    """Run the study to its end; return the exit code and the outcome for `--json`.
 
-    Raises BadInput, with nothing written, for what cannot work.
+    Raise BadInput, with nothing written, for what cannot work.
     """
     check_writable(where)
     rung = current_rung(study, recipe_file, where, give_up_failed=False)
@@ -84,7 +84,7 @@ def run_study(
 
 
 def _has_report_since(began_at: float, rung: Rung, store: Store) -> bool:
-    """Whether the pipeline that began at this time came as far as its report, as it does where an arm fails."""
+    """Return whether the pipeline that began at this time came as far as its report, as it does if an arm fails."""
     page = store.root / rung.plan.report.path / "report.html"
     return page.exists() and page.stat().st_mtime >= began_at
 

@@ -1,4 +1,4 @@
-"""`switchpoint cancel` and `switchpoint retry`: the study's run on Kubeflow Pipelines ended, or started anew."""
+"""`switchpoint cancel` and `switchpoint retry`: end the study's run on Kubeflow Pipelines, or start a new one."""
 
 import os
 from dataclasses import replace
@@ -29,7 +29,7 @@ from switchpoint.pipelines.commands.submit import found_by_name, refuse_if_runni
 def cancel_run(
     recipe: str, scale: str | None, sources: Path | None, where: str, budget: str | None, console: Console
 ) -> dict[str, Any]:
-    """Cancel the newest run of the study, or its smoke run. Raises BadInput where there is none.
+    """Cancel the newest run of the study, or its smoke run. Raise BadInput if there is none.
 
     May be called again: the Jobs of a run that is over already are aborted all the same, and those of the study's
     earlier runs. That they cannot be aborted is a note: the run is cancelled.
@@ -80,7 +80,7 @@ def retry_run(
 
     A budget that was given with the command before counts, unless another one is given now. KFP's own `:retry` keeps
     the tasks that succeeded, the report among them, and needs the Workflow object, which is deleted an hour after the
-    run's end. Raises BadInput where the study was not submitted, cannot run, is running, or is done.
+    run's end. Raise BadInput if the study was not submitted, cannot run, is running, or is done.
     """
     study, recipe_file = read_study(recipe, scale, sources, budget)
     store = store_at(where)
@@ -113,7 +113,7 @@ def server_of(submission: Submission) -> KFPServer:
 def with_run_id(
     server: KFPServer, store: Store, study: dict[str, Any], submission: Submission, *, smoke: bool
 ) -> Submission:
-    """Return the submission with its run's id. Raises BadInput where the run was never made."""
+    """Return the submission with its run's id. Raise BadInput if the run was never made."""
     run_id = submission.run_id or found_by_name(server, store, study, submission, smoke=smoke)
     if run_id is None:
         raise not_submitted(store)

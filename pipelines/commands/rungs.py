@@ -1,4 +1,4 @@
-"""Successive halving as the commands see it: which point a study has come to, by what the store holds."""
+"""Successive halving as the commands use it: which point a study has come to, by what the store holds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,21 +19,21 @@ class Rung:
     """What is to be run next: all arms up to a point, or those that are left to their end."""
 
     study: dict[str, Any]
-    """As it was given."""
+    """The study as it was given."""
     plan: Plan
     stops: dict[str, Any]
-    """As plain data: the pipeline's parameter."""
+    """The stops as plain data: the pipeline's parameter."""
     is_last: bool
     whole: Plan
-    """With no arm stopped."""
+    """The plan with no arm stopped."""
     most_tokens: int | None
-    """That the study takes at most; None without halving."""
+    """The most tokens that the study takes; None without halving."""
 
 
 def current_rung(study: dict[str, Any], recipe_file: str, where: Location, *, give_up_failed: bool = True) -> Rung:
-    """Replays the decisions that were made, from the scores in the store; writes nothing. Raises BadInput.
+    """Replay the decisions that were made, from the scores in the store; write nothing. Raise BadInput.
 
-    `give_up_failed`: arms that failed at a point are stopped there; otherwise they are to be tried again first.
+    `give_up_failed`: arms that failed at a point are stopped there; otherwise they are retried first.
     """
     whole, _ = check_study(study, recipe_file, where)
     halving = whole.recipe.halving

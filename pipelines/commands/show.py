@@ -1,4 +1,4 @@
-"""What the commands show: where a study stands, what came out. Tables on the console, the same as data."""
+"""The output of the commands: the state of a study, and its results. Tables on the console, the same as data."""
 
 from dataclasses import asdict
 from typing import Any
@@ -26,7 +26,7 @@ from switchpoint.pipelines.commands.amounts import size
 from switchpoint.pipelines.commands.progress import labels
 
 WIDEST = 100_000
-"""Characters: a table is measured without a limit."""
+"""The width in characters at which a table is measured: there is no limit."""
 
 
 def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
@@ -38,7 +38,7 @@ def is_done(plan: Plan, store: Store, identity: Identity) -> bool:
 
 
 def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """Every output: done, failed, or how far it is."""
+    """Print every output: done, failed, or how far it is."""
     listed = []
     shown = labels(plan)
     for identity in plan.identities():
@@ -61,7 +61,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
 
 
 def print_scores(table: Table, console: Console) -> None:
-    """Arms as lines; where the scores are too many for the console's width, scores as lines."""
+    """Print arms as lines; if the scores are too many for the console's width, scores as lines."""
     shown = _grid(table.header, table.lines, left=2)
     if Measurement.get(console, console.options.update(max_width=WIDEST), shown).maximum > console.width:
         length = len(table.header)
@@ -81,7 +81,7 @@ def _grid(header: list[str], lines: list[list[str]], left: int) -> RichTable:
 
 
 def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bool = True) -> dict[str, Any]:
-    """The table of arms, the verdict, what failed and why, and where to look next."""
+    """Print the table of arms, the verdict, what failed and why, and the addresses of the report and of MLflow."""
     rows = results.rows(plan, store)
     content = gather(plan, store, rows, "", "", is_finished=is_finished)
     console.print()
@@ -115,7 +115,7 @@ def print_outcome(plan: Plan, store: Store, console: Console, *, is_finished: bo
 
 
 def print_pruned(plan: Plan, whole: Plan, store: Store, console: Console) -> dict[str, Any]:
-    """Prunes; tells what was removed and what stays, with the reason."""
+    """Prune; print what was removed and what stays, with the reason."""
     found = prune(plan, store, whole)
     for one in found:
         why = f"stays: {one.kept_because}" if one.kept_because else f"removed, {size(one.num_bytes)}"

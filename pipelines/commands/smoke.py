@@ -15,14 +15,15 @@ from switchpoint.components.recipe.source import split_key
 from switchpoint.components.recipe.stage import Phase
 
 STEPS = 5
-"""Of each phase."""
+"""The steps of each phase."""
 LEFT_OUT = (*OF_SEVERAL_ARMS, "seed", "budget", "evaluation", *SHORT_FORM)
 LONGEST, PARTS = 10**20, 10**18
 """What a recipe takes as a denominator; into how many parts weights are rounded that would have a longer one."""
 
 
 def smoke_study(study: dict[str, Any], plan: Plan, site: str = "", version: str = "") -> dict[str, Any]:
-    """The phases of the arm that has most, and those of other arms whose geometry it has not, cut to five steps each.
+    """Return a study of the phases of the arm that has most, and those of other arms whose geometry it has not, cut to
+    five steps each.
 
     Every phase after the first begins its own schedule from the checkpoint before it: that makes it exactly five steps
     long at any geometry, and a save and a load between phases that are alike. A single phase is run twice for that.
@@ -56,7 +57,7 @@ def smoke_study(study: dict[str, Any], plan: Plan, site: str = "", version: str 
 
 
 def _seed(seed: int, plan: Plan, site: str, version: str) -> int:
-    """Of 32 bits, as the order of Megatron takes them."""
+    """Return a seed of 32 bits, as the order of Megatron takes them."""
     recipe = plan.recipe
     settings = [recipe.training.model_dump(mode="json"), recipe.cluster.model_dump(mode="json")]
     return int(digest_of([seed, settings, site, version])[:8], 16)
@@ -78,12 +79,12 @@ def _geometry(arm: ArmPlan, phase: Phase) -> tuple[int, int, str]:
 
 
 def _batch_size(arm: ArmPlan, phase: Phase) -> int:
-    """The largest of the phase: batches only grow."""
+    """Return the largest batch size of the phase: batches only grow."""
     return arm.clock.batch_size(phase.end_step - 1)
 
 
 def _blends(name: str, weights: Weights) -> dict[str, Any]:
-    """The weights as a recipe writes them. A source that is drawn by several tiers takes a blend for each."""
+    """Return the weights as a recipe writes them. A source that is drawn by several tiers takes a blend for each."""
     weights = _short(weights)
     own: dict[str, tuple[str | None, Fraction]] = {}
     others: Weights = {}
@@ -106,7 +107,7 @@ def _blends(name: str, weights: Weights) -> dict[str, Any]:
 
 
 def _short(weights: Weights) -> Weights:
-    """Unchanged where a recipe can say them, else in whole parts; they sum to exactly 1 either way."""
+    """Return the weights: unchanged if a recipe can say them, else in whole parts; they sum to exactly 1 either way."""
     if math.lcm(*(weight.denominator for weight in weights.values())) < LONGEST:
         return weights
     parts = {key: max(1, int(weight * PARTS)) for key, weight in weights.items()}

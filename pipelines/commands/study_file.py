@@ -22,7 +22,7 @@ def read_study(
     budget: str | None = None,
     arm: str | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """The study as the pipeline's parameter, and the file that messages name. Raises BadInput."""
+    """Return the study as the pipeline's parameter, and the file that messages name. Raise BadInput."""
     path = recipe_path(recipe)
     study = load_study(path)
     study, file = _at_scale(study, path, scale, sources)
@@ -33,7 +33,7 @@ def read_study(
 
 
 def _only(study: dict[str, Any], file: str, run_name: str) -> dict[str, Any]:
-    """The study with one arm and one of its seeds: what a row of a report is made by, alone."""
+    """Return the study with one arm and one of its seeds: what a row of a report is made by, alone."""
     recipe = parse_recipe(study, file)
     known = {}
     for arm_id, (_, arm) in arms_of(recipe).items():
@@ -69,7 +69,7 @@ def _at_scale(study: dict[str, Any], path: Path, scale: str | None, sources: Pat
 
 
 def options_given(scale: str | None, sources: Path | None, budget: str | None, arm: str | None) -> str:
-    """As they are written after the recipe's name."""
+    """Return the options as they are written after the recipe's name."""
     file = sources and shlex.quote(str(sources))
     given = [("--scale", scale), ("--sources", file), ("--budget", budget), ("--arm", arm)]
     return " ".join(f"{name} {value}" for name, value in given if value)

@@ -13,8 +13,8 @@ from switchpoint.components.store.plan_file import Planned, load_plan
 from switchpoint.components.store.store import Store, read_json
 
 OF_NO_OUTPUT = NOT_DECIDING["Recipe"] - {"name", "catalogue", "halving"}
-"""Of a study's fields those that may change while it runs. Its name is that of its experiments; what a catalogue stands
-for decides outputs; with halving it cannot be submitted."""
+"""The fields of a study that may change while it runs. Its name is that of its experiments; what a catalogue stands for
+decides outputs; with halving it cannot be submitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +24,17 @@ class Submission:
     name: str = ""
     """The run's display name, which no other run has."""
     experiment: str = ""
-    """Of Kubeflow Pipelines: the study's name, or its smoke run's."""
+    """The experiment of Kubeflow Pipelines: named after the study, or its smoke run."""
     kfp_url: str
-    """Empty: from inside the cluster."""
+    """The server's URL. Empty: from inside the cluster."""
     version: str
     """The name of the pipeline's version."""
     plan: str
     """The reference of the plan that the run's first task writes."""
     submitted: str
-    """When: UTC, ISO 8601."""
+    """The time of the submission: UTC, ISO 8601."""
     budget: str | None = None
-    """As it was given with the command; None: it was not."""
+    """The budget as it was given with the command; None: it was not."""
     cancelled: bool = False
     """Whether `switchpoint cancel` ended it: the backend calls such a run FAILED."""
     earlier: Sequence[str] = ()
@@ -97,7 +97,7 @@ def forget_submission(store: Store, study: dict[str, Any], before: Submission | 
 
 
 def submission_of(store: Store, study: dict[str, Any], *, smoke: bool = False) -> Submission | None:
-    """Return the newest one of this very study; a changed recipe is another one."""
+    """Return the newest submission of this very study; a changed recipe is another one."""
     found = read_json(f"{store.location}/{_path(study, smoke)}")
     return None if found is None else Submission(**found)
 
@@ -110,7 +110,7 @@ def submissions_of(store: Store, study: dict[str, Any]) -> list[tuple[str, Submi
 
 
 def needed_submission(store: Store, study: dict[str, Any]) -> Submission:
-    """Raises BadInput where the study was not submitted; its smoke run does not count."""
+    """Return the submission. Raise BadInput if the study was not submitted; its smoke run does not count."""
     found = submission_of(store, study)
     if found is None:
         raise not_submitted(store)

@@ -56,8 +56,8 @@ def submit_study(
 
     `budget`: what the command was given, which the study has already; kept for `retry`.
 
-    Raises BadInput, before anything is sent, for a study over its budget, beyond the store's free space or too large
-    for a Workflow object, or one that is running.
+    Raise BadInput, before anything is sent, for a study over its budget, beyond the store's free space or too large for
+    a Workflow object, or one that is running.
     """
     rung = current_rung(study, recipe_file, where)
     if rung.plan.recipe.halving is not None:
@@ -130,7 +130,7 @@ def start_run(
 
 
 def check_space(needed_bytes: int | None, where: str) -> None:
-    """Raises BadInput where checkpoints and models do not fit.
+    """Raise BadInput if checkpoints and models do not fit.
 
     An object store tells no free space, nor does a volume of pods that is not mounted here.
     """
@@ -146,11 +146,12 @@ def check_space(needed_bytes: int | None, where: str) -> None:
 
 
 def refuse_if_running(server: KFPServer, store: Store, study: dict[str, Any], recipe_file: str) -> None:
-    """Raises BadInput where a run of the study is going: two at once do nothing twice, but wait for each other.
+    """Raise BadInput if a run of the study is running: two at once do nothing twice, but wait for each other.
 
-    So where the server does not tell. The server of today is asked, whatever address the run was submitted to: one
-    server has many. A run that was cancelled does not count: where its Workflow is gone it stays CANCELING for ever,
-    and where it is not, a new run finds the Jobs that end and makes them anew. One that was deleted does not, either.
+    The same holds if the server does not tell. The server of today is asked, whatever address the run was submitted to:
+    one server has many. A run that was cancelled does not count: where its Workflow is gone it stays CANCELING for
+    ever, and where it is not, a new run finds the Jobs that end and makes them again. One that was deleted does not,
+    either.
     """
     for what, before in submissions_of(store, study):
         run_id = before.run_id or found_by_name(server, store, study, before, smoke=what == "smoke")

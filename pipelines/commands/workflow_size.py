@@ -1,7 +1,7 @@
 """How large a study makes Argo's Workflow object, which may hold 1 MiB: refused before it is submitted, not when it
 has trained for a week (pure).
 
-Of the object Argo compresses the nodes alone (workflow/packer of Argo Workflows 4.0.5), and Kubeflow Pipelines' own
+Argo compresses only the nodes of the object (workflow/packer of Argo Workflows 4.0.5), and Kubeflow Pipelines' own
 installation keeps none of them elsewhere.
 """
 
@@ -44,7 +44,7 @@ def workflow_bytes(plan: Plan, parameters: dict[str, Any]) -> int:
 
 
 def check_workflow_size(plan: Plan, parameters: dict[str, Any], recipe_file: str) -> None:
-    """Raises BadInput for a study whose Workflow object Argo would refuse, with the number."""
+    """Raise BadInput for a study whose Workflow object Argo would refuse, with the number."""
     needed = workflow_bytes(plan, parameters)
     if needed > MAX_BYTES:
         raise BadInput(
