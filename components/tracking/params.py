@@ -117,7 +117,7 @@ def qa_share(plan: Plan, weights: Weights | Mapping[SourceKey, Any]) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Return 0.2 and not 0.19999999999999998."""
+    """Round away the noise of binary fractions: 0.2 and not 0.19999999999999998."""
     return float(f"{value:.12g}")
 
 
