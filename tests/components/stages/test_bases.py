@@ -11,7 +11,7 @@ from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Output
 from switchpoint.components.stages import bases as run
 from switchpoint.components.stages.bases import make_bases
-from switchpoint.components.stages.run import check_parent
+from switchpoint.components.stages.run import _start, check_parent
 from switchpoint.components.stages.supervise import TrainingFailed
 from switchpoint.components.store.store import MODEL_FOLDER, Store
 from switchpoint.components.transform.run import NotTransformable, transform_model
@@ -88,3 +88,17 @@ def test_a_transform_needs_its_model_and_records_what_it_made(plan: Plan, tmp_pa
     assert record is not None
     assert record["outputs"]["model"] == MODEL_FOLDER
     assert record["inputs"] == {"model": half.model.path}
+
+
+def test_a_run_starts_from_its_own_base(study: dict[str, Any], tmp_path: Path) -> None:
+    arms = {"whole": {}, "early": {"base": "half"}, "copied": {"base": "same", "start": "fresh"}}
+    plan, store = planned(study, bases={"half": HALF, "same": SAME}, arms=arms), Store(tmp_path)
+    base, same = plan.bases["base"].output.identity.path, plan.bases["same"].output.identity.path
+    starts = {name: _start(plan, store, plan.run(plan.arm(name).runs[0].digest)) for name in arms}
+    for name, step in (("whole", 40), ("early", 20)):
+        assert starts[name] == {
+            "model_config_folder": f"{base}/models/step-{step:08d}",
+            "start_checkpoint": f"{store.root}/{base}/checkpoints/step-{step:08d}",
+        }
+    model_folder = f"{same}/{MODEL_FOLDER}"
+    assert starts["copied"] == {"model_config_folder": model_folder, "start_model": model_folder}
