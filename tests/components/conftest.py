@@ -62,11 +62,13 @@ def serving(folder: Path) -> Iterator[str]:
     (folder / "data").mkdir()
     ports = {name: _free_port() for name in ("master", "volume", "filer", "s3")}
     command = [str(WEED), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3", "-filer"]
-    command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=200"]
+    command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=1000"]
     command += ["-s3.port.lance=0", "-s3.port.iceberg=0"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
+    # Each test has a bucket of its own: with seven volumes each, as is the default, a whole run was out of them.
+    variables = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
     endpoint = f"http://127.0.0.1:{ports['s3']}"
     try:
         _wait(endpoint, server, folder / "log")
