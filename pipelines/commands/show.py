@@ -53,6 +53,8 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
         elif progress:
             reason = f" ({progress['reason']})" if progress["reason"] else ""
             state = f"{progress['state']} from step {progress['step']}{reason}"
+        elif identity == plan.report and store.exists(f"{identity.path}/report.json"):
+            state = "written; some models have no scores"
         else:
             state = "missing"
         listed.append({"output": identity.path, "state": state, "why": store.why(identity)})

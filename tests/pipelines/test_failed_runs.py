@@ -55,6 +55,8 @@ def test_a_base_that_fails_ends_the_run_and_the_command_writes_the_report(copied
     shown = switchpoint("report", study.recipe, "--store", study.root)
     assert shown.returncode == 1
     assert "its .idx says" in shown.stdout
+    *_, report = json.loads(switchpoint("status", study.recipe, "--store", study.root, "--json").stdout)["outputs"]
+    assert report["state"] == "written; some models have no scores"
     restore()
     assert switchpoint("run", study.recipe, "--store", study.root).returncode == 0
     assert switchpoint("report", study.recipe, "--store", study.root).returncode == 0
