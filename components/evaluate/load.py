@@ -150,7 +150,7 @@ class _Loader:
         looked = f"copies in {self.data_folder}, " if self.data_folder else ""
         raise SuiteUnreachable(
             f"not all that the suites need is there (looked at: {looked}the Hugging Face hub, its cache):\n{listed}\n"
-            "  to mend it: put copies of these data sets, each under its name, into a folder and give it as "
+            "  to fix it: put copies of these data sets, each under its name, into a folder and give it as "
             "`evaluation.data_folder`; or run where the hub is reached, once, so that its cache (HF_HOME) has them"
         )
 

@@ -23,7 +23,7 @@ class Check:
     name: str
     ok: bool
     found: str
-    mend: str = ""
+    remedy: str = ""
     is_needed: bool = True
     """False: some studies do without it, so it is a warning and no failure."""
 
@@ -76,6 +76,6 @@ def diagnose(found: Iterable[Check], console: Console) -> tuple[int, dict[str, A
         mark = "[green]ok[/green]  " if check.ok else "[red]fail[/red]" if check.is_needed else "[yellow]warn[/yellow]"
         console.print(f"{mark} {check.name:<18} {check.found}", highlight=False)
         if not check.ok:
-            console.print(f"     {check.mend}", highlight=False, markup=False)
+            console.print(f"     {check.remedy}", highlight=False, markup=False)
     failed = any(check.is_needed and not check.ok for check in listed)
     return int(failed), {"checks": [asdict(check) for check in listed]}

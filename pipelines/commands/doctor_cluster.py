@@ -38,7 +38,7 @@ def cluster_checks(where: str) -> Iterator[Check]:
         )  # fmt: skip
     except BadInput as error:
         launched = None
-        yield Check("site", False, error.problem, f"mend {error.field} ({GUIDE})")
+        yield Check("site", False, error.problem, f"correct {error.field} ({GUIDE})")
     yield from _of_cluster(launched, where)
     yield from service_checks(where)
 
@@ -78,8 +78,8 @@ class _Cluster:
         found = or_none(lambda: self.core.read_namespace(self.launched.namespace))
         labels = (found.metadata.labels if found else None) or {}
         state = f", pod security {labels.get(POD_SECURITY, 'not set')}" if found else ": missing"
-        mend = f"kubectl apply -k k8s/overlays/... ({GUIDE})"
-        yield Check("namespace", found is not None, self.launched.namespace + state, mend)
+        remedy = f"kubectl apply -k k8s/overlays/... ({GUIDE})"
+        yield Check("namespace", found is not None, self.launched.namespace + state, remedy)
 
     def crds(self) -> Iterator[Check]:
         extensions = client.ApiextensionsV1Api(self.api)
@@ -93,16 +93,16 @@ class _Cluster:
                 yield Check(name, True, f"missing: only {whose} has it")
                 continue
             served = _served(found)
-            mend = f"{whose} of KFP 2.17, which has {wanted} ({GUIDE})"
-            yield Check(name, wanted in served, ", ".join(served), mend, is_needed=False)
+            remedy = f"{whose} of KFP 2.17, which has {wanted} ({GUIDE})"
+            yield Check(name, wanted in served, ", ".join(served), remedy, is_needed=False)
 
     def queues(self) -> Iterator[Check]:
         found = self.custom.list_cluster_custom_object("scheduling.volcano.sh", "v1beta1", "queues")["items"]
         states = {queue["metadata"]["name"]: queue.get("status", {}).get("state", "Open") for queue in found}
         opened = [name for name, state in states.items() if state == "Open"]
         shown = ", ".join(f"{name} {state}" for name, state in states.items()) or "none"
-        mend = f"kubectl apply -k k8s/overlays/... ({GUIDE}); a recipe names a queue in `cluster.queue`"
-        yield Check("queue", bool(opened), shown, mend)
+        remedy = f"kubectl apply -k k8s/overlays/... ({GUIDE}); a recipe names a queue in `cluster.queue`"
+        yield Check("queue", bool(opened), shown, remedy)
 
     def quota(self) -> Iterator[Check]:
         listed = self.core.list_namespaced_resource_quota(self.launched.namespace).items
@@ -125,8 +125,8 @@ class _Cluster:
                     found[name] = found.get(name, 0) + int(number)
         gpus = {name: number for name, number in found.items() if name.endswith("/gpu") and number}
         shown = ", ".join(f"{number} {name}" for name, number in gpus.items()) or "none"
-        mend = "install the vendor's device plugin; without GPUs only studies with `cluster: {device: none}` run"
-        yield Check("GPUs", bool(gpus), shown, mend, is_needed=False)
+        remedy = "install the vendor's device plugin; without GPUs only studies with `cluster: {device: none}` run"
+        yield Check("GPUs", bool(gpus), shown, remedy, is_needed=False)
 
     def storage(self) -> Iterator[Check]:
         volume = self.launched.site.store_volume
@@ -148,8 +148,8 @@ class _Cluster:
             return Check(title, False, shown, MANY_WRITE)
         if phase == "Pending" and self._waits(claim.spec.storage_class_name):
             return Check(title, True, f"{shown} until the first pod mounts it")
-        mend = f"kubectl -n {namespace} describe pvc {name} says why it has no volume"
-        return Check(title, phase == "Bound", shown, mend)
+        remedy = f"kubectl -n {namespace} describe pvc {name} says why it has no volume"
+        return Check(title, phase == "Bound", shown, remedy)
 
     def _waits(self, class_name: str | None) -> bool:
         """Return whether a claim of this class gets its volume with the first pod."""

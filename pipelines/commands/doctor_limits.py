@@ -35,10 +35,10 @@ class Limits:
         more = sorted(one.metadata.name for one in found or [] if one.type != OF_ACCOUNTS)
         more = [name for name in more if name not in needed]
         shown = UNSEEN if refused else f"any run can read {', '.join(more)}" if more else "only what training pods need"
-        mend = (
+        remedy = (
             f"move them to another namespace, or jobs to one of their own: `namespace` of the site ({GUIDE}, Upgrade)"
         )
-        yield Check("secrets of jobs", not more, f"{namespace}: {shown}", mend, is_needed=False)
+        yield Check("secrets of jobs", not more, f"{namespace}: {shown}", remedy, is_needed=False)
 
     def reach(self) -> Iterator[Check]:
         """Check in which namespaces, beside the one that is theirs, the account of runs may make Jobs."""
@@ -55,11 +55,11 @@ class Limits:
             f"may make Jobs in {', '.join(found)}, and so read every Secret there" if found else "only where jobs are"
         )
         old = "delete rolebinding/switchpoint-launcher role/switchpoint-launcher, once jobs are in switchpoint-jobs"
-        mend = (
+        remedy = (
             f"kubectl -n {SERVICES_NAMESPACE} {old} ({GUIDE}, Upgrade)" if SERVICES_NAMESPACE in found
             else f"`namespace` of the site: one that holds only what training pods need ({GUIDE})"
         )  # fmt: skip
-        yield Check(title, not found, shown, mend, is_needed=False)
+        yield Check(title, not found, shown, remedy, is_needed=False)
 
     def admission(self) -> Iterator[Check]:
         """Check that the policy is there, and admits the Jobs of this site: without that, none can start."""
@@ -77,8 +77,8 @@ class Limits:
             )  # fmt: skip
             return
         lacks = self._lacks(found.data or {})
-        mend = f"name it in admission.env of the overlay, then {APPLY}"
-        yield Check(title, not lacks, "; ".join(lacks) or "admits the site's jobs", mend)
+        remedy = f"name it in admission.env of the overlay, then {APPLY}"
+        yield Check(title, not lacks, "; ".join(lacks) or "admits the site's jobs", remedy)
 
     def _lacks(self, lists: dict[str, str]) -> list[str]:
         site = self.launched.site
@@ -100,7 +100,7 @@ class Limits:
         found, refused = seen(lambda: self.core.read_namespace(namespace))
         has_it = found is not None and (found.metadata.labels or {}).get(RUNS_LABEL) == "true"
         shown = UNSEEN if refused else f"has {RUNS_LABEL}=true" if has_it else f"lacks {RUNS_LABEL}=true"
-        mend = (
+        remedy = (
             f"kubectl label namespace {namespace} {RUNS_LABEL}=true: our network policies let nobody else reach MLflow"
         )
-        yield Check(title, refused or has_it, f"{namespace}: {shown}", mend, is_needed=False)
+        yield Check(title, refused or has_it, f"{namespace}: {shown}", remedy, is_needed=False)

@@ -85,8 +85,8 @@ class Runs:
             return Check(title, True, f"{namespace}: {UNSEEN}, which is right for a launcher")
         missing = [key for key in SECRETS.get(name, ()) if found is not None and key not in (found.data or {})]
         shown = "missing" if found is None else f"lacks {', '.join(missing)}" if missing else "there"
-        mend = f"kubectl -n {namespace} create secret generic {name} ... ({GUIDE})"
-        return Check(title, found is not None and not missing, f"{namespace}: {shown}", mend, is_needed)
+        remedy = f"kubectl -n {namespace} create secret generic {name} ... ({GUIDE})"
+        return Check(title, found is not None and not missing, f"{namespace}: {shown}", remedy, is_needed)
 
     def service_account(self) -> Iterator[Check]:
         found, refused = seen(lambda: self.core.read_namespaced_service_account(self.account, self.namespace))
@@ -98,18 +98,18 @@ class Runs:
 
     def permissions(self) -> Iterator[Check]:
         """Ask for whoever runs this, an administrator perhaps, then for the account of runs where that is allowed."""
-        mend = f"bind the Role `switchpoint-launcher` to {{}} ({GUIDE})"
+        remedy = f"bind the Role `switchpoint-launcher` to {{}} ({GUIDE})"
         jobs = [(self.launched.namespace, NEEDED)]
 
         def own(attributes: dict[str, str]) -> bool:
             body = {"spec": {"resourceAttributes": attributes}}
             return bool(self.reviews.create_self_subject_access_review(body).status.allowed)
 
-        yield _may("permissions", own, jobs, mend.format("this account"))
+        yield _may("permissions", own, jobs, remedy.format("this account"))
         account, title = f"{self.namespace}/{self.account}", "permissions of runs"
         try:
             needed = [*jobs, (self.namespace, NEEDED_OF_RUNS)]
-            yield _may(title, self.launcher_may, needed, mend.format(f"the service account {account}"))
+            yield _may(title, self.launcher_may, needed, remedy.format(f"the service account {account}"))
         except ApiException as error:
             if error.status != 403:
                 raise
@@ -124,7 +124,7 @@ class Runs:
 
 
 def _may(
-    title: str, allows: Callable[[dict[str, str]], bool], needed: Sequence[tuple[str, tuple[Needed, ...]]], mend: str
+    title: str, allows: Callable[[dict[str, str]], bool], needed: Sequence[tuple[str, tuple[Needed, ...]]], remedy: str
 ) -> Check:
     refused = []
     for namespace, asked in needed:
@@ -138,7 +138,7 @@ def _may(
                     what = "/".join(filter(None, (one.resource, one.sub, one.name)))
                     refused.append(f"{verb} {what} in {namespace}")
     shown = f"may not {', '.join(refused)}" if refused else "all that a launcher does"
-    return Check(title, not refused, shown, mend)
+    return Check(title, not refused, shown, remedy)
 
 
 def seen(ask: Callable[[], Any]) -> tuple[Any, bool]:

@@ -34,13 +34,13 @@ def service_checks(where: str) -> Iterator[Check]:
 
 def _mlflow(uri: str) -> Check:
     name, password = (os.environ.get(f"MLFLOW_TRACKING_{what}", "") for what in ("USERNAME", "PASSWORD"))
-    mend = "its URL in MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and _PASSWORD"
+    remedy = "its URL in MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and _PASSWORD"
     try:
         answer = requests.get(
             f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", params={"max_results": "1"}, timeout=10,
             auth=(name, password) if name else None,
         )  # fmt: skip
     except requests.RequestException as error:
-        return Check("MLflow", False, f"{without_password(uri)}: {reason_of(error)}", mend)
+        return Check("MLflow", False, f"{without_password(uri)}: {reason_of(error)}", remedy)
     shown = f"{without_password(uri)}: {answer.status_code} {answer.reason}"
-    return Check("MLflow", answer.ok, without_password(uri) if answer.ok else shown, mend)
+    return Check("MLflow", answer.ok, without_password(uri) if answer.ok else shown, remedy)

@@ -19,7 +19,7 @@ MAX_BYTES = 1024 * 1024
 ITEM_BYTES = 4_400
 """A loop's item with its task: 12 nodes, as Argo keeps them (gzip in base64). These four numbers were measured with
 Argo's own packer on nodes of a real run: docs/kubernetes.md, "How large a study may be"."""
-OUTSIDE_BYTES = 75_000
+OUTSIDE_BYTES = 80_000
 """The nodes of all tasks outside loops."""
 NAME_COPIES = 5
 """A name in an item: it stands in the item's inputs and in the pods that the drivers work out."""

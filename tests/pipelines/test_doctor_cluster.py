@@ -1,4 +1,4 @@
-"""`doctor --cluster` against a real API server: everything there, and each thing missing, with its mend."""
+"""`doctor --cluster` against a real API server: everything there, and each thing missing, with its remedy."""
 
 import json
 import os
@@ -158,7 +158,7 @@ def test_what_the_site_names_and_is_not_there(
     check = found(environment)[name]
     assert not check.ok
     assert words in check.found
-    assert check.mend
+    assert check.remedy
 
 
 def test_volcano_that_is_missing_or_old(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,14 +168,14 @@ def test_volcano_that_is_missing_or_old(environment: str, monkeypatch: pytest.Mo
     assert checks["trainjobs.trainer.kubeflow.org"].found == "missing"
     assert checks["jobs.batch.volcano.sh"].found == "v1alpha1"
     assert not checks["jobs.batch.volcano.sh"].ok
-    assert "install Volcano 9" in checks["jobs.batch.volcano.sh"].mend
+    assert "install Volcano 9" in checks["jobs.batch.volcano.sh"].remedy
 
 
 def test_kfps_own_resources_are_not_needed_but_of_its_version(
     environment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "pipelineversions.pipelines.kubeflow.org"
-    assert found(environment)[name] == Check(name, True, "v2beta1", found(environment)[name].mend, is_needed=False)
+    assert found(environment)[name] == Check(name, True, "v2beta1", found(environment)[name].remedy, is_needed=False)
     monkeypatch.setattr(doctor_cluster, "OPTIONAL_CRDS", {name: ("v3", "KFP"), "none.kubeflow.org": ("v1", "KFP")})
     checks = found(environment)
     assert (checks[name].ok, checks[name].is_needed, checks[name].found) == (False, False, "v2beta1")
@@ -197,7 +197,7 @@ def test_no_queue_or_none_that_is_open(equipped: Kube, environment: str) -> None
     try:
         check = found(environment)["queue"]
         assert (check.ok, check.found) == (False, "none")
-        assert "kubectl apply" in check.mend
+        assert "kubectl apply" in check.remedy
     finally:
         for queue in queues:
             named = {"metadata": {"name": queue["metadata"]["name"]}, "spec": queue["spec"]}
@@ -248,7 +248,7 @@ def test_what_is_not_there_where_runs_are(
         assert not check.ok
         assert words in check.found
         assert RUNS in check.found
-        assert check.mend
+        assert check.remedy
     finally:
         before.metadata = client.V1ObjectMeta(name=named)
         getattr(core, f"create_namespaced_{kind}")(RUNS, before)
@@ -273,7 +273,7 @@ def test_a_secret_that_lacks_a_key(equipped: Kube, environment: str, namespace: 
         check = found(environment)[f"secret switchpoint-store{name}"]
         assert not check.ok
         assert check.found == f"{namespace}: lacks AWS_ACCESS_KEY_ID"
-        assert f"kubectl -n {namespace} create secret" in check.mend
+        assert f"kubectl -n {namespace} create secret" in check.remedy
     finally:
         core.patch_namespaced_secret("switchpoint-store", namespace, {"stringData": {"AWS_ACCESS_KEY_ID": "k"}})
 
@@ -288,7 +288,7 @@ def test_a_launcher_that_nothing_is_bound_to(equipped: Kube, environment: str, m
         assert checks["permissions"].ok
         assert not checks["permissions of runs"].ok
         assert f"may not get jobs in {NAMESPACE}, create jobs in {NAMESPACE}" in checks["permissions of runs"].found
-        assert f"{RUNS}/switchpoint-launcher" in checks["permissions of runs"].mend
+        assert f"{RUNS}/switchpoint-launcher" in checks["permissions of runs"].remedy
     finally:
         before.metadata = client.V1ObjectMeta(name="switchpoint-launcher")
         access.create_namespaced_role_binding(NAMESPACE, before)
@@ -321,7 +321,7 @@ def test_a_secret_that_any_run_could_read(equipped: Kube, environment: str) -> N
         check = found(environment)["secrets of jobs"]
         assert (check.ok, check.is_needed) == (False, False)
         assert check.found == f"{NAMESPACE}: any run can read mlflow-database"
-        assert "move them" in check.mend
+        assert "move them" in check.remedy
     finally:
         core.delete_namespaced_secret("mlflow-database", NAMESPACE)
 
@@ -343,7 +343,7 @@ def test_a_launcher_that_may_make_jobs_where_the_passwords_are(equipped: Kube, e
         (check,) = [check for check in json.loads(result.stdout)["checks"] if check["name"] == "reach of runs"]
         assert not check["ok"]
         assert check["found"] == "may make Jobs in switchpoint, and so read every Secret there"
-        assert "kubectl -n switchpoint delete rolebinding/switchpoint-launcher" in check["mend"]
+        assert "kubectl -n switchpoint delete rolebinding/switchpoint-launcher" in check["remedy"]
         assert result.exit_code == 0  # a warning
     finally:
         access.delete_namespaced_role("old-launcher", "switchpoint")
@@ -353,14 +353,14 @@ def test_a_launcher_that_may_make_jobs_where_the_passwords_are(equipped: Kube, e
 @pytest.mark.usefixtures("bound")
 def test_jobs_that_the_admission_policy_would_refuse(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(environment)["admission"] == Check(
-        "admission", True, "admits the site's jobs", found(environment)["admission"].mend
+        "admission", True, "admits the site's jobs", found(environment)["admission"].remedy
     )
     changed_site(monkeypatch, trainer_image="registry/trainer:2", image_pull_secrets=["registry"])
     check = found(environment)["admission"]
     assert (check.ok, check.is_needed) == (False, True)
     assert "images of switchpoint-admission lacks registry/trainer:2" in check.found
     assert "image_pull_secrets of switchpoint-admission lacks registry" in check.found
-    assert "admission.env" in check.mend
+    assert "admission.env" in check.remedy
 
 
 def test_no_admission_policy(equipped: Kube, environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +389,7 @@ def test_a_profile_that_network_policies_do_not_know(
     try:
         check = found(environment)["network of runs"]
         assert (check.ok, check.is_needed) == (False, False)
-        assert f"kubectl label namespace {RUNS} switchpoint.io/runs=true" in check.mend
+        assert f"kubectl label namespace {RUNS} switchpoint.io/runs=true" in check.remedy
         monkeypatch.delenv("SWITCHPOINT_KFP_NAMESPACE")
         assert found(environment)["network of runs"].ok
     finally:
@@ -406,7 +406,7 @@ def test_a_token_that_kubeflow_pipelines_does_not_know(environment: str, monkeyp
         check = found(environment)["KFP"]
         assert not check.ok
         assert "401" in check.found
-        assert "SWITCHPOINT_KFP_TOKEN" in check.mend
+        assert "SWITCHPOINT_KFP_TOKEN" in check.remedy
 
 
 def test_an_object_store_that_does_not_answer(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,7 +420,7 @@ def test_an_object_store_that_does_not_answer(environment: str, monkeypatch: pyt
     check = found("s3://not-reached/store")["store"]
     assert not check.ok
     assert "never-shown" not in check.found
-    assert "credentials" in check.mend
+    assert "credentials" in check.remedy
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_nodes_without_gpus(equipped: Kube, environment: str) -> None:
         (check,) = [check for check in json.loads(result.stdout)["checks"] if check["name"] == "GPUs"]
         assert not check["ok"]
         assert check["found"] == "none"
-        assert "device: none" in check["mend"]
+        assert "device: none" in check["remedy"]
         # A study for CPUs runs there.
         assert result.exit_code == 0
     finally:
@@ -507,7 +507,7 @@ def test_what_does_not_answer(
     check = found(environment)[name]
     assert not check.ok
     assert words in check.found
-    assert check.mend
+    assert check.remedy
 
 
 def test_a_store_that_no_pod_could_reach(environment: str) -> None:
