@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BEGINS_WITH_OF = re.compile(r"\s*Of\b")
 PRIVATE_WORDS = {
-    r"remedy(s|ed|ing)?": "fix, repair",
+    r"mend(s|ed|ing)?": "fix, repair",
     r"(go|goes|going|gone|went) on": "resume, continue",
     r"(go|goes|gone) through": "repeat, draw",
     r"look(s|ed)? at": "read, check, poll",
