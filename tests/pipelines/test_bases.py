@@ -20,6 +20,7 @@ from switchpoint.components.train.outputs import fetch_model
 from tests.conftest import records, switchpoint, tiny_study, weights
 from tests.pipelines.conftest import Finished
 
+pytestmark = pytest.mark.slow
 ARMS = {"whole": {"start": "fresh"}, "twin": {"base": "same", "start": "fresh"}, "early": {"base": "half"}}
 
 
