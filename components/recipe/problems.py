@@ -33,8 +33,8 @@ MESSAGES = {
     "model_type": "must be a mapping, `field: value` on lines of its own",
     "list_type": "must be a list, such as [a, b]",
     "string_type": "must be text",
-    "too_short": "must have {min_length} entries at least, and has {actual_length}",
-    "too_long": "must have {max_length} entries at most, and has {actual_length}",
+    "too_short": "holds too few entries: {actual_length}, at least {min_length}",
+    "too_long": "holds too many entries: {actual_length}, at most {max_length}",
 }
 """Messages that replace pydantic's, which speak of Python, by its type of an error."""
 SHOWN_CHARACTERS = 120

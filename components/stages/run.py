@@ -13,7 +13,7 @@ from switchpoint.components.recipe.cost import train_flops
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import ArmPlan, Plan
-from switchpoint.components.recipe.stage import Import, Output, Trained
+from switchpoint.components.recipe.stage import Import, Output, Train, Trained
 from switchpoint.components.stages.progress import ProgressLog
 from switchpoint.components.stages.shown import training_markdown
 from switchpoint.components.stages.supervise import TrainingFailed, patiently, train_to_end
@@ -49,7 +49,7 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
         keep_steps=sorted({*run.keep_steps, *known} - pruned), export_steps=list(run.export_steps),
         probes=f"{plan.probes.path}/{PROBES}" if plan.probes and run.evaluation_steps else "",
         evaluation_steps=list(run.evaluation_steps),
-        **_start(plan, store, run), **_common(plan, store, place, run),
+        **_start(plan, store, run), **_common(plan, store, place, stage, plan.base_of(run)),
     )  # fmt: skip
     pretrain = plan.base_of(run).origin.pretrain
     trains = pretrain if pretrain and stage.start == "scratch" else plan.recipe.training
@@ -139,9 +139,8 @@ def check_model_folder(base: Base) -> None:
         raise BadInput("the folder has changed since it was planned: run again", file=folder, field=field)
 
 
-def _common(plan: Plan, store: Store, place: Location, run: Trained) -> dict[str, Any]:
-    """Return what every job carries of its stage."""
-    stage = run.stage
+def _common(plan: Plan, store: Store, place: Location, stage: Train, base: Base) -> dict[str, Any]:
+    """Return what every job carries of its stage. `base`: the one that the stage's history starts from, or makes."""
     sources: dict[str, JobSource] = {}
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
     for phase in stage.phases:
@@ -161,14 +160,14 @@ def _common(plan: Plan, store: Store, place: Location, run: Trained) -> dict[str
         ],
         "start": stage.start, "seed": stage.seed, "start_step": stage.start_step, "end_step": stage.end_step,
         "pieces": list(stage.schedule.pieces), "stretches": list(stage.clock.stretches),
-        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, run),
+        "training": plan.recipe.training, "flops_per_token": _flops_per_token(plan, base, stage.phase.sequence_length),
         **{name: tokenizer[name] for name in ("vocab_size", "end_of_document")},
     }  # fmt: skip
 
 
-def _flops_per_token(plan: Plan, run: Trained) -> float | None:
-    shape = model_shape(plan.recipe, plan.base_of(run))
-    return train_flops(shape.model, shape.vocab_size, 1, run.stage.phase.sequence_length) if shape else None
+def _flops_per_token(plan: Plan, base: Base, sequence_length: int) -> float | None:
+    shape = model_shape(plan.recipe, base)
+    return train_flops(shape.model, shape.vocab_size, 1, sequence_length) if shape else None
 
 
 def _environment(job: TrainJob, num_processes: int) -> dict[str, Any]:

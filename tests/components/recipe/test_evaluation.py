@@ -45,7 +45,7 @@ def tasks(tmp_path: Path) -> Path:
         ({"suites": ["quickstart", "./prose"]}, "evaluation.suites.1", "holds no task"),
         ({"suites": ["./un safe"]}, "evaluation.suites.0", "begin with the folder's name"),
         ({"suites": ["retention", "./x/retention"]}, "evaluation", "two called `retention`"),
-        ({"suites": []}, "evaluation.suites", "at least 1 item"),
+        ({"suites": []}, "evaluation.suites", "at least 1"),
         ({"data_folder": "nowhere"}, "evaluation.data_folder", "no such folder"),
         ({"metric": "paper.average"}, "evaluation.metric", "no such score"),
         ({"metric": "bits_per_byte.prosa"}, "evaluation.metric", "did you mean `bits_per_byte.prose`?"),

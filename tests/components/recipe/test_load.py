@@ -115,7 +115,7 @@ BAD: list[tuple[str, Callable[[Study], Any], str]] = [
     ("catalogue", lambda s: s.update(catalogue="papers"), r"catalogue: no such value; did you mean `paper`"),
     ("left out", lambda s: s.update(left_out=["prosa"]), r"left_out.0: no such source; did you mean `prose`"),
     ("a list for a mapping", lambda s: s.update(merges=["a"]), "merges: must be a mapping, `name: value`"),
-    ("too few", lambda s: s.update(merges={"soup": {"of": ["a"]}}), "merges.soup.of: must have 2 entries at least"),
+    ("too few", lambda s: s.update(merges={"soup": {"of": ["a"]}}), "merges.soup.of: holds too few entries: 1, at least 2"),
     ("no such preset", lambda s: s["model"].update(architecture={"preset": "2m"}), r"preset: no such value[^\n]*\n[^\n]*\n[^\n]*$"),
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.schedule_config import Cosine
 from switchpoint.components.recipe.stage import Train
@@ -48,7 +49,7 @@ def job(prepared: Planned, folder: Path, **changes: Any) -> TrainJob:
     )  # fmt: skip
     fields: dict[str, Any] = {
         "architecture": shape.model_dump() | {"head_width": shape.head_width} | tokenizer,
-        "keep_steps": [END], "export_steps": [END], **_common(plan, store, folder, stage),
+        "keep_steps": [END], "export_steps": [END], **_common(plan, store, folder, stage, plan.bases[BASE]),
     }  # fmt: skip
     settings = {name: changes.pop(name) for name in StepSettings.model_fields.keys() & changes}
     fields["phases"] = [
