@@ -495,7 +495,7 @@ def test_a_service_account_that_may_too_little(
         ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "MLflow", "127.0.0.1:9"),
         ("MLFLOW_TRACKING_USERNAME", "", "MLflow", "401"),
         ("MLFLOW_TRACKING_URI", "", "MLflow", "not set"),
-        ("SWITCHPOINT_SITE", "{trainer_image: }", "site", "must be text"),
+        ("SWITCHPOINT_SITE", "{trainer_image: }", "site", "valid string"),
         ("SWITCHPOINT_SITE", "", "site", "not given"),
         ("KUBECONFIG", "/nowhere", "API server", "no cluster is known"),
     ],
