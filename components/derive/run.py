@@ -7,7 +7,7 @@ from typing import Any
 
 from switchpoint.components.launch.shown import write_shown
 from switchpoint.components.launch.side_by_side import run_side_by_side
-from switchpoint.components.launch.task import failure_as_data
+from switchpoint.components.launch.task import failure_as_data, tell_lost
 from switchpoint.components.merge.run import merge_models
 from switchpoint.components.recipe.plan import Derived, Plan
 from switchpoint.components.recipe.stage import Merge
@@ -35,8 +35,8 @@ def derive_group(reference: str, names: Sequence[str], shown: Path) -> None:
     store, found = planned.store, {one.run_name: one for one in planned.plan.derived if one.run_name in names}
     for name, how in ended.items():
         identity = found[name].output.identity
-        if not store.is_done(identity) and store.failure(identity) is None:
-            store.write_failure(identity, f"the process that makes it ended without a reason ({how})", "the task's own")
+        if not store.is_done(identity):
+            tell_lost(store, identity, "the process that makes it", how)
     write_shown(shown, (_markdown(store, found[name]) for name in names))
 
 

@@ -76,19 +76,28 @@ class FailedBefore(RuntimeError):
 
 
 @contextmanager
-def failure_as_data(store: Store, identity: Identity) -> Iterator[None]:
-    """Hold the lock as `task` does, but a failure that the store has recorded is a result and is not raised.
+def failure_as_data(store: Store, identity: Identity) -> Iterator[list[Exception]]:
+    """Hold the lock as `task` does, but a failure that the store has recorded is a result and is not raised. Yield a
+    list that has the error afterwards, if there was one.
 
     A failed arm must not end the run: all other arms continue, and `check_outcome` names it at the end. A failure that
     the store did not take is raised.
     """
+    recorded: list[Exception] = []
     try:
         with task(store, identity):
-            yield
+            yield recorded
     except Exception as error:
         if store.failure(identity) is None:
             raise
+        recorded.append(error)
         print(f"{identity.path} failed, which is recorded: {error}", file=sys.stderr, flush=True)
+
+
+def tell_lost(store: Store, identity: Identity, process: str, how: str) -> None:
+    """Record that a process left no reason itself: it was killed, or the store did not take the reason."""
+    if store.failure(identity) is None:
+        store.write_failure(identity, f"{process} ended without a reason ({how})", "the task's own")
 
 
 def tell_failure(store: Store, identity: Identity, error: Exception) -> None:

@@ -23,6 +23,7 @@ from switchpoint.components.recipe.phase import SHORT_FORM
 from switchpoint.components.recipe.problems import did_you_mean, unknown
 from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
 from switchpoint.components.recipe.suites import LOCAL_SCORES, QUICKSTART, SUITES, runs_code, suite_scores
+from switchpoint.components.recipe.yaml_file import mapping
 
 SHORT_BLENDS = tuple(short for short, (_, field) in SHORT_FORM.items() if field == "blend")
 """The recipe's short form of phases, as far as it names blends."""
@@ -42,14 +43,14 @@ def check_names(study: dict[str, Any]) -> list[Problem]:
     for number, name in enumerate(left_out if isinstance(left_out, list) else ()):
         if isinstance(name, str) and known["sources"] and name not in known["sources"]:
             problems.append((("left_out", str(number)), unknown("source", name, known["sources"])))
-    for name, weights in _mapping(study, "blends").items():
+    for name, weights in mapping(study, "blends").items():
         if isinstance(weights, dict) and "by" not in weights:
             for source in weights:
                 if isinstance(source, str) and known["sources"] and source not in known["sources"]:
                     problems.append((("blends", str(name), source), unknown("source", source, known["sources"])))
-    phases = _mapping(study, "phases") or dict.fromkeys(phase for phase, _ in SHORT_FORM.values())
-    for arm_id, arm in _mapping(study, "arms").items():
-        for phase in _mapping(arm, "phases"):
+    phases = mapping(study, "phases") or dict.fromkeys(phase for phase, _ in SHORT_FORM.values())
+    for arm_id, arm in mapping(study, "arms").items():
+        for phase in mapping(arm, "phases"):
             if phase not in phases:
                 problems.append(
                     (("arms", str(arm_id), "phases", str(phase)), unknown("phase", phase, map(str, phases)))
@@ -58,39 +59,34 @@ def check_names(study: dict[str, Any]) -> list[Problem]:
 
 
 def _names(study: dict[str, Any], section: str) -> list[str]:
-    names = [str(name) for name in _mapping(study, section)]
+    names = [str(name) for name in mapping(study, section)]
     if study.get("catalogue") in CATALOGUES:
         names += [name for name in catalogue(study["catalogue"])[section] if name not in names]
     return names
-
-
-def _mapping(section: Any, field: str) -> dict[Any, Any]:
-    found = section.get(field) if isinstance(section, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _blend_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
     """Yield every field that names a blend, with what it gives."""
     for field in SHORT_BLENDS:
         yield (field,), study.get(field)
-    models: dict[Place, Any] = {("model",): _mapping(study, "model")}
-    models |= {("bases", str(name)): _mapping(study["bases"], name) for name in _mapping(study, "bases")}
+    models: dict[Place, Any] = {("model",): mapping(study, "model")}
+    models |= {("bases", str(name)): mapping(study["bases"], name) for name in mapping(study, "bases")}
     for place, model in models.items():
         for kind in ("pretrain", "published"):
-            yield (*place, kind, "blend"), _mapping(model, kind).get("blend")
-    for phase, config in _mapping(study, "phases").items():
+            yield (*place, kind, "blend"), mapping(model, kind).get("blend")
+    for phase, config in mapping(study, "phases").items():
         yield ("phases", str(phase), "blend"), config.get("blend") if isinstance(config, dict) else None
-    for arm_id, arm in _mapping(study, "arms").items():
+    for arm_id, arm in mapping(study, "arms").items():
         for field in SHORT_BLENDS:
             yield ("arms", str(arm_id), field), arm.get(field) if isinstance(arm, dict) else None
-        for phase, patch in _mapping(arm, "phases").items():
+        for phase, patch in mapping(arm, "phases").items():
             place = ("arms", str(arm_id), "phases", str(phase), "blend")
             yield place, patch.get("blend") if isinstance(patch, dict) else None
     for axis in SHORT_BLENDS:
-        for name, value in _mapping(_mapping(study, "grid"), axis).items():
+        for name, value in mapping(mapping(study, "grid"), axis).items():
             yield ("grid", axis, str(name)), value
-    for name, config in _mapping(study, "blends").items():
-        for field in ("base", "of", "rest", "old", "new") if "by" in _mapping(study["blends"], name) else ():
+    for name, config in mapping(study, "blends").items():
+        for field in ("base", "of", "rest", "old", "new") if "by" in mapping(study["blends"], name) else ():
             yield ("blends", str(name), field), config.get(field)
 
 

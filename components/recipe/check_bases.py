@@ -11,6 +11,7 @@ from switchpoint.components.recipe.model import Model
 from switchpoint.components.recipe.phase import Arm
 from switchpoint.components.recipe.problems import unknown
 from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.yaml_file import mapping
 
 Place = tuple[str, ...]
 Problem = tuple[Place, BadInput]
@@ -18,7 +19,7 @@ Problem = tuple[Place, BadInput]
 
 def check_base_names(study: dict[str, Any]) -> list[Problem]:
     """Return names of bases that nothing has, on plain data: found beside whatever else is wrong."""
-    bases = _mapping(study.get("bases"))
+    bases = mapping(study, "bases")
     known = [BASE, *map(str, bases)]
     return [
         (place, unknown("base", name, known))
@@ -29,17 +30,15 @@ def check_base_names(study: dict[str, Any]) -> list[Problem]:
 
 def _base_names(study: dict[str, Any], bases: Mapping[Any, Any]) -> Iterator[tuple[Place, Any]]:
     """Every field that names a base, with what it gives."""
-    for arm_id, arm in _mapping(study.get("arms")).items():
-        yield ("arms", str(arm_id), "base"), _mapping(arm).get("base")
-    for name, value in _mapping(_mapping(study.get("grid")).get("base")).items():
+    arms = mapping(study, "arms")
+    for arm_id in arms:
+        yield ("arms", str(arm_id), "base"), mapping(arms, arm_id).get("base")
+    for name, value in mapping(mapping(study, "grid"), "base").items():
         yield ("grid", "base", str(name)), value
-    for name, base in bases.items():
-        yield ("bases", str(name), "of"), _mapping(base).get("of")
-        yield ("bases", str(name), "transform", "of"), _mapping(_mapping(base).get("transform")).get("of")
-
-
-def _mapping(value: Any) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
+    for name in bases:
+        base = mapping(bases, name)
+        yield ("bases", str(name), "of"), base.get("of")
+        yield ("bases", str(name), "transform", "of"), mapping(base, "transform").get("of")
 
 
 def check_bases(recipe: Recipe) -> list[Problem]:

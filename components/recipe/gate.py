@@ -69,10 +69,14 @@ class Gate:
         return f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
 
     @property
+    def limit(self) -> dict[str, float | None]:
+        """The bound as plain data, by the name of its field."""
+        return {"at_most": self.at_most} if self.at_most is not None else {"at_least": self.at_least}
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """What decides where the phase ends, as plain data."""
-        bound = {"at_most": self.at_most} if self.at_most is not None else {"at_least": self.at_least}
-        return {"score": self.score, **bound, "steps": list(self.steps), "measured": dict(self.measured)}
+        return {"score": self.score, **self.limit, "steps": list(self.steps), "measured": dict(self.measured)}
 
 
 @dataclass(frozen=True, kw_only=True)

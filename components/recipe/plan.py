@@ -14,7 +14,7 @@ from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.recipe import Recipe
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.source import Source, SourceKey, is_made, split_key
-from switchpoint.components.recipe.stage import Merge, Output, Phase, Train, Trained
+from switchpoint.components.recipe.stage import Merge, Output, Phase, Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,19 +146,9 @@ class Plan:
         return self.bases[BASE].output.identity
 
     @property
-    def base_model(self) -> Identity:
-        """That base as a model: what its pretraining exports at its end, or the user's folder."""
-        return self.bases[BASE].model
-
-    @property
     def base_evaluation(self) -> Identity:
         """The evaluation of that base."""
         return self.bases[BASE].evaluation
-
-    @property
-    def pretraining(self) -> Train | None:
-        """How that base is, or was, pretrained; None for a folder."""
-        return self.bases[BASE].pretraining
 
     @property
     def base_outputs(self) -> dict[str, BaseOutput]:

@@ -140,11 +140,6 @@ class Output(Generic[Stage]):
     checks: tuple[Check, ...] = ()
     """Where the gate of its phase is checked; those after the one that held are left out."""
 
-    @property
-    def is_decided(self) -> bool:
-        """Whether all checks of its gate that are left are made."""
-        return all(check.is_decided for check in self.checks)
-
 
 Trained = Output[Train]
 """An output of a stage that trains: a GB run, or a part of an arm after it."""

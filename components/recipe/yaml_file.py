@@ -91,3 +91,9 @@ def _child(node: yaml.Node | None, part: str) -> tuple[yaml.Node, int] | None:
         item = node.value[int(part)]
         return item, item.start_mark.line + 1
     return None
+
+
+def mapping(section: Any, field: str) -> dict[Any, Any]:
+    """Return a mapping inside plain data that nothing has checked yet; empty where it is missing or something else."""
+    found = section.get(field) if isinstance(section, dict) else None
+    return found if isinstance(found, dict) else {}

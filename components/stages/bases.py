@@ -1,9 +1,8 @@
 """Make the bases that arms start from: one function for each kind of stage."""
 
-import sys
 from typing import Any
 
-from switchpoint.components.launch.task import task
+from switchpoint.components.launch.task import failure_as_data
 from switchpoint.components.recipe.bases import BaseOutput
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Import, Output, Transform
@@ -20,14 +19,9 @@ def make_bases(plan: Plan, store: Store) -> None:
     """
     errors: list[Exception] = []
     for output in plan.base_outputs.values():
-        try:
-            with task(store, output.identity):
-                _make(plan, store, output)
-        except Exception as error:
-            if store.failure(output.identity) is None:
-                raise
-            errors.append(error)
-            print(f"{output.identity.path} failed, which is recorded: {error}", file=sys.stderr, flush=True)
+        with failure_as_data(store, output.identity) as recorded:
+            _make(plan, store, output)
+        errors += recorded
     if len(errors) == len(plan.base_outputs):
         raise errors[0]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from switchpoint.components.launch.shown import write_shown
 from switchpoint.components.launch.side_by_side import run_side_by_side
-from switchpoint.components.launch.task import FailedBefore, failure_as_data, task
+from switchpoint.components.launch.task import FailedBefore, failure_as_data, task, tell_lost
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Trained
 from switchpoint.components.stages.gated import train_gated
@@ -82,8 +82,7 @@ def _train(planned: Planned, reference: str, runs_of: Callable[[Plan], list[Trai
 
 
 def _record_lost(planned: Planned, lost: Iterable[tuple[Trained, str]]) -> None:
-    """Record why a launcher's process left no reason itself: it was killed, or the store did not take the reason."""
+    """Record the runs that are not done and whose launcher's process left no reason itself."""
     for run, how in lost:
-        if not run_is_done(planned.plan, planned.store, run) and planned.store.failure(run.identity) is None:
-            reason = f"the process that follows its job ended without a reason ({how})"
-            planned.store.write_failure(run.identity, reason, "the task's own")
+        if not run_is_done(planned.plan, planned.store, run):
+            tell_lost(planned.store, run.identity, "the process that follows its job", how)

@@ -25,12 +25,7 @@ from switchpoint.components.tracking.link import training_link
 from switchpoint.components.train.checkpoint import checkpoint_place, is_kept, read_state
 from switchpoint.components.train.job import JobPhase, JobSource, TrainJob
 from switchpoint.components.train.metrics import newest_row_of, rows_of
-from switchpoint.components.train.outputs import (
-    model_in_store,
-    model_is_there,
-    needed_steps,
-    run_is_done,
-)
+from switchpoint.components.train.outputs import model_in_store, model_is_there, needed_steps, run_is_done
 from switchpoint.components.train.probe_file import PROBES
 
 
@@ -38,7 +33,7 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
     """Train the output as far as the study requests it, from where it, or its parent, stands."""
     if run_is_done(plan, store, run):
         return
-    stage = run.stage
+    stage, base = run.stage, plan.base_of(run)
     folder, place = store.local_folder(run.identity), store.output_location(run.identity)
     folder.mkdir(parents=True, exist_ok=True)
     before = _outputs_before(store, run)
@@ -49,11 +44,10 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
         keep_steps=sorted({*run.keep_steps, *known} - pruned), export_steps=list(run.export_steps),
         probes=f"{plan.probes.path}/{PROBES}" if plan.probes and run.evaluation_steps else "",
         evaluation_steps=list(run.evaluation_steps),
-        **_start(plan, store, run), **_common(plan, store, place, stage, plan.base_of(run)),
+        **_start(plan, store, run), **_common(plan, store, place, stage, base),
     )  # fmt: skip
-    pretrain = plan.base_of(run).origin.pretrain
-    trains = pretrain if pretrain and stage.start == "scratch" else plan.recipe.training
-    num_processes = trains.num_processes
+    pretrain = base.origin.pretrain if stage.start == "scratch" else None
+    num_processes = (pretrain or plan.recipe.training).num_processes
     try:
         _run(plan, store, run.identity, job, num_processes)
     except Superseded:  # another study has kept other steps of it in the meantime

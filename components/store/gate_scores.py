@@ -15,9 +15,7 @@ GATE, ENDED_STEP = "gate", "ended_step"
 """In the record of a gated output: its checks, and the step at which the phase ended, once that is decided."""
 
 
-def expand_as_decided(
-    recipe: Recipe, input_digests: Mapping[str, str], file: str, stops: Stops, store: Store
-) -> Plan:  # fmt: skip
+def expand_as_decided(recipe: Recipe, input_digests: Mapping[str, str], file: str, stops: Stops, store: Store) -> Plan:
     """Return the plan, with phases and arms ended where their gates have ended them. Raises BadInput."""
     plan = expand(recipe, input_digests, file, stops)
     scores = _gate_scores(plan, store)
@@ -46,9 +44,7 @@ def record_check(store: Store, run: Trained, check: Check) -> None:
 
 
 def _as_data(check: Check) -> dict[str, Any]:
-    gate = check.gate
-    bound = {"at_most": gate.at_most} if gate.at_most is not None else {"at_least": gate.at_least}
     return {
-        "step": check.step, "score": gate.score, "value": check.value, **bound, "holds": check.holds,
+        "step": check.step, "score": check.gate.score, "value": check.value, **check.gate.limit, "holds": check.holds,
         "evaluation": check.evaluation.path,
     }  # fmt: skip

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.store.store import MODEL_FOLDER, Store
 from switchpoint.components.train.weights import bytes_of, digest_of_tensors, safetensors_files
 
 
@@ -41,6 +43,14 @@ def _header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return dict(json.loads(file.read(length)))
+
+
+def store_model(store: Store, identity: Identity, write: Callable[[Path], None]) -> None:
+    """Make an output that is a model: `write` writes it into a new folder. Its record has the digest of its weights."""
+    with store.output(identity) as folder:
+        write(folder / MODEL_FOLDER)
+        facts = {"model": MODEL_FOLDER, "weights_sha256": digest_of_folder(folder / MODEL_FOLDER)}
+        store.write_record(identity, folder, facts)
 
 
 def digest_of_folder(folder: Path) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Output, Transform
 from switchpoint.components.recipe.transform import Copy
-from switchpoint.components.store.store import MODEL_FOLDER, Store
-from switchpoint.components.train.model_files import digest_of_folder
+from switchpoint.components.store.store import Store
+from switchpoint.components.train.model_files import store_model
 from switchpoint.components.train.outputs import fetch_model, model_is_there
 from switchpoint.components.train.weights import safetensors_files
 from switchpoint.components.transform.copy import copy_model
@@ -31,7 +31,5 @@ def transform_model(plan: Plan, store: Store, output: Output[Transform]) -> None
     source = fetch_model(plan, store, stage.model)
     if not safetensors_files(source):
         raise NotTransformable(f"{source} has no safetensors, which a transform reads tensor by tensor")
-    with store.output(output.identity) as folder:
-        TRANSFORMS[type(stage.config)](stage.config, source, folder / MODEL_FOLDER)
-        facts = {"model": MODEL_FOLDER, "weights_sha256": digest_of_folder(folder / MODEL_FOLDER)}
-        store.write_record(output.identity, folder, facts)
+    make = TRANSFORMS[type(stage.config)]
+    store_model(store, output.identity, lambda target: make(stage.config, source, target))

@@ -92,16 +92,8 @@ def test_a_launcher_that_is_killed_in_a_loop_leaves_its_siblings_and_the_next_ru
     for folder in ("phase", "evaluation", "report"):
         shutil.rmtree(root / folder)
     killed, sibling = (finished.plan.arm(name).gb_run.digest for name in ("mixed", "prose"))
-    command = [
-        sys.executable,
-        "-m",
-        "switchpoint.pipelines.commands.cli",
-        "run",
-        str(finished.recipe),
-        "--store",
-        str(root),
-        "--json",
-    ]
+    command = [sys.executable, "-m", "switchpoint.pipelines.commands.cli", "run", str(finished.recipe)]
+    command += ["--store", str(root), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 300

@@ -280,7 +280,7 @@ def test_another_sequence_length_in_the_same_store(copied: Callable[[], Finished
 
 def test_a_base_from_a_hugging_face_folder(finished: Finished, tmp_path: Path) -> None:
     recipe = tiny_study(tmp_path)
-    folder = str(fetch_model(finished.plan, finished.store, finished.plan.base_model))
+    folder = str(fetch_model(finished.plan, finished.store, finished.plan.bases["base"].model))
     recipe |= {
         "model": {"folder": folder}, "tokenizer": {"folder": folder}, "schedule": {"max_learning_rate": 1e-3},
         "arms": {"switched": {}}, "horizon_tokens": 2_560, "start": "fresh",

@@ -76,7 +76,7 @@ def test_a_transform_is_an_output_made_of_its_base_and_evaluated(study: dict[str
     assert same.output.identity.inputs["model"] == plan.bases["base"].model
     assert [one.name for one in plan.lineage(again)] == ["base", "same", "again"]
     # It keeps what its weights learnt: the blend that they know, and the minimum learning rate.
-    assert again.pretraining == plan.pretraining
+    assert again.pretraining == plan.bases["base"].pretraining
     found = plan.evaluations()
     assert all(found[base.evaluation.digest] == (base.model, base.evaluation) for base in plan.bases.values())
     paths = [identity.path for identity in plan.identities()]

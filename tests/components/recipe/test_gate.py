@@ -91,7 +91,12 @@ def test_where_a_gate_holds_early_what_follows_is_as_planned_and_starts_from_the
     arm = plan.arm("gated")
     assert arm.runs == before.arm("gated").runs
     gb, qb = (plan.run(identity.digest) for identity in arm.runs)
-    assert (gb.stage.end_step, gb.keep_steps, gb.export_steps, gb.is_decided) == (10, (10,), (10,), True)
+    assert (gb.stage.end_step, gb.keep_steps, gb.export_steps, all(check.is_decided for check in gb.checks)) == (
+        10,
+        (10,),
+        (10,),
+        True,
+    )
     assert (qb.stage.start_step, qb.parent_step, qb.parent) == (20, 10, gb.identity)
     assert arm.phases[1] == before.arm("gated").phases[1]
     assert arm.learning_rates(arm.phases[1]) == before.arm("gated").learning_rates(arm.phases[1])

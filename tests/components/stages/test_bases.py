@@ -9,7 +9,7 @@ import pytest
 from switchpoint.components.evaluate.results import rows
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.stage import Output
-from switchpoint.components.stages import bases as run
+from switchpoint.components.stages import bases
 from switchpoint.components.stages.bases import make_bases
 from switchpoint.components.stages.run import _start, check_parent
 from switchpoint.components.stages.supervise import TrainingFailed
@@ -30,8 +30,8 @@ def plan(study: dict[str, Any]) -> Plan:
 
 def making(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     """Have `make` pretrain and transform."""
-    monkeypatch.setattr(run, "train_run", make)
-    monkeypatch.setattr(run, "transform_model", make)
+    monkeypatch.setattr(bases, "train_run", make)
+    monkeypatch.setattr(bases, "transform_model", make)
 
 
 def test_each_base_is_made_once_after_the_one_that_it_is_made_of(

@@ -37,7 +37,7 @@ def make_study(folder: Path, study: dict[str, Any]) -> tuple[Plan, Store]:
             (model_path(place, step) / "config.json").write_text("{}")
             (model_path(place, step) / "model.safetensors").write_bytes(bytes([number]) * 1000)
         store.write_record(run.identity, place, {"keep_steps": list(run.keep_steps), "weights_sha256": {}})
-    base = plan.pretraining
+    base = plan.bases["base"].pretraining
     assert base is not None
     tokens = [base.clock.tokens_at(step) for step in range(base.end_step + 1)]
     _train(store, plan.base, tokens, 0, list(base.phase.weights), 0, "")
