@@ -84,7 +84,7 @@ def test_the_15b_model() -> None:
 
 
 def test_the_base_as_the_paper_pretrained_it() -> None:
-    base = paper("recipe").pretraining
+    base = paper("recipe").bases["base"].pretraining
     assert base is not None
     assert [base.clock.batch_size(step) for step in (0, base.end_step - 1)] == [384, 1152]
     assert base.schedule.learning_rate(16e9) == 4.5e-4

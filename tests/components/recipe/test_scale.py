@@ -53,7 +53,7 @@ def test_the_base_is_pretrained_small_with_its_ramp() -> None:
     assert shape.ffn_size == 4 * shape.hidden_size
     assert pretrain.tokens == 2_000_000
     assert (pretrain.max_learning_rate, pretrain.min_learning_rate) == (1.5e-3, 1.5e-4)
-    base = planned(scaled_to_cpu(study("paper/recipe"))).pretraining
+    base = planned(scaled_to_cpu(study("paper/recipe"))).bases["base"].pretraining
     assert base is not None
     assert [base.clock.batch_size(step) for step in (0, base.end_step - 1)] == [2, 6]
 
