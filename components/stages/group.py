@@ -25,7 +25,7 @@ def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:
 
     Where a run continues another GB run, that one is trained first, by whichever task comes to it first.
     """
-    ended = run_side_by_side(partial(_train_gb_run, reference), digests)
+    ended = run_side_by_side(partial(_train, reference, _gb_runs), digests)
     planned = load_plan(reference)
     runs = [run for run in planned.plan.gb_runs if run.identity.digest in digests]
     _record_lost(planned, [(run, ended[run.identity.digest]) for run in runs if run.identity.digest in ended])
@@ -34,33 +34,32 @@ def train_gb_group(reference: str, digests: Sequence[str], shown: Path) -> None:
 
 def train_arm_group(reference: str, names: Sequence[str], shown: Path) -> None:
     """Train the phases after GB of several arms side by side; write what the task shows to `shown`."""
-    ended = run_side_by_side(partial(_train_arm, reference), names)
+    ended = run_side_by_side(partial(_train, reference, _own_runs), names)
     planned = load_plan(reference)
     own = {name: planned.plan.own_runs(planned.plan.arm(name)) for name in names}
     _record_lost(planned, [(own[name][-1], how) for name, how in ended.items() if own[name]])
     write_shown(shown, (run_markdown(planned.plan, planned.store, run) for runs in own.values() for run in runs))
 
 
-def _train_gb_run(reference: str, digest: str) -> None:
-    _train(load_plan(reference), reference, lambda plan: _chain(plan, digest))
-
-
-def _train_arm(reference: str, name: str) -> None:
-    _train(load_plan(reference), reference, lambda plan: plan.own_runs(plan.arm(name)), arm=name)
-
-
-def _chain(plan: Plan, digest: str) -> list[Trained]:
+def _gb_runs(digest: str, plan: Plan) -> list[Trained]:
     """Return a GB run after those that it continues; none where a gate has ended its phase before it."""
     run = next((run for run in plan.gb_runs if run.identity.digest == digest), None)
     return [] if run is None else plan.chain(run)
 
 
-def _train(planned: Planned, reference: str, runs_of: Callable[[Plan], list[Trained]], arm: str = "") -> None:
+def _own_runs(name: str, plan: Plan) -> list[Trained]:
+    """Return the runs of an arm's phases after GB."""
+    return plan.own_runs(plan.arm(name))
+
+
+def _train(reference: str, runs_of: Callable[[str, Plan], list[Trained]], name: str) -> None:
     """Train runs in order, each continuing the one before; the last one's failure is recorded as the task's own.
 
-    `runs_of`: a plan's runs. A gate may end a phase or the arm, so they are read again after each gated one.
+    `runs_of`: the runs of a name in a plan. A gate may end a phase or the arm, so they are read again after each gated
+    one.
     """
-    runs = runs_of(planned.plan)
+    planned = load_plan(reference)
+    runs = runs_of(name, planned.plan)
     if not runs:
         return
     last = runs[-1].identity
@@ -76,9 +75,9 @@ def _train(planned: Planned, reference: str, runs_of: Callable[[Plan], list[Trai
             trained.add(run.identity.digest)
             if run.checks:
                 planned = load_plan(reference)
-                runs = runs_of(planned.plan)
-        if arm:
-            check_arm(planned.plan, planned.store, planned.plan.arm(arm))
+                runs = runs_of(name, planned.plan)
+        if runs_of is _own_runs:
+            check_arm(planned.plan, planned.store, planned.plan.arm(name))
 
 
 def _record_lost(planned: Planned, lost: Iterable[tuple[Trained, str]]) -> None:

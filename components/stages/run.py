@@ -1,5 +1,7 @@
 """The launcher of training: builds the job of a step, runs it through TorchX, records what came out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,12 @@ def train_run(plan: Plan, store: Store, run: Trained) -> None:
     pretrain = base.origin.pretrain if stage.start == "scratch" else None
     num_processes = (pretrain or plan.recipe.training).num_processes
     try:
-        _run(plan, store, run.identity, job, num_processes)
+        with _followed(plan, store, run.identity, job.end_step) as notes:
+            train_to_end(
+                f"{run.identity.kind}-{run.identity.digest}", job, store.log_folder(run.identity), num_processes,
+                cluster=plan.recipe.cluster, notes=notes,
+                labels={"study": plan.recipe.name, "kind": run.identity.kind, "output": run.identity.digest},
+            )  # fmt: skip
     except Superseded:  # another study has kept other steps of it in the meantime
         return train_run(plan, store, run)
     before = _outputs_before(store, run)
@@ -170,20 +177,18 @@ def _environment(job: TrainJob, num_processes: int) -> dict[str, Any]:
     return {"num_processes": num_processes, "num_threads": 1, **training}
 
 
-def _run(plan: Plan, store: Store, identity: Identity, job: TrainJob, num_processes: int) -> None:
-    name = f"{identity.kind}-{identity.digest}"
-    rows = partial(rows_of, store, identity)
+@contextmanager
+def _followed(plan: Plan, store: Store, identity: Identity, end_step: int) -> Iterator[dict[str, str]]:
+    """Show a running job here and in MLflow; keep its log, and why it failed. Yield the notes of its pods."""
     label = plan.label(identity)
     is_gb_run = any(identity in arm.runs[: arm.num_gb_runs] for arm in plan.arms)
+    rows = partial(rows_of, store, identity)
     delivery = Delivery(store, plan.recipe.name, identity, rows, label=label, is_gb_run=is_gb_run)
     on_cluster = scheduler() == "kubernetes"  # pods point to their run in MLflow; here that costs seconds for nothing
     notes = _notes(plan, store, identity) | (delivery.announce() if on_cluster else {})
     try:
-        with delivery, ProgressLog(f"{label} {identity.digest}", job.end_step, partial(newest_row_of, store, identity)):
-            train_to_end(
-                name, job, store.log_folder(identity), num_processes, cluster=plan.recipe.cluster,
-                labels={"study": plan.recipe.name, "kind": identity.kind, "output": identity.digest}, notes=notes,
-            )  # fmt: skip
+        with delivery, ProgressLog(f"{label} {identity.digest}", end_step, partial(newest_row_of, store, identity)):
+            yield notes
     except TrainingFailed as failure:
         told, log = str(failure), str(failure.log)
         patiently(store.location, lambda: store.write_failure(identity, told, log))

@@ -57,7 +57,21 @@ class Trainer:
             covered_step = max(self.checkpoints.newest(), self.step)
             self.metrics = StepMetrics(self.job, self.ranks, self.folder, covered_step, self.end_step)
             self._write_status(RUNNING)
-            self._train()
+            self._finish_undone_work()
+            self._evaluate()
+            batch, stop = self._batch(self.step), False
+            while batch is not None and not stop:
+                result, batch = self._train_step(batch)
+                alive()
+                self.metrics.record(self.step, result, self.skipped_steps)
+                self._evaluate()
+                stop, save = result.flags
+                if stop or save or self.checkpoints.must_save(self.step):
+                    self._save()
+                while not stop and (resumed := self.checkpoints.skip_ahead(self.step)):
+                    self._resume(resumed)
+                    self._finish_undone_work()
+                    batch = self._batch(self.step)
             self.checkpoints.finish()
             self.metrics.close()
             end = FINISHED if self.step >= self.end_step else STOPPED
@@ -67,25 +81,6 @@ class Trainer:
     def request_stop(self) -> None:
         """Stop all processes of the job after the step in progress."""
         self._stop_requested = True
-
-    def _train(self) -> None:
-        self._finish_undone_work()
-        self._evaluate()
-        batch = self._batch(self.step)
-        while batch is not None:
-            result, batch = self._train_step(batch)
-            self._alive()
-            self.metrics.record(self.step, result, self.skipped_steps)
-            self._evaluate()
-            stop, save = result.flags
-            if stop or save or self.checkpoints.must_save(self.step):
-                self._save()
-            if stop:
-                return
-            while resumed := self.checkpoints.skip_ahead(self.step):
-                self._resume(resumed)
-                self._finish_undone_work()
-                batch = self._batch(self.step)
 
     def _train_step(self, batch: Batch) -> tuple[StepResult, Batch | None]:
         """Train on `batch`, the samples of the current step. Return the result, and the batch of the next step."""

@@ -49,7 +49,9 @@ def test_the_end_of_communication_is_watched(tmp_path: Path, monkeypatch: pytest
             opened.remove(self)
             super().__exit__(*_)
 
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name, value in {"OMP_NUM_THREADS": "1", "RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(app, "die_with_parent", lambda _: None)
     monkeypatch.setattr("switchpoint.components.train.watchdog.Watchdog", Watched)
     monkeypatch.setattr("switchpoint.components.train.job_files.work_folder", lambda *_: tmp_path)
     monkeypatch.setattr(parallel, "join_processes", lambda *_: None)
@@ -57,6 +59,9 @@ def test_the_end_of_communication_is_watched(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(loop, "Trainer", lambda *_: SimpleNamespace(run=lambda _: FINISHED))
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: watched.append(bool(opened)))
-    job = SimpleNamespace(training=SimpleNamespace(hang_seconds=60.0))
-    assert app._train(job, 0, 1)
+    job = SimpleNamespace(folder=str(tmp_path), training=SimpleNamespace(hang_seconds=60.0))
+    monkeypatch.setattr("switchpoint.components.train.job_files.read_job", lambda _: job)
+    monkeypatch.setattr("sys.argv", ["app", "job.json"])
+    with pytest.raises(SystemExit, match="0"):
+        app.main()
     assert watched == [True]
