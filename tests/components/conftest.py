@@ -104,7 +104,7 @@ def object_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pyt
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
+    system = s3fs.S3FileSystem(use_listings_cache=False)  # processes beside the test write
     bucket = f"bucket-{abs(hash(request.node.name)) % 10**8}"
     system.mkdir(bucket)
     return ObjectStore(f"s3://{bucket}", system)

@@ -178,7 +178,7 @@ CUTS = {
     "gb": ("{gb}/metrics.jsonl", signal.SIGKILL),
     "qb": ("{qb}/metrics.jsonl", signal.SIGKILL),
     "evaluation": ("jobs/evaluate-*/job.json", signal.SIGKILL),
-    "report": (".mlflow.db*", signal.SIGKILL),
+    "report": ("report/*", signal.SIGKILL),
 }
 """Where the run is cut off: the output, what shows that it has begun, and the signal (SIGINT is Ctrl-C)."""
 
