@@ -144,19 +144,20 @@ def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
     tokens = plan.tokens_shared if most_tokens is None else most_tokens
     part = tokens / plan.tokens_shared
     found = []
-    limits: list[tuple[float | None, str, float | None]] = [
-        (budget.max_tokens, "tokens", tokens + base["tokens"]),
-        (budget.max_gpu_hours, "GPU-hours", _plus(total["gpu_hours"], base["gpu_hours"], part)),
-        (budget.max_cost_usd, "USD", _plus(total["cost_usd"], base["cost_usd"], part)),
+    limits: list[tuple[float | None, str, float | None, float | None]] = [
+        (budget.max_tokens, "tokens", tokens + base["tokens"], base["tokens"]),
+        (budget.max_gpu_hours, "GPU-hours", _plus(total["gpu_hours"], base["gpu_hours"], part), base["gpu_hours"]),
+        (budget.max_cost_usd, "USD", _plus(total["cost_usd"], base["cost_usd"], part), base["cost_usd"]),
     ]
-    for limit, name, value in limits:
+    for limit, name, value, pretraining in limits:
         if limit is None:
             continue
         if value is None:
             found.append(f"{name} are unknown: give `hardware:`, so that the budget can be kept")
         elif value > limit:
             at_most = "at most " if most_tokens is not None else ""
-            found.append(f"{at_most}{value:,.0f} {name}, and the budget is {limit:,.0f}")
+            with_base = f" (with {pretraining:,.0f} of pretraining)" if pretraining else ""
+            found.append(f"{at_most}{value:,.0f} {name}{with_base}, and the budget is {limit:,.0f}")
     return found
 
 

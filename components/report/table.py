@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from switchpoint.components.evaluate.results import NOT_RUN, Row, by_arm, main_scores, score_names
 from switchpoint.components.recipe.base import BASE
+from switchpoint.components.recipe.overrides import described_difference
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.statistics import mean_interval
 
@@ -41,7 +42,7 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
         if published:
             value = published.base if arm_id == BASE else published.arms.get(arm_id)
             printed = ["" if value is None else f"{value:g}"]
-        lines.append([arm_id, rows[0].blends, *printed, *cells])
+        lines.append([arm_id, _trained_on(plan, rows[0]), *printed, *cells])
     failures = [(row.name, row.failure, row.log) for row in found if row.failure and row.failure != NOT_RUN]
     waiting = [row.name for row in found if row.failure == NOT_RUN]
     if waiting:
@@ -50,6 +51,12 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
         if not row.stopped:  # it is not evaluated any more
             failures += [(f"{row.name} at step {step:,}", *why) for step, why in row.checkpoint_failures.items()]
     return Table(header, lines, failures)
+
+
+def _trained_on(plan: Plan, row: Row) -> str:
+    """Return the row's blends, and what else tells its arm from others of the same blends."""
+    difference = described_difference(plan, row.arm) if row.arm else ""
+    return f"{row.blends} ({difference})" if difference else row.blends
 
 
 def _instead(rows: Sequence[Row]) -> str:

@@ -51,5 +51,7 @@ class Guard:
         return {name: list(seen) for name, seen in self._seen.items()} if self._sigmas is not None else {}
 
     def load(self, state: dict[str, list[float]]) -> None:
-        for name, values in state.items():
-            self._seen[name].extend(values)
+        """Continue from a checkpoint's window: what was seen since, on another way to the same step, is forgotten."""
+        for name, seen in self._seen.items():
+            seen.clear()
+            seen.extend(state.get(name, []))

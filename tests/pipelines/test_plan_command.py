@@ -78,7 +78,9 @@ def test_a_study_beyond_its_budget_is_planned_and_not_run(
     study: dict[str, Any], tmp_path: Path, write_recipe: Callable[[dict[str, Any]], Path]
 ) -> None:
     recipe = write_recipe(study | {"budget": {"max_tokens": 10_000}})
-    assert plan(recipe, store=tmp_path / "store")["over_budget"] == ["16,768 tokens, and the budget is 10,000"]
+    assert plan(recipe, store=tmp_path / "store")["over_budget"] == [
+        "16,768 tokens (with 5,120 of pretraining), and the budget is 10,000"
+    ]
     ended = switchpoint("run", recipe, "--store", tmp_path / "store")
     assert ended.returncode == 2
     assert "budget: the study exceeds its budget" in ended.stderr

@@ -47,7 +47,7 @@ def test_a_budget_counts_every_pretraining(study: dict[str, Any]) -> None:
     assert over_budget(planned(study, bases={"small": other(study)}, **given)) == []
     given["budget"] = {"max_tokens": 4 * 5_120 - 1}
     assert over_budget(planned(study, bases={"small": other(study)}, **given)) == [
-        "20,480 tokens, and the budget is 20,479"
+        "20,480 tokens (with 10,240 of pretraining), and the budget is 20,479"
     ]
 
 

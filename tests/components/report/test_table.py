@@ -62,6 +62,17 @@ def test_arms_are_means_over_seeds_beside_the_papers_column(plan: Plan) -> None:
     assert "`mixed-seed-1`: gb failed: <no memory>" in markdown(table)
 
 
+def test_arms_of_equal_blends_are_told_apart_by_what_else_they_change(study: dict[str, Any], tmp_path: Path) -> None:
+    for source in study["sources"].values():
+        source["folder"] = str(tmp_path / source["folder"])
+    study["arms"]["heavy"] = {"optimizer": {"weight_decay": 0.2}, "horizon_tokens": 4096} | study["arms"]["mixed"]
+    plan = check_study(study, "recipe.yaml", tmp_path / "store")[0]
+    assert [line[1] for line in build_table(plan, rows(plan, "")).lines] == [
+        "none: the base", "prose", "mixed (as the recipe)", "prose → mixed",
+        "mixed (horizon_tokens 4,096, optimizer.weight_decay 0.2)",
+    ]  # fmt: skip
+
+
 def test_a_failed_arm_has_its_reason_in_the_report(plan: Plan, tmp_path: Path) -> None:
     page = render(plan, Store(tmp_path / "store"), content(plan, tmp_path), ["a command"])
     assert "gb failed: &lt;no memory&gt;" in page

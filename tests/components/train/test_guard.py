@@ -105,6 +105,9 @@ def test_what_was_seen_is_in_the_checkpoint() -> None:
     resumed.load(json.loads(json.dumps(guard.state())))
     assert resumed.state() == guard.state()
     assert max(resumed.state()["loss"]) < 4
+    resumed.judge(3.1, 0.6)
+    resumed.load(guard.state())  # a trainer that skips ahead to another's checkpoint
+    assert resumed.state() == guard.state()
 
 
 def test_a_resumed_trainer_knows_the_steps_before(prepared: Planned, tmp_path: Path) -> None:
