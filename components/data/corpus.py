@@ -139,7 +139,9 @@ def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]
             f"the folder cannot be read: {type(error).__name__}: {error}", file=folder, field=field
         ) from None
     if not listed:
-        raise BadInput("the folder holds no file", file=folder, field=field, allowed="text, JSON lines or Parquet")
+        raise BadInput(
+            "the folder holds no file", file=folder, field=field, allowed="text, JSON lines, CSV, Parquet or Arrow"
+        )
     return listed
 
 

@@ -17,6 +17,7 @@ from switchpoint.components.data.corpus import (
     list_files,
     version_of,
 )
+from switchpoint.components.data.formats import check_formats
 from switchpoint.components.data.readers import CorpusDocument, Piece, TextOptions, read_piece
 from switchpoint.components.data.remote_tokens import open_tokens
 from switchpoint.components.recipe.errors import BadInput
@@ -51,7 +52,7 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     """
     field = f"sources.{name}.{'heldout' if source.token_file else 'folder'}"
     folder = str(source.heldout if source.token_file else source.folder)
-    corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=ALL_HELDOUT)
+    corpus = Corpus(folder=folder, files=_files(folder, source, field, file_digests), heldout_below=ALL_HELDOUT)
     sizes: list[tuple[int, int]] = []
     names: dict[int, str] = {}
     taken, bound = 0, None
@@ -81,16 +82,19 @@ def read_aside(folder: str, source: Source, field: str, file_digests: FileDigest
 
     Raise BadInput where it holds no document.
     """
-    corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=0)
+    corpus = Corpus(folder=folder, files=_files(folder, source, field, file_digests), heldout_below=0)
     if next(corpus_documents(corpus, source, field, whole_row, planning=True), None) is None:
         raise BadInput("the folder holds no document", file=folder, field=field)
     return corpus
 
 
-def _files(folder: str, field: str, file_digests: FileDigests) -> tuple[CorpusFile, ...]:
+def _files(folder: str, source: Source, field: str, file_digests: FileDigests) -> tuple[CorpusFile, ...]:
+    listed = list_files(folder, field)
+    if source.on_error == "refuse":
+        check_formats([name for name, _, _ in listed], folder, field)
     return tuple(
         CorpusFile(name=file, num_bytes=size, digest=file_digests.of(folder, file, version), version=version)
-        for file, size, version in list_files(folder, field)
+        for file, size, version in listed
     )
 
 
