@@ -11,9 +11,10 @@ from switchpoint.components.data.corpus import (
     Corpus,
     CorpusFile,
     FileDigests,
+    HeldoutBound,
     check_unchanged,
-    document_hash,
     heldout_bound,
+    heldout_max_bytes,
     list_files,
     version_of,
 )
@@ -40,9 +41,11 @@ class CorpusInput:
     corpus: Corpus
     names: dict[int, str]
     """The names of the documents that were read, by their hash."""
+    lengths: dict[int, int]
+    """Their bytes."""
 
     def is_heldout(self, key: int) -> bool:
-        return key < self.corpus.heldout_below
+        return self.corpus.holds_out(key, self.lengths[key])
 
 
 def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests: FileDigests) -> CorpusInput:
@@ -57,24 +60,26 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     names: dict[int, str] = {}
     taken, bound = 0, None
     for document in corpus_documents(corpus, source, field, planning=True):
-        key, size = document_hash(document.text), len(document.text.encode())
+        key, size = document.hash, document.num_bytes
         sizes.append((key, size))
         names.setdefault(key, document.name)
         taken += size
         if taken >= SAMPLE_BYTES and len(names) > 1:
-            bound = int(heldout_fraction * HASH_RANGE)
+            max_bytes = heldout_max_bytes([size for _, size in sizes], heldout_fraction)
+            bound = HeldoutBound(below=int(heldout_fraction * HASH_RANGE), max_bytes=max_bytes)
             break
     if source.token_file:
         if not names:
             raise BadInput("the folder holds no document", file=folder, field=field)
-        return CorpusInput(source=name, field=field, corpus=corpus, names=names)
+        return CorpusInput(source=name, field=field, corpus=corpus, names=names, lengths=dict(sizes))
     bound = bound or heldout_bound(sizes, heldout_fraction)
     if bound is None:
         raise BadInput(
             "the held-out part is split off document by document", file=folder, field=field,
             given=f"{len(sizes)} document(s), {len(names)} different", allowed="at least two different documents",
         )  # fmt: skip
-    return CorpusInput(source=name, field=field, corpus=replace(corpus, heldout_below=bound), names=names)
+    corpus = replace(corpus, heldout_below=bound.below, heldout_max_bytes=bound.max_bytes)
+    return CorpusInput(source=name, field=field, corpus=corpus, names=names, lengths=dict(sizes))
 
 
 def read_aside(folder: str, source: Source, field: str, file_digests: FileDigests, whole_row: bool = False) -> Corpus:
@@ -116,8 +121,8 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
     """Yield the first training documents, at most TOKENIZER_BYTES, on which a tokenizer is trained."""
     taken = 0
     for document in corpus_documents(corpus, source, f"sources.{name}.folder"):
-        if document_hash(document.text) >= corpus.heldout_below:
-            taken += len(document.text.encode())
+        if not corpus.holds_out(document.hash, document.num_bytes):
+            taken += document.num_bytes
             if taken > TOKENIZER_BYTES:
                 return
             yield document.text

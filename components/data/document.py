@@ -33,6 +33,10 @@ class CorpusDocument:
     def hash(self) -> int:
         return document_hash(self.text)
 
+    @cached_property
+    def num_bytes(self) -> int:
+        return len(self.text.encode())
+
 
 def all_text(value: Any) -> str:
     """Return all texts inside a value, joined by spaces."""
