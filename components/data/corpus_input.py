@@ -28,6 +28,8 @@ from switchpoint.components.store.store import read_json
 
 SAMPLE_BYTES = 16 * 2**20
 """How much of each folder is read before anything is written: to check it, and to find the bound of the hold-out."""
+MAX_SHOWN = 3
+"""The number of skipped documents that a message shows where nothing is left."""
 TOKENIZER_BYTES = 64 * 2**20
 CHUNK_TOKENS = 1 << 24
 
@@ -59,7 +61,8 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     sizes: list[tuple[int, int]] = []
     names: dict[int, str] = {}
     taken, bound = 0, None
-    for document in corpus_documents(corpus, source, field, planning=True):
+    skipped: list[BadInput] = []
+    for document in corpus_documents(corpus, source, field, planning=True, skipped=skipped):
         key, size = document.hash, document.num_bytes
         sizes.append((key, size))
         names.setdefault(key, document.name)
@@ -70,10 +73,12 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
             break
     if source.token_file:
         if not names:
-            raise BadInput("the folder holds no document", file=folder, field=field)
+            raise _nothing_readable(folder, field, skipped)
         return CorpusInput(source=name, field=field, corpus=corpus, names=names, lengths=dict(sizes))
     bound = bound or heldout_bound(sizes, heldout_fraction)
     if bound is None:
+        if skipped:
+            raise _nothing_readable(folder, field, skipped, len(names))
         raise BadInput(
             "the held-out part is split off document by document", file=folder, field=field,
             given=f"{len(sizes)} document(s), {len(names)} different", allowed="at least two different documents",
@@ -88,8 +93,9 @@ def read_aside(folder: str, source: Source, field: str, file_digests: FileDigest
     Raise BadInput where it holds no document.
     """
     corpus = Corpus(folder=folder, files=_files(folder, source, field, file_digests), heldout_below=0)
-    if next(corpus_documents(corpus, source, field, whole_row, planning=True), None) is None:
-        raise BadInput("the folder holds no document", file=folder, field=field)
+    skipped: list[BadInput] = []
+    if next(corpus_documents(corpus, source, field, whole_row, planning=True, skipped=skipped), None) is None:
+        raise _nothing_readable(folder, field, skipped)
     return corpus
 
 
@@ -101,6 +107,21 @@ def _files(folder: str, source: Source, field: str, file_digests: FileDigests) -
         CorpusFile(name=file, num_bytes=size, digest=file_digests.of(folder, file, version), version=version)
         for file, size, version in listed
     )
+
+
+def _nothing_readable(folder: str, field: str, skipped: list[BadInput], num_different: int = 0) -> BadInput:
+    """Return the refusal of a folder of which so little can be read that nothing is left to train on: with what was
+    skipped.
+    """
+    if not skipped:
+        return BadInput("the folder holds no document", file=folder, field=field)
+    what = f"{num_different} different document(s)" if num_different else "no document"
+    first = "; ".join(" ".join(str(problem).split()) for problem in skipped)
+    return BadInput(
+        f"{what} can be read (`on_error: skip` leaves out the others)", file=folder, field=field,
+        given=f"{first}{'; ...' if len(skipped) == MAX_SHOWN else ''}",
+        allowed="at least two different documents that can be read",
+    )  # fmt: skip
 
 
 def check_sides(inputs: Sequence[CorpusInput]) -> None:
@@ -129,16 +150,20 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
 
 
 def corpus_documents(
-    corpus: Corpus, source: Source, field: str, whole_row: bool = False, planning: bool = False
-) -> Iterator[CorpusDocument]:
+    corpus: Corpus, source: Source, field: str, whole_row: bool = False, planning: bool = False,
+    skipped: list[BadInput] | None = None,
+) -> Iterator[CorpusDocument]:  # fmt: skip
     """Yield the documents of all files; skip those that cannot be read, where the recipe says so.
 
-    Raise BadInput where a file is not the one that was planned, except while it is being planned.
+    `skipped`: gets the first of them. Raise BadInput where a file is not the one that was planned, except while it is
+    being planned.
     """
 
     def refuse(problem: BadInput) -> None:
         if source.on_error == "refuse":
             raise problem.at(problem.file, problem.field or field, problem.line)
+        if skipped is not None and len(skipped) < MAX_SHOWN:
+            skipped.append(problem)
 
     options = TextOptions(text_field=source.text_field, whole_row=whole_row)
     for file in corpus.files:

@@ -112,6 +112,19 @@ def test_a_file_that_is_not_read_is_named_before_anything_is_written_or_skipped_
     assert len(source(tmp_path, "skip").names) == 2
 
 
+def test_where_nothing_can_be_read_the_message_says_why(tmp_path: Path) -> None:
+    """A wrong `text_field`, say, skips everything."""
+    (tmp_path / "a.jsonl").write_text('{"content": "one"}\n{"content": "two"}\n')
+    (tmp_path / "b.pdf").write_text("no text")
+    with pytest.raises(BadInput, match="no document can be read") as error:
+        source(tmp_path, "skip")
+    assert f"{tmp_path}/a.jsonl:1: text: the text field is missing given: content" in error.value.given
+    assert f"{tmp_path}/b.pdf: a file of this ending is not read" in error.value.given
+    (tmp_path / "a.jsonl").write_text('{"content": "one"}\n{"text": "two"}\n')
+    with pytest.raises(BadInput, match=r"1 different document\(s\) can be read"):
+        source(tmp_path, "skip")
+
+
 def test_a_description_beside_rows_is_not_trained_on(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
     (tmp_path / "more.txt").write_text("a text")
