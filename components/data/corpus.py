@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -38,6 +39,12 @@ class Corpus:
     """In the order of their names, which is the order of the tokens."""
     heldout_below: int
     """Documents whose hash is below it are held out. Equal documents are on one side, whatever source holds them."""
+    heldout_max_bytes: int | None = None
+    """A longer document stays in training; none: there is no such limit."""
+
+    def holds_out(self, key: int, num_bytes: int) -> bool:
+        """Return whether the document of this hash and length is held out."""
+        return key < self.heldout_below and (self.heldout_max_bytes is None or num_bytes <= self.heldout_max_bytes)
 
     @property
     def digest(self) -> str:
@@ -53,7 +60,10 @@ class Corpus:
     @classmethod
     def of_data(cls, data: dict[str, Any]) -> "Corpus":
         files = tuple(CorpusFile(**file | {"version": tuple(file["version"])}) for file in data["files"])
-        return cls(folder=data["folder"], files=files, heldout_below=int(data["heldout_below"]))
+        return cls(
+            folder=data["folder"], files=files, heldout_below=int(data["heldout_below"]),
+            heldout_max_bytes=data["heldout_max_bytes"],
+        )  # fmt: skip
 
 
 def open_file(folder: str, name: str) -> IO[bytes]:
@@ -139,7 +149,9 @@ def list_files(folder: str, field: str) -> list[tuple[str, int, tuple[Any, ...]]
             f"the folder cannot be read: {type(error).__name__}: {error}", file=folder, field=field
         ) from None
     if not listed:
-        raise BadInput("the folder holds no file", file=folder, field=field, allowed="text, JSON lines or Parquet")
+        raise BadInput(
+            "the folder holds no file", file=folder, field=field, allowed="text, JSON lines, CSV, Parquet or Arrow"
+        )
     return listed
 
 
@@ -176,21 +188,40 @@ def document_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-def heldout_bound(documents: Iterable[tuple[int, int]], fraction: float) -> int | None:
-    """Return the bound below which the hashes of held-out documents lie, from (hash, bytes) of all `documents`.
+@dataclass(frozen=True, kw_only=True)
+class HeldoutBound:
+    """What decides which documents are held out: `Corpus.holds_out`."""
 
-    About `fraction` of the bytes are held out: at least one document, and not all. Return None where no two documents
-    differ.
+    below: int
+    max_bytes: int
+
+
+def heldout_max_bytes(sizes: Sequence[int], fraction: float) -> int:
+    """Return the length up to which a document may be held out: the fraction of all bytes, or the documents' mean
+    length where that is more.
+
+    So no single document takes a large part of the text out of training.
     """
-    sizes: dict[int, int] = {}
-    for key, size in documents:
-        sizes[key] = sizes.get(key, 0) + size
-    if len(sizes) < 2:
+    return max(int(fraction * sum(sizes)), sum(sizes) // len(sizes))
+
+
+def heldout_bound(documents: Sequence[tuple[int, int]], fraction: float) -> HeldoutBound | None:
+    """Return what decides which documents are held out, from (hash, bytes) of all `documents`, in any order.
+
+    At most `fraction` of the bytes and of the documents are held out, but at least one document, and not all. Return
+    None where no two documents differ.
+    """
+    lengths = dict(documents)
+    if len(lengths) < 2:
         return None
-    wanted, taken = fraction * sum(sizes.values()), 0
-    ordered = sorted(sizes)
-    for position, key in enumerate(ordered):
-        taken += sizes[key]
-        if position and taken > wanted:  # this one would be too much
-            return key
-    return ordered[-1]
+    copies = Counter(key for key, _ in documents)
+    max_bytes = heldout_max_bytes([size for _, size in documents], fraction)
+    max_total = fraction * sum(size for _, size in documents)
+    short = sorted(key for key, size in lengths.items() if size <= max_bytes)
+    taken = num_taken = 0
+    for position, key in enumerate(short):
+        taken += copies[key] * lengths[key]
+        num_taken += copies[key]
+        if position and (taken > max_total or num_taken > fraction * len(documents)):  # this one would be too much
+            return HeldoutBound(below=key, max_bytes=max_bytes)
+    return HeldoutBound(below=short[-1] + 1, max_bytes=max_bytes)

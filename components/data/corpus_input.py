@@ -11,12 +11,14 @@ from switchpoint.components.data.corpus import (
     Corpus,
     CorpusFile,
     FileDigests,
+    HeldoutBound,
     check_unchanged,
-    document_hash,
     heldout_bound,
+    heldout_max_bytes,
     list_files,
     version_of,
 )
+from switchpoint.components.data.formats import check_formats
 from switchpoint.components.data.readers import CorpusDocument, Piece, TextOptions, read_piece
 from switchpoint.components.data.remote_tokens import open_tokens
 from switchpoint.components.recipe.errors import BadInput
@@ -26,6 +28,8 @@ from switchpoint.components.store.store import read_json
 
 SAMPLE_BYTES = 16 * 2**20
 """How much of each folder is read before anything is written: to check it, and to find the bound of the hold-out."""
+MAX_SHOWN = 3
+"""The number of skipped documents that a message shows where nothing is left."""
 TOKENIZER_BYTES = 64 * 2**20
 CHUNK_TOKENS = 1 << 24
 
@@ -39,9 +43,11 @@ class CorpusInput:
     corpus: Corpus
     names: dict[int, str]
     """The names of the documents that were read, by their hash."""
+    lengths: dict[int, int]
+    """Their bytes."""
 
     def is_heldout(self, key: int) -> bool:
-        return key < self.corpus.heldout_below
+        return self.corpus.holds_out(key, self.lengths[key])
 
 
 def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests: FileDigests) -> CorpusInput:
@@ -51,29 +57,34 @@ def read_corpus(name: str, source: Source, heldout_fraction: float, file_digests
     """
     field = f"sources.{name}.{'heldout' if source.token_file else 'folder'}"
     folder = str(source.heldout if source.token_file else source.folder)
-    corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=ALL_HELDOUT)
+    corpus = Corpus(folder=folder, files=_files(folder, source, field, file_digests), heldout_below=ALL_HELDOUT)
     sizes: list[tuple[int, int]] = []
     names: dict[int, str] = {}
     taken, bound = 0, None
-    for document in corpus_documents(corpus, source, field, planning=True):
-        key, size = document_hash(document.text), len(document.text.encode())
+    skipped: list[BadInput] = []
+    for document in corpus_documents(corpus, source, field, planning=True, skipped=skipped):
+        key, size = document.hash, document.num_bytes
         sizes.append((key, size))
         names.setdefault(key, document.name)
         taken += size
         if taken >= SAMPLE_BYTES and len(names) > 1:
-            bound = int(heldout_fraction * HASH_RANGE)
+            max_bytes = heldout_max_bytes([size for _, size in sizes], heldout_fraction)
+            bound = HeldoutBound(below=int(heldout_fraction * HASH_RANGE), max_bytes=max_bytes)
             break
     if source.token_file:
         if not names:
-            raise BadInput("the folder holds no document", file=folder, field=field)
-        return CorpusInput(source=name, field=field, corpus=corpus, names=names)
+            raise _nothing_readable(folder, field, skipped)
+        return CorpusInput(source=name, field=field, corpus=corpus, names=names, lengths=dict(sizes))
     bound = bound or heldout_bound(sizes, heldout_fraction)
     if bound is None:
+        if skipped:
+            raise _nothing_readable(folder, field, skipped, len(names))
         raise BadInput(
             "the held-out part is split off document by document", file=folder, field=field,
             given=f"{len(sizes)} document(s), {len(names)} different", allowed="at least two different documents",
         )  # fmt: skip
-    return CorpusInput(source=name, field=field, corpus=replace(corpus, heldout_below=bound), names=names)
+    corpus = replace(corpus, heldout_below=bound.below, heldout_max_bytes=bound.max_bytes)
+    return CorpusInput(source=name, field=field, corpus=corpus, names=names, lengths=dict(sizes))
 
 
 def read_aside(folder: str, source: Source, field: str, file_digests: FileDigests, whole_row: bool = False) -> Corpus:
@@ -81,17 +92,36 @@ def read_aside(folder: str, source: Source, field: str, file_digests: FileDigest
 
     Raise BadInput where it holds no document.
     """
-    corpus = Corpus(folder=folder, files=_files(folder, field, file_digests), heldout_below=0)
-    if next(corpus_documents(corpus, source, field, whole_row, planning=True), None) is None:
-        raise BadInput("the folder holds no document", file=folder, field=field)
+    corpus = Corpus(folder=folder, files=_files(folder, source, field, file_digests), heldout_below=0)
+    skipped: list[BadInput] = []
+    if next(corpus_documents(corpus, source, field, whole_row, planning=True, skipped=skipped), None) is None:
+        raise _nothing_readable(folder, field, skipped)
     return corpus
 
 
-def _files(folder: str, field: str, file_digests: FileDigests) -> tuple[CorpusFile, ...]:
+def _files(folder: str, source: Source, field: str, file_digests: FileDigests) -> tuple[CorpusFile, ...]:
+    listed = list_files(folder, field)
+    if source.on_error == "refuse":
+        check_formats([name for name, _, _ in listed], folder, field)
     return tuple(
         CorpusFile(name=file, num_bytes=size, digest=file_digests.of(folder, file, version), version=version)
-        for file, size, version in list_files(folder, field)
+        for file, size, version in listed
     )
+
+
+def _nothing_readable(folder: str, field: str, skipped: list[BadInput], num_different: int = 0) -> BadInput:
+    """Return the refusal of a folder of which so little can be read that nothing is left to train on: with what was
+    skipped.
+    """
+    if not skipped:
+        return BadInput("the folder holds no document", file=folder, field=field)
+    what = f"{num_different} different document(s)" if num_different else "no document"
+    first = "; ".join(" ".join(str(problem).split()) for problem in skipped)
+    return BadInput(
+        f"{what} can be read (`on_error: skip` leaves out the others)", file=folder, field=field,
+        given=f"{first}{'; ...' if len(skipped) == MAX_SHOWN else ''}",
+        allowed="at least two different documents that can be read",
+    )  # fmt: skip
 
 
 def check_sides(inputs: Sequence[CorpusInput]) -> None:
@@ -112,24 +142,28 @@ def training_texts(corpus: Corpus, name: str, source: Source) -> Iterator[str]:
     """Yield the first training documents, at most TOKENIZER_BYTES, on which a tokenizer is trained."""
     taken = 0
     for document in corpus_documents(corpus, source, f"sources.{name}.folder"):
-        if document_hash(document.text) >= corpus.heldout_below:
-            taken += len(document.text.encode())
+        if not corpus.holds_out(document.hash, document.num_bytes):
+            taken += document.num_bytes
             if taken > TOKENIZER_BYTES:
                 return
             yield document.text
 
 
 def corpus_documents(
-    corpus: Corpus, source: Source, field: str, whole_row: bool = False, planning: bool = False
-) -> Iterator[CorpusDocument]:
+    corpus: Corpus, source: Source, field: str, whole_row: bool = False, planning: bool = False,
+    skipped: list[BadInput] | None = None,
+) -> Iterator[CorpusDocument]:  # fmt: skip
     """Yield the documents of all files; skip those that cannot be read, where the recipe says so.
 
-    Raise BadInput where a file is not the one that was planned, except while it is being planned.
+    `skipped`: gets the first of them. Raise BadInput where a file is not the one that was planned, except while it is
+    being planned.
     """
 
     def refuse(problem: BadInput) -> None:
         if source.on_error == "refuse":
             raise problem.at(problem.file, problem.field or field, problem.line)
+        if skipped is not None and len(skipped) < MAX_SHOWN:
+            skipped.append(problem)
 
     options = TextOptions(text_field=source.text_field, whole_row=whole_row)
     for file in corpus.files:

@@ -18,7 +18,10 @@ def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:
 
     if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises where a parent is closed)
         raise BadInput(
-            "no such folder", file=str(folder), field=field, allowed="a folder of text, JSON lines or Parquet"
+            "no such folder",
+            file=str(folder),
+            field=field,
+            allowed="a folder of text, JSON lines, CSV, Parquet or Arrow",
         )
     found, entered = [], set()
     for place, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
@@ -31,5 +34,7 @@ def text_files(folder: Path, field: str) -> list[tuple[str, Path]]:
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         found += [(str(path.relative_to(folder)), path) for path in paths]
     if not found:
-        raise BadInput("the folder holds no file", file=str(folder), field=field, allowed="text, JSON lines or Parquet")
+        raise BadInput(
+            "the folder holds no file", file=str(folder), field=field, allowed="text, JSON lines, CSV, Parquet or Arrow"
+        )
     return sorted(found)

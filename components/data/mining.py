@@ -77,7 +77,7 @@ def _training(plan: Plan, store: Store, corpora: Corpora, name: str) -> Iterator
         yield from read_documents(store.fetch_output(plan.texts[origin]) / "train" / f"{part_of(source)}.jsonl")
         return
     for document in corpus_documents(corpora[origin], source, f"sources.{name}.folder"):
-        if document.hash >= corpora[origin].heldout_below:
+        if not corpora[origin].holds_out(document.hash, document.num_bytes):
             yield Document(unit=document.name, part="text", text=document.text)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from switchpoint.components.data.corpus import document_hash
 from switchpoint.components.data.corpus_input import SAMPLE_BYTES, corpus_documents
 from switchpoint.components.data.encoder import Batch, EngineDiffers, ReferenceEncoder, open_encoder
 from switchpoint.components.data.perplexity import NgramModel, bound_of_best
@@ -33,15 +32,15 @@ def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
     reference = corpora[reference_origin(source)]
     corpus = corpora[origin_of(source)]
     model = NgramModel(num_ids(tokenizer))
-    texts = _first(corpus_documents(reference, source, f"sources.{name}.reference"), REFERENCE_BYTES)
+    documents = _first(corpus_documents(reference, source, f"sources.{name}.reference"), REFERENCE_BYTES)
     num_tokens = 0
-    for batch in _encoded(folder, texts):
+    for batch in _encoded(folder, (document.text for document in documents)):
         model.train(np.split(batch.ids, batch.ends[:-1]))
         num_tokens += len(batch.ids)
     training = (
-        text
-        for text in _first(corpus_documents(corpus, source, f"sources.{name}.folder"), SAMPLE_BYTES)
-        if document_hash(text) >= corpus.heldout_below
+        document.text
+        for document in _first(corpus_documents(corpus, source, f"sources.{name}.folder"), SAMPLE_BYTES)
+        if not corpus.holds_out(document.hash, document.num_bytes)
     )
     scores, sizes = [], []
     for batch in _encoded(folder, training):
@@ -66,11 +65,11 @@ def load_scorer(folder: Path) -> NgramModel:
     return NgramModel.load(folder / MODEL)
 
 
-def _first(documents: Iterable[CorpusDocument], num_bytes: int) -> Iterator[str]:
+def _first(documents: Iterable[CorpusDocument], num_bytes: int) -> Iterator[CorpusDocument]:
     taken = 0
     for document in documents:
-        yield document.text
-        taken += len(document.text.encode())
+        yield document
+        taken += document.num_bytes
         if taken >= num_bytes:
             return
 

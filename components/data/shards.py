@@ -55,6 +55,7 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
     shared = {
         "text_field": source.text_field, "metadata_fields": source.metadata_fields, "tiers": tiers,
         "filters": source.filters, "on_error": source.on_error, "heldout_below": str(corpus.heldout_below),
+        "heldout_max_bytes": corpus.heldout_max_bytes,
     }  # fmt: skip
     return [
         Shard(

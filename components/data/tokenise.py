@@ -227,7 +227,7 @@ class _ShardWriter:
             if objection is not None:
                 self._drop(objection)
                 continue
-            if self.work.corpus and document.hash < self.work.corpus.heldout_below:
+            if self.work.corpus and self.work.corpus.holds_out(document.hash, document.num_bytes):
                 row = {"unit": document.name, "part": "text", "text": document.text}
                 heldout.write(json.dumps(row, ensure_ascii=False) + "\n")
                 self.num_heldout += 1

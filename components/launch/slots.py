@@ -4,11 +4,13 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from switchpoint.components.store.lock import locked
+from switchpoint.components.launch.slot_owners import SAY_SECONDS, own_mark, tell, told
+from switchpoint.components.store.lock import Locked, locked
 
 SLOTS_VARIABLE = "SWITCHPOINT_SLOTS"
 """The folder of the slots, for the tasks of a run, which have a folder of their own for temporary files."""
@@ -51,10 +53,23 @@ def slots(number: int) -> Iterator[list[int]]:
     total, folder = num_slots(), slots_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     with ExitStack() as held:
-        # Only the holder of the gate takes slots: two large jobs never wait for each other's.
-        with locked(folder / "gate", WAIT_SECONDS):
-            taken = [held.enter_context(_one(folder, total)) for _ in range(min(number, total))]
+        with told(folder) as file:
+            waits = partial(tell, file, folder, total, "GPUs" if has_gpus() else "cores")
+            # Only the holder of the gate takes slots: two large jobs never wait for each other's.
+            with _gate(folder / "gate", waits):
+                taken = [held.enter_context(_one(folder, total, waits)) for _ in range(min(number, total))]
         yield taken
+
+
+@contextmanager
+def _gate(file: Path, waits: Callable[[], None]) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(file, SAY_SECONDS))
+        except Locked:
+            waits()
+            held.enter_context(locked(file, WAIT_SECONDS))
+        yield
 
 
 def visible_gpus(taken: list[int]) -> dict[str, str]:
@@ -66,22 +81,28 @@ def visible_gpus(taken: list[int]) -> dict[str, str]:
 
 
 @contextmanager
-def _one(folder: Path, total: int) -> Iterator[int]:
-    """Hold any free slot."""
-    number, descriptor = _take(folder, total)
+def _one(folder: Path, total: int, waits: Callable[[], None]) -> Iterator[int]:
+    """Hold any free slot; call `waits` after a while without one."""
+    number, descriptor = _take(folder, total, waits)
     try:
         yield number
     finally:
         os.close(descriptor)
 
 
-def _take(folder: Path, total: int) -> tuple[int, int]:
+def _take(folder: Path, total: int, waits: Callable[[], None]) -> tuple[int, int]:
+    say_at = time.monotonic() + SAY_SECONDS
     while True:
         for number in range(total):
             descriptor = os.open(folder / f"slot-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, own_mark(), 0)
                 return number, descriptor
             except BlockingIOError:
                 os.close(descriptor)
+        if time.monotonic() >= say_at:
+            waits()
+            say_at = float("inf")
         time.sleep(0.1)

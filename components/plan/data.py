@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from switchpoint.components.plan.price import Price, over_budget
+from switchpoint.components.plan.reasons import reasons
 from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.epochs import MANY_EPOCHS, PackedSamples, check_sources, known_tokens, phase_epochs
@@ -29,6 +30,8 @@ def plan_data(
     price, sizes = Price(plan), known_tokens(plan, measured)
     identities = plan.identities()
     done = {identity.digest for identity in identities if is_done(identity)}
+    missing = [identity for identity in identities if identity.digest not in done]
+    why = reasons(plan, store, missing)
     open_runs = [run for run in plan.runs if run.identity.digest not in done]
     epochs = check_sources(plan, sizes, packed=packed)
     return {
@@ -83,9 +86,7 @@ def plan_data(
         "warnings": _warnings(plan, store, epochs, sizes, measured),
         "cached": [identity.path for identity in identities if identity.digest in done],
         "missing": [
-            {"output": identity.path, "why": store.why(identity)}
-            for identity in identities
-            if identity.digest not in done
+            {"output": identity.path, "why": why.get(identity.digest, [])} for identity in missing
         ],
     }  # fmt: skip
 

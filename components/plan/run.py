@@ -23,6 +23,7 @@ from switchpoint.components.store.plan_file import (
     write_plan_failure,
 )
 from switchpoint.components.store.store import Store, write_json
+from switchpoint.components.store.study_file import taken_over
 
 FILE_DIGESTS = "file_digests.json"
 
@@ -100,6 +101,7 @@ def write_plan(
     Failures of earlier runs stay until their outputs are retried: they may be those of other studies, too.
     """
     try:
+        study, stops = taken_over(study, stops)
         reference = _write_plan(study, where, recipe_file, options, stops)
     except Exception as error:
         with suppress(Exception):  # a store that cannot be written: the first error says more

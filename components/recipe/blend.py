@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, RootModel, Tag
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.fields import Config, Epochs, Multiplier, Name, Weight
 from switchpoint.components.recipe.source import Source, SourceKey, source_key
+from switchpoint.components.recipe.whole import exactly_whole
 
 Weights = dict[SourceKey, Fraction]
 WEIGHT_DIGITS = 10**12
@@ -59,7 +60,7 @@ class Multipliers(Config):
 
 
 class Share(Config):
-    """A share for one blend, the rest for another: "QA 10%, rest GB"."""
+    """A share for one blend, the rest for another: "QA 10%, rest GB". A source's name is a blend of it alone."""
 
     by: Literal["share"]
     share: Weight
@@ -104,7 +105,7 @@ BlendConfig = Annotated[
 
 
 def blend_references(config: Any) -> dict[str, str]:
-    """Return the blends that a blend is made from, by the field that names them."""
+    """Return the blends, or sources, that a blend is made from, by the field that names them."""
     fields = ("base", "of", "rest", "old", "new")
     return {field: getattr(config, field) for field in fields if getattr(config, field, None) is not None}
 
@@ -119,7 +120,7 @@ class Resolver:
 
     def depends_on_length(self, name: str) -> bool:
         """Return whether the weights depend on the phase's length (a blend by epochs, or one made from such)."""
-        config = self.blends[name]
+        config = self.blends.get(name)  # none: a source
         return isinstance(config, ByEpochs) or any(map(self.depends_on_length, blend_references(config).values()))
 
     def weights(self, name: str, phase_tokens: int) -> Weights:
@@ -130,6 +131,8 @@ class Resolver:
         return self._known[key]
 
     def _resolve(self, name: str, phase_tokens: int) -> Weights:
+        if name not in self.blends:
+            return self._whole(self._kept({source_key(name, None): Fraction(1)}), f"sources.{name}")
         config, field = self.blends[name], f"blends.{name}"
         if isinstance(config, Explicit):
             weights = {
@@ -138,6 +141,7 @@ class Resolver:
                 )
                 for source, weight in config.root.items()
             }
+            weights = dict(zip(weights, exactly_whole(list(weights.values())), strict=True))
             return self._whole(self._kept(weights), field)
         if isinstance(config, ByTokens):
             sizes = {source: self._size(source, field) for source in self._expand(config.sources)}

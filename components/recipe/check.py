@@ -23,6 +23,7 @@ from switchpoint.components.recipe.phase import SHORT_FORM
 from switchpoint.components.recipe.problems import did_you_mean, unknown
 from switchpoint.components.recipe.recipe import MAX_ARMS, Recipe
 from switchpoint.components.recipe.suites import LOCAL_SCORES, QUICKSTART, SUITES, runs_code, suite_scores
+from switchpoint.components.recipe.whole import is_whole, sum_as_written
 from switchpoint.components.recipe.yaml_file import mapping
 
 SHORT_BLENDS = tuple(short for short, (_, field) in SHORT_FORM.items() if field == "blend")
@@ -37,8 +38,10 @@ def check_names(study: dict[str, Any]) -> list[Problem]:
     known = {section: _names(study, section) for section in ("sources", "blends")}
     problems: list[Problem] = []
     for place, name in _blend_names(study):
-        if isinstance(name, str) and known["blends"] and name not in known["blends"]:
-            problems.append((place, unknown("blend", name, known["blends"])))
+        in_blend = place[0] == "blends"
+        allowed = dict.fromkeys([*known["blends"], *(known["sources"] if in_blend else ())])
+        if isinstance(name, str) and known["blends"] and name not in allowed:
+            problems.append((place, unknown("blend or source" if in_blend else "blend", name, allowed)))
     left_out = study.get("left_out")
     for number, name in enumerate(left_out if isinstance(left_out, list) else ()):
         if isinstance(name, str) and known["sources"] and name not in known["sources"]:
@@ -129,20 +132,18 @@ def _check_weights(recipe: Recipe, name: str, config: Explicit) -> Iterator[Prob
     if not config.root:
         yield ("blends", name), BadInput("a blend names at least one source")
         return
-    total = 0
     for source, weight in config.root.items():
-        total += weight.weight if isinstance(weight, TierWeight) else weight
         if isinstance(weight, TierWeight) and source in recipe.sources:
             tiers = recipe.sources[source].tiers
             if weight.tier not in tiers:
                 yield ("blends", name, source, "tier"), unknown("tier", weight.tier, tiers)
-    if total != 1:
-        weights = [weight.weight if isinstance(weight, TierWeight) else weight for weight in config.root.values()]
+    weights = [weight.weight if isinstance(weight, TierWeight) else weight for weight in config.root.values()]
+    if not is_whole(weights):
         yield (
             ("blends", name),
             BadInput(
                 "the weights must sum to 1",
-                given=" + ".join(f"{float(weight):g}" for weight in weights) + f" = {float(total):g}",
+                given=sum_as_written(weights),
                 allowed="1 exactly (fractions such as 1/3 may be used)",
             ),
         )

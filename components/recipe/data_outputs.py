@@ -57,14 +57,16 @@ class DataOutputs:
         return identity_of("tokenizer", {"vocab_size": config.vocab_size, "parts": self.parts}, self.from_sources)
 
     def _text(self, source: Source) -> Identity:
-        """Return the documents of a source's origin, and which of them are held out."""
+        """Return the documents of a source's origin, and which of them are held out. Those of a folder are a kind of
+        their own, since a step makes the others: how files are read does not decide these.
+        """
         if source.mine:
             return self._mined(source.mine)
         content, fraction = self.digests[origin_of(source)], self.recipe.heldout_fraction
         if is_made(origin_of(source)):
             return identity_of("text", {"content": content, "heldout_fraction": fraction})
         return identity_of(
-            "text",
+            "corpus",
             {
                 "content": content, "heldout_fraction": fraction, "text_field": source.text_field,
                 "on_error": source.on_error,

@@ -25,12 +25,13 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "text": Kind(format=2, label="text"),
+    "corpus": Kind(format=1, label="text of a folder"),
     "mined": Kind(format=1, label="mined text"),
     "tokenizer": Kind(format=1, label="tokenizer"),
     "scorer": Kind(format=1, label="scorer"),
     "duplicates": Kind(format=1, label="duplicates"),
-    "contamination": Kind(format=1, label="evaluation sets"),
-    "shard": Kind(format=1, label="shard", is_whole=False),
+    "contamination": Kind(format=2, label="evaluation sets"),
+    "shard": Kind(format=2, label="shard", is_whole=False),
     "tokens": Kind(format=2, label="tokens"),
     "blend": Kind(format=3, label="blend"),
     "base": Kind(format=5, label="base", changes=True, is_whole=False, is_trained=True),

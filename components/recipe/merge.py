@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from switchpoint.components.recipe.fields import Config, Fraction01, Name, Weight
+from switchpoint.components.recipe.whole import exactly_whole, is_whole, sum_as_written
 
 
 def _read_at(value: Any) -> Any:
@@ -49,11 +50,11 @@ class MergeConfig(Config):
     def _whole(self) -> "MergeConfig":
         if self.weights is not None and len(self.weights) != len(self.of):
             raise ValueError(f"{len(self.of)} models are merged with {len(self.weights)} weights: give one for each")
-        if self.weights is not None and sum(self.weights) != 1:
-            raise ValueError(f"the weights sum to {float(sum(self.weights)):g}; they must sum to exactly 1")
+        if self.weights is not None and not is_whole(self.weights):
+            raise ValueError(f"the weights must sum to exactly 1: {sum_as_written(self.weights)}")
         return self
 
     @property
     def exact_weights(self) -> tuple[Fraction, ...]:
         """The weight of each model."""
-        return tuple(self.weights or [Fraction(1, len(self.of))] * len(self.of))
+        return tuple(exactly_whole(self.weights) if self.weights else [Fraction(1, len(self.of))] * len(self.of))

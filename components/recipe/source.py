@@ -48,10 +48,10 @@ class Source(Config):
     environment: str | None = None
     """A part of the text that the installed packages carry: what `--scale cpu` binds a paper's sources to."""
     folder: str | None = None
-    """A folder, or a URL such as s3://bucket/folder: JSON lines (.jsonl, also .gz and .zst), Parquet, and text files
-    of one document each."""
+    """A folder, or a URL such as s3://bucket/folder: JSON lines, CSV, Parquet, Arrow, and text files of one document
+    each (docs/data.md lists all endings)."""
     text_field: Annotated[str, Field(min_length=1)] = "text"
-    """The field in which JSON lines and Parquet hold a document's text."""
+    """The field or column that holds a document's text."""
     metadata_fields: tuple[str, ...] = ()
     """Fields that are kept beside each document's tokens, as its language or quality."""
     on_error: Literal["refuse", "skip"] = "refuse"

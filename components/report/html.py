@@ -30,7 +30,8 @@ FOLDED_LINES = 40
 """The number of lines above which a table is folded."""
 
 
-def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -> str:
+def render(plan: Plan, store: Store, content: Content, compare: Sequence[str], *, refused: str = "") -> str:
+    """Return the report as one page. `compare`: opens the study in MLflow; `refused`: why MLflow will not take it."""
     page = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return page.substitute(
         name=html.escape(plan.recipe.name),
@@ -53,7 +54,9 @@ def render(plan: Plan, store: Store, content: Content, compare: Sequence[str]) -
         every_score=table(every_score(plan, content.rows)),
         reproduce=table(reproduce_table(content.again), left=5),
         command=html.escape(content.command),
-        compare=html.escape("\n".join(compare) or "MLflow did not take the study: the command above delivers it."),
+        compare=html.escape(
+            "\n".join(compare) or refused or "MLflow did not take the study: the command above delivers it."
+        ),
     )
 
 

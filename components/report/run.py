@@ -44,17 +44,17 @@ def write_report(
             "MLflow was not asked, since arms are unfinished or MLFLOW_TRACKING_URI names no server: `switchpoint "
             "report` delivers the study later"
         )
-    logged = Logged("", {})
+    logged, is_refused = Logged("", {}), False
     try:
         if not away:
             logged = log_study(plan, store, found)
     except MLflowAway as error:  # the report does not wait for it, and is not recorded as done
-        logged, away = Logged("", {}), _said(error)
+        logged, away, is_refused = Logged("", {}), _said(error), error.is_refused
     from switchpoint.components.report.html import render
 
     content = gather(plan, store, found, recipe_file, options, is_finished=is_finished)
     compare = [] if away else compare_commands(store, logged)
-    page.write_text(render(plan, store, content, compare), encoding="utf-8")
+    page.write_text(render(plan, store, content, compare, refused=away if is_refused else ""), encoding="utf-8")
     (folder / "report.md").write_text(markdown_report(plan, content), encoding="utf-8")
     data = as_data(plan, content, logged.run_ids) | {"compare": compare}
     write_json(folder / "report.json", data | {"mlflow_away": away})
@@ -81,6 +81,8 @@ def show_report(plan: Plan, store: Store, shown: Path, page: Path) -> None:
 
 def _said(error: MLflowAway) -> str:
     said = f"MLflow did not take the study ({error}): the same command delivers it"
+    if error.is_refused:
+        said = f"MLflow refuses the study ({error}), and would refuse it again: all of it is in this report"
     print(said, file=sys.stderr)
     return said
 

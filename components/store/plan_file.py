@@ -67,7 +67,35 @@ def save_plan(
         },
     )
     store.save(path)
-    return plan_reference(study, store, stops)
+    reference = plan_reference(study, store, stops)
+    _remember(study, store, reference)
+    return reference
+
+
+def _remember(study: dict[str, Any], store: Store, reference: str) -> None:
+    """Keep the newest plan of the studies of this name, and the one before it."""
+    path = _newest(str(study.get("name")))
+    known = (read_json(f"{store.location}/{path}") or {}).get("plans", [])
+    if known[:1] != [reference]:
+        store.write(path, {"plans": [reference, *(one for one in known if one != reference)][:2]})
+
+
+def _newest(name: str) -> str:
+    return f"studies/{name}.newest.json"
+
+
+def last_plan(plan: Plan, store: Store) -> Plan | None:
+    """Return the newest plan that a study of this name had, other than this one; None where there is none, or where it
+    cannot be planned any more.
+    """
+    for reference in (read_json(f"{store.location}/{_newest(plan.recipe.name)}") or {}).get("plans", []):
+        try:
+            found = load_plan(reference).plan
+        except (ValueError, KeyError, RuntimeError):
+            continue
+        if found.report.digest != plan.report.digest:
+            return found
+    return None
 
 
 def write_plan_failure(study: dict[str, Any], store: Store, stops: dict[str, Any] | None, error: Exception) -> None:

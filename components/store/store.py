@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -228,18 +228,22 @@ class Store:
             remote.upload_all((file, f"{to}/{name}") for name, file in files.items())
             remote.upload(record, f"{to}/{RECORD}")
 
-    def why(self, identity: Identity) -> list[str]:
-        """Return the fields in which this output differs from the nearest one of its step that exists.
+    def why(self, identity: Identity, among: Iterable[str]) -> list[str]:
+        """Return the fields in which this output differs from the nearest one of its kind that exists, of the paths
+        `among`.
 
-        The list is empty where the output exists or the step was never run.
+        The list is empty where the output or none of the others exists.
         """
         if self.is_done(identity):
             return []
         wanted = identity.fields()
         nearest: list[str] | None = None
         self._fetch_records(identity.kind)
-        for path in self.root.glob(f"{identity.kind}/*/{RECORD}"):
-            there = (read_json(path) or {}).get("fields", {})
+        for path in among:
+            record = read_json(self.root / path / RECORD) if path.startswith(f"{identity.kind}/") else None
+            if record is None:
+                continue
+            there = record.get("fields", {})
             changed = [
                 f"{name}: {_shown(there, name)} -> {_shown(wanted, name)}"
                 for name in sorted(there.keys() | wanted.keys())

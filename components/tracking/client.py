@@ -26,9 +26,17 @@ PARENT_TAG = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """MLflow then shows runs, and not traces, first."""
 
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
+"""MLflow's error codes for what it does not take. Others may pass: a login, a server that is started again."""
+
 
 class MLflowAway(RuntimeError):
     """MLflow does not answer, or refuses: training needs nothing of it, and what is missing is delivered later."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether MLflow refused what it was sent, and would refuse it again."""
+        return is_refusal(self.__cause__)
 
 
 def tracking_uri(store: Store) -> str:
@@ -40,6 +48,11 @@ def without_password(uri: str) -> str:
     """Return the address as it may be shown and kept: a user and a password in it are secret."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Return whether MLflow refused what it was sent, as a name that it does not take: a retry is refused again."""
+    return getattr(error, "error_code", "") in REFUSALS
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,12 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from switchpoint.components.tracking.names import taken_name
+
 EVERY_STEP = {"learning_rate": "train.learning_rate", "grad_norm": "train.grad_norm"}
 """MLflow's names by a row's fields; these, and the loss, are sent for every step."""
 SOME_STEPS = {
     "tokens_per_second": "train.tokens_per_second", "mfu": "train.mfu", "memory_bytes": "train.memory_bytes",
     "eta_seconds": "train.eta_seconds", "skipped_steps": "train.skipped_steps",
 }  # fmt: skip
+CATEGORY = ".category."
+"""What stands before a category in the name of a score."""
 LAST_OF_A_ROW = "train.loss"
 """The metric that comes last, so that a step that has it has the others too, wherever a delivery was interrupted."""
 POINTS_PER_DOUBLING, MAX_STRIDE = 20, 16
@@ -27,8 +31,12 @@ class Point:
 
 
 def metric_name(name: str) -> str:
-    """Return MLflow's name for a metric. A source's tier is written with an @, which MLflow's names cannot have."""
-    return name.replace("@", ".")
+    """Return MLflow's name for a metric: with a dot before a source's tier, and without what MLflow does not take.
+
+    A category may have any character, also an @, which then stands before no tier.
+    """
+    tiers, of_category, category = name.partition(CATEGORY)
+    return taken_name(tiers.replace("@", ".") + of_category + category)
 
 
 def is_drawn(step: int) -> bool:

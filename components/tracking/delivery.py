@@ -16,6 +16,7 @@ from switchpoint.components.tracking.client import (
     PHASE,
     experiment,
     find_or_create,
+    is_refusal,
     open_client,
     reason_of,
     tag_task_run,
@@ -42,7 +43,7 @@ class Delivery:
         self._store, self._name, self._identity, self._rows = store, experiment_name, identity, rows
         self._client: Any = None
         self._run: TrackedRun | None = None
-        self._is_away = False
+        self._is_away = self._is_refused = False
         self._end = ""
         self._newest: dict[str, Any] = {}
         self._over = threading.Event()
@@ -76,6 +77,8 @@ class Delivery:
         while not self._over.wait(pause):
             began = time.monotonic()
             self._deliver()
+            if self._is_refused:
+                return
             # Of a long run all rows are read each time: that must stay a small part of the time. A delivery that failed
             # has waited for MLflow, which may be back soon.
             pause = EVERY_SECONDS if self._is_away else max(EVERY_SECONDS, (time.monotonic() - began) * 20)
@@ -99,7 +102,11 @@ class Delivery:
                 print("MLflow is back: the metrics are delivered", file=sys.stderr, flush=True)
             self._is_away = False
         except Exception as error:  # whatever the error: training continues
-            if not self._is_away:
+            self._is_refused = is_refusal(error)
+            if self._is_refused:
+                said = f"MLflow refuses the metrics ({reason_of(error)}): they are kept, and not sent again"
+                print(said, file=sys.stderr, flush=True)
+            elif not self._is_away:
                 said = f"MLflow does not answer ({reason_of(error)}): metrics are kept, and delivered later"
                 print(said, file=sys.stderr)
             self._is_away = True

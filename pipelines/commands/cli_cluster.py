@@ -38,12 +38,15 @@ def compile(
 
     if study is not None:
         from switchpoint.components.recipe.load import parse_recipe
+        from switchpoint.components.store.study_file import check_size
         from switchpoint.pipelines.commands.study_file import options_given, read_study
         from switchpoint.pipelines.commands.submit import parameters_of
 
         read, file = read_study(study, scale, sources)
         parse_recipe(read, file)
-        print(json.dumps(parameters_of(read, file, options_given(scale, sources, None, None), store), indent=1))
+        parameters = parameters_of(read, file, options_given(scale, sources, None, None), store)
+        check_size(parameters)
+        print(json.dumps(parameters, indent=1))
         raise typer.Exit(0)
     path = compile_spec(output or SPEC, image, volume)
     beside = path.with_name(f"{path.stem}.kubernetes.yaml") if output else KUBERNETES_SPEC

@@ -155,7 +155,7 @@ def _seed(plan: Plan, run: dict[str, Any]) -> str:
 
 
 def _print_reasons(data: dict[str, Any], console: Console) -> None:
-    """Print for outputs that will be made again the fields that differ from the nearest one there is."""
+    """Print for outputs that the study's last plan had otherwise the fields that changed."""
     said: set[str] = set()
     for missing in data["missing"]:
         for reason in missing["why"]:

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from switchpoint.components.launch.slot_owners import waits_of
+from switchpoint.components.launch.slots import slots_folder
 from switchpoint.components.recipe.base import BASE
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.kind import KINDS
@@ -81,6 +83,7 @@ class Watch:
         self.bars: dict[str, TaskID] = {}
         self.began = time.monotonic()
         self.next_look = 0.0
+        self.said: set[str] = set()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -93,6 +96,9 @@ class Watch:
 
     def update(self, final: bool = False) -> None:
         """Poll the store once; an object store less often."""
+        for line in waits_of(slots_folder(), os.getpid()) - self.said:
+            self.said.add(line)
+            self.console.print(f"          {line}", style="yellow", highlight=False, markup=False)
         if not self.store.url:
             self._look(final)
             return

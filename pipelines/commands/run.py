@@ -21,6 +21,7 @@ from switchpoint.components.store.location import Location
 from switchpoint.components.store.opening import check_writable, open_store
 from switchpoint.components.store.plan_file import plan_reference
 from switchpoint.components.store.store import Store
+from switchpoint.components.store.study_file import hand_over
 from switchpoint.pipelines.commands.outcome import why_failed, write_missing_report
 from switchpoint.pipelines.commands.plan_view import print_plan
 from switchpoint.pipelines.commands.progress import Watch
@@ -112,7 +113,7 @@ def _run_pipeline(
             **hub_environment(rung.plan.recipe.evaluation, os.environ),
         }  # fmt: skip
         file = Path(folder) / "arguments.json"
-        file.write_text(json.dumps(arguments))
+        file.write_text(json.dumps(hand_over(arguments, store)))
         command = [sys.executable, "-m", "switchpoint.pipelines.local", str(SPEC), str(file), folder]
         pipeline = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
         try:

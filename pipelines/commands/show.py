@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from switchpoint.components.evaluate import results
 from switchpoint.components.plan.data import left_out
+from switchpoint.components.plan.reasons import reasons
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.plan import Plan
@@ -41,6 +42,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
     """Print every output: done, failed, or how far it is."""
     listed = []
     shown = labels(plan)
+    why = reasons(plan, store, [identity for identity in plan.identities() if not store.is_done(identity)])
     for identity in plan.identities():
         failure = store.failure(identity)
         progress = (
@@ -57,7 +59,7 @@ def print_status(plan: Plan, store: Store, console: Console) -> dict[str, Any]:
             state = "written; some models have no scores"
         else:
             state = "missing"
-        listed.append({"output": identity.path, "state": state, "why": store.why(identity)})
+        listed.append({"output": identity.path, "state": state, "why": why.get(identity.digest, [])})
         console.print(f"{shown[identity.digest]:<28} {identity.digest}  {state}", highlight=False, markup=False)
     return {"study": plan.recipe.name, "outputs": listed}
 

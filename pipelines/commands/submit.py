@@ -21,6 +21,7 @@ from switchpoint.components.store.opening import open_store, store_at
 from switchpoint.components.store.plan_file import forget_plan_failure, plan_reference
 from switchpoint.components.store.remote import is_remote
 from switchpoint.components.store.store import Store
+from switchpoint.components.store.study_file import hand_over, handed_over
 from switchpoint.pipelines.commands.amounts import size
 from switchpoint.pipelines.commands.kfp_server import KFPServer, NoAnswer, RunState, page_of
 from switchpoint.pipelines.commands.outcome import planned_or_given, why_failed, write_missing_report
@@ -73,7 +74,7 @@ def submit_study(
     planned = print_plan(rung.plan, store_at(where), console)
     check_runnable(rung.plan, recipe_file)
     check_space(planned["checkpoint_bytes_left"], where)
-    check_workflow_size(rung.plan, parameters_of(study, recipe_file, options, where), recipe_file)
+    check_workflow_size(rung.plan, handed_over(parameters_of(study, recipe_file, options, where)), recipe_file)
     store = open_store(where)
     # Where pods reach MLflow is not where this machine does: a report that is logged there is done.
     logged = {rung.plan.report.path} if report_is_written(rung.plan, store) else set()
@@ -116,7 +117,8 @@ def start_run(
     save_submission(store, of_study, saved, smoke=is_smoke)
     forget_plan_failure(saved.plan)
     try:
-        run_id = server.submit(plan.recipe.name, name, version, parameters_of(study, recipe_file, options, where))
+        parameters = hand_over(parameters_of(study, recipe_file, options, where), store)
+        run_id = server.submit(plan.recipe.name, name, version, parameters)
     except NoAnswer as error:
         raise NoAnswer(
             f"{error.problem}; whether the run was made is not known", field=error.field, given=error.given,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from switchpoint.components.plan.run import write_plan
+from switchpoint.components.plan.reasons import reasons
+from switchpoint.components.plan.run import check_study, write_plan
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.report.outcome import failures_of
 from switchpoint.components.store.plan_file import load_plan, plan_failure, plan_reference
@@ -24,6 +25,31 @@ def test_the_plan_of_another_study_forgets_no_failure(study: dict[str, Any], tmp
     )
     assert run in other.plan.arm("switched").runs
     assert [(one.name, one.reason) for one in failures_of(first.plan, first.store)] == before
+
+
+def test_what_is_made_is_compared_with_the_last_plan_of_the_same_study_only(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    study = absolute(study, tmp_path)
+    store = Store(tmp_path / "store")
+
+    def made(study: dict[str, Any]) -> None:
+        plan = load_plan(write_plan(study, tmp_path / "store", "recipe.yaml")).plan
+        for run in plan.gb_runs:
+            store.local_folder(run.identity).mkdir(parents=True)
+            store.write_record(run.identity, store.local_folder(run.identity), {})
+
+    made(study | {"name": "other", "sequence_length": 64})
+    changed, _ = check_study(study | {"sequence_length": 16}, "recipe.yaml", store.root)
+    missing = [run.identity for run in changed.gb_runs]
+    assert reasons(changed, store, missing) == {}
+    made(study | {"seed": 7})
+    made(study)
+    for _ in range(2):  # also after it was planned itself
+        (said,) = {tuple(fields) for fields in reasons(changed, store, missing).values()}
+        assert any("sequence_length: 32 -> 16" in field for field in said)
+        assert not any("seed" in field or "64" in field for field in said)
+        write_plan(study | {"sequence_length": 16}, tmp_path / "store", "recipe.yaml")
 
 
 def test_why_there_is_no_plan_is_kept_until_there_is_one(study: dict[str, Any], tmp_path: Path) -> None:

@@ -42,6 +42,17 @@ def parts(**given: Any) -> dict[str, Fraction]:
         ({"web": {"weight": "1/3", "tier": "high"}, "qa": "2/3"}, parts(web_at_high="1/3", qa="2/3")),
         ({"by": "tokens", "sources": ["web", "books", "code", "qa"]}, parts(web=0.8, books=0.1, code=0.09, qa=0.01)),
         ({"by": "tokens", "sources": ["english", "code"]}, parts(web="80/99", books="10/99", code="9/99")),
+        # a program's floats
+        ({"web": 0.1 + 0.2, "qa": 0.7}, parts(web=0.3, qa=0.7)),
+        ({"web": 1 / 3, "books": 1 / 3, "qa": 1 / 3}, parts(web="1/3", books="1/3", qa="1/3")),
+        # a source stands for the blend of it alone
+        (
+            {"by": "share", "share": 0.1, "of": "qa", "rest": "plain"},
+            parts(web=0.54, books=0.27, code=0.09, qa=0.1),
+        ),
+        ({"by": "replay", "replay": 0.05, "old": "web", "new": "code"}, parts(web=0.05, code=0.95)),
+        ({"by": "multipliers", "base": "web", "tiers": {"web": "high"}}, parts(web_at_high=1)),
+        ({"by": "epochs", "epochs": {"qa": 10}, "rest": "code"}, parts(qa=0.1, code=0.9)),
         # upweight, downweight, drop
         ({"by": "multipliers", "base": "plain", "multiply": {"code": 4}}, parts(web="6/13", books="3/13", code="4/13")),
         ({"by": "multipliers", "base": "plain", "multiply": {"web": 0.5}}, parts(web="3/7", books="3/7", code="1/7")),

@@ -60,7 +60,7 @@ def test_a_merge_of_arms_is_made_for_every_seed_and_one_of_seeds_once(study: dic
         ({"of": ["prose"]}, r"merges.soup.of: "),
         ({"of": ["prose", "mixd"]}, r"merges.soup.of.1: there is no such arm.*`mixed`"),
         ({"of": ["prose", "mixed"], "weights": [1]}, r"merges.soup.weights: |2 models are merged with 1 weights"),
-        ({"of": ["prose", "mixed"], "weights": [0.5, 0.6]}, r"the weights sum to 1.1; they must sum to exactly 1"),
+        ({"of": ["prose", "mixed"], "weights": [0.5, 0.6]}, r"the weights must sum to exactly 1: 0.5 \+ 0.6 = 1.1"),
         ({"of": ["prose", {"arm": "mixed", "at": "switch"}]}, r"merges.soup.of.1.at: the arm never switches"),
     ],
 )

@@ -52,7 +52,7 @@ BAD: list[tuple[str, Callable[[Study], Any], str]] = [
     (
         "no such blend in a blend",
         lambda s: s["blends"].update(x={"by": "share", "share": 0.1, "of": "proze", "rest": "mixed"}),
-        r"blends.x.of: no such blend; did you mean `prose`",
+        r"blends.x.of: no such blend or source; did you mean `prose`",
     ),
     (
         "a blend of itself",

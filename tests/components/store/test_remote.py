@@ -108,10 +108,10 @@ def test_files_that_change_are_brought_as_they_are_now(machine: Machine) -> None
     assert (there.failure(one) or {})["reason"] == "no memory"
     there.forget_failure(one)
     assert here.failure(one) is None
-    assert here.why(identity(seed=1)) == []
+    assert here.why(identity(seed=1), [one.path]) == []
     with here.output(one) as folder:
         here.write_record(one, folder, {})
-    assert machine("third").why(identity(seed=1)) == ["seed: 0 -> 1"]
+    assert machine("third").why(identity(seed=1), [one.path]) == ["seed: 0 -> 1"]
 
 
 def test_faults_are_outlived(

@@ -52,9 +52,12 @@ def test_a_changed_field_is_named_against_the_nearest_output(tmp_path: Path) -> 
     for one in (identity(seed=0, horizon=100), identity(seed=7, horizon=999)):
         with store.output(one) as folder:
             store.write_record(one, folder, {})
-    assert store.why(identity(seed=1, horizon=100)) == ["seed: 0 -> 1"]
-    assert store.why(identity(seed=0, horizon=100)) == []
-    assert store.why(Identity(kind="base", format=1, config={})) == []
+    both = [identity(seed=0, horizon=100).path, identity(seed=7, horizon=999).path]
+    assert store.why(identity(seed=1, horizon=100), both) == ["seed: 0 -> 1"]
+    assert store.why(identity(seed=1, horizon=100), both[1:]) == ["horizon: 999 -> 100", "seed: 7 -> 1"]
+    assert store.why(identity(seed=0, horizon=100), both) == []
+    assert store.why(identity(seed=1, horizon=100), []) == []
+    assert store.why(Identity(kind="base", format=1, config={}), both) == []
 
 
 def test_a_failure_is_kept_until_the_step_is_tried_again(tmp_path: Path) -> None:

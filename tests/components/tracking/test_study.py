@@ -306,6 +306,47 @@ def test_whatever_mlflow_raises_the_report_is_written(
         register_best(plan, store, "tiny-best", "prose")
 
 
+def test_categories_of_any_name_are_in_mlflow(tmp_path: Path) -> None:
+    study = tiny_study(tmp_path)
+    study["sources"]["prose"]["category"] = "Web (filtered)"
+    study["sources"]["answers"]["category"] = "ถามตอบ"
+    plan, store = make_study(tmp_path, study)
+    for one in (plan.base_evaluation, *(arm.evaluation for arm in plan.arms)):
+        scores = dict(store.record(one)["outputs"]["scores"])  # type: ignore[index]
+        for number, category in enumerate(("Web (filtered)", "ถามตอบ")):
+            scores[f"bits_per_byte.category.{category}"] = {"value": 1.0 + number, "stderr": 0.5, "n": 5}
+        store.write_record(one, store.local_folder(one), {"scores": scores})
+    logged = deliver(plan, store)
+    client = MlflowClient(f"sqlite:///{tmp_path}/store/mlflow.db")
+    metrics = client.get_run(logged.run_ids["mixed"]).data.metrics
+    assert metrics["score.bits_per_byte.category.Web _0x28_filtered_0x29_"] == 1.0
+    assert metrics["score.bits_per_byte.category.ถามตอบ"] == 2.0
+
+
+def test_what_mlflow_refuses_for_good_is_said_once_and_not_advised_to_be_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan, store = make_study(tmp_path, tiny_study(tmp_path))
+    monkeypatch.setattr("switchpoint.components.tracking.curve.taken_name", lambda name: f"{name}()")
+    page = report(plan, store)
+    away = json.loads(page.with_name("report.json").read_text())["mlflow_away"]
+    assert away.startswith("MLflow refuses the study (")
+    assert "would refuse it again" in away
+    assert "the same command" not in away
+    assert "the command above delivers it" not in page.read_text()
+    assert "would refuse it again" in page.read_text()
+    monkeypatch.setattr("switchpoint.components.tracking.delivery.FIRST_SECONDS", 0.05)
+    monkeypatch.setattr("switchpoint.components.tracking.delivery.EVERY_SECONDS", 0.05)
+    capfd.readouterr()
+    rows = list(read_metrics(store.local_folder(plan.runs[0].identity)))
+    with Delivery(store, "tiny", plan.runs[0].identity, lambda: rows, label="gb", is_gb_run=True) as live:
+        live._thread.join(timeout=60)
+        assert not live._thread.is_alive()
+    said = capfd.readouterr().err
+    assert said.count("MLflow refuses the metrics") == 1
+    assert "delivered later" not in said
+
+
 def test_a_driver_that_is_missing_costs_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, store = make_study(tmp_path, tiny_study(tmp_path))
 
