@@ -38,8 +38,8 @@ KINDS: Mapping[str, Kind] = {
     "transform": Kind(format=1, label="transform"),
     "merge": Kind(format=1, label="merge"),
     "model": Kind(format=3, label="model"),
-    "evaluation": Kind(format=2, label="evaluation"),
-    "probes": Kind(format=1, label="probes"),
+    "evaluation": Kind(format=3, label="evaluation"),
+    "probes": Kind(format=2, label="probes"),
     "report": Kind(format=5, label="report", changes=True, is_whole=False),
 }
 
