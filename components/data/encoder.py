@@ -106,11 +106,16 @@ def open_encoder(folder: Path) -> Encoder:
 
 def leading_ids(tokenizer: Tokenizer) -> list[int]:
     """Return the ids that the tokenizer itself puts before a text: its beginning-of-document token, if it has one."""
-    with_special = tokenizer.encode("a", add_special_tokens=True).ids
-    plain = tokenizer.encode("a", add_special_tokens=False).ids
-    for start in range(len(with_special) - len(plain) + 1):
-        if with_special[start : start + len(plain)] == plain:
-            return with_special[:start]
+    return ids_before(
+        tokenizer.encode("a", add_special_tokens=True).ids, tokenizer.encode("a", add_special_tokens=False).ids
+    )
+
+
+def ids_before(whole: list[int], part: list[int]) -> list[int]:
+    """Return what stands before `part` in `whole`; nothing if it is not in there."""
+    for start in range(len(whole) - len(part) + 1):
+        if whole[start : start + len(part)] == part:
+            return whole[:start]
     return []
 
 

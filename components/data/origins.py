@@ -16,16 +16,19 @@ from switchpoint.components.data.corpus_input import (
     read_corpus,
     token_file_digest,
 )
+from switchpoint.components.data.document_tokenizer import DocumentTokenizer
 from switchpoint.components.data.embedder import TFIDF
 from switchpoint.components.data.environment_text import ENVIRONMENT_PARTS, environment_files
 from switchpoint.components.data.readers import can_be_split, kind_of
 from switchpoint.components.data.remote_tokens import read_any_index
 from switchpoint.components.data.suite_input import read_suites
 from switchpoint.components.data.tokenizer import load_tokenizer, num_ids
+from switchpoint.components.data.tokenizer_class import gives_other_ids
+from switchpoint.components.data.tokenizer_files import tokenizer_files
 from switchpoint.components.recipe.bases import field_of
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.evaluation import evaluation_origin
-from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.recipe import Recipe, tokenizer_origin
 from switchpoint.components.recipe.source import (
     ENVIRONMENT_ORIGIN,
     GENERATED_ORIGINS,
@@ -40,7 +43,8 @@ from switchpoint.components.store.store import read_json
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     digests: dict[str, str]
-    """Content digest of every origin of text, tokenizer folder and model folder, by its path (or `python`)."""
+    """Content digest of every origin of text and model folder, by its path (or `python`), and of the tokenizer's, by
+    `tokenizer_origin`."""
     max_tokens: dict[str, int]
     """Upper bound of a source's training tokens, where one is known: a token holds at least one byte."""
     corpora: dict[str, Corpus]
@@ -102,7 +106,10 @@ def read_inputs(recipe: Recipe, file_digests: FileDigests) -> Inputs:
     digests |= read_suites(recipe.evaluation, file_digests)
     if recipe.tokenizer.folder:
         needed = ("tokenizer.json", "tokenizer_config.json")
-        digests[recipe.tokenizer.folder] = _checked_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
+        _check_folder(recipe.tokenizer.folder, "tokenizer.folder", needed)
+        digests[tokenizer_origin(recipe.tokenizer.folder)] = _files_digest(
+            tokenizer_files(Path(recipe.tokenizer.folder))
+        )
         tokenizer, _ = load_tokenizer(Path(recipe.tokenizer.folder))
         for base, model in recipe.base_models().items():
             if model.folder:
@@ -123,8 +130,7 @@ def _check_tokenizer(recipe: Recipe, model: Path, field: str) -> None:
         (model / "tokenizer.json").read_bytes() == (ours / "tokenizer.json").read_bytes()
     ):
         return
-    theirs, _ = load_tokenizer(model)
-    if theirs.get_vocab() != load_tokenizer(ours)[0].get_vocab():
+    if gives_other_ids(DocumentTokenizer(model), DocumentTokenizer(ours)):
         raise BadInput(
             "the model has another tokenizer than the study, and all bases read the same tokens", file=str(model),
             field=field, given=str(model / "tokenizer.json"), allowed=f"the tokenizer of {ours} (`tokenizer.folder`)",
@@ -175,8 +181,14 @@ def origin_digest(origin: str, parts: list[str]) -> str:
 
 
 def _checked_folder(folder: str, field: str, needed: tuple[str, ...], *, weights: bool = False) -> str:
-    """The folder's digest. Raises BadInput where it lacks what a tokenizer's or model's folder has. `weights`: whether
-    it is a model.
+    """Return the folder's digest. Raise BadInput where it lacks what a model's folder has."""
+    _check_folder(folder, field, needed, weights=weights)
+    return folder_digest(Path(folder))
+
+
+def _check_folder(folder: str, field: str, needed: tuple[str, ...], *, weights: bool = False) -> None:
+    """Raise BadInput where the folder lacks what a tokenizer's or model's folder has. `weights`: whether it is a
+    model.
     """
     path = Path(folder)
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a parent is closed)
@@ -186,13 +198,17 @@ def _checked_folder(folder: str, field: str, needed: tuple[str, ...], *, weights
             raise BadInput(f"the folder has no {name}", file=folder, field=field, allowed=", ".join(needed))
     if weights and not list(path.glob("*.safetensors")):
         raise BadInput("the folder has no weights", file=folder, field=field, allowed="*.safetensors")
-    return folder_digest(path)
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the digest of a tokenizer's or model's files."""
+    """Return the digest of a model's files."""
+    return _files_digest(sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".txt"}))
+
+
+def _files_digest(paths: Iterable[Path]) -> str:
+    """Return the digest of files: their names and contents."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".txt"}):
+    for path in paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -1,7 +1,6 @@
 """The step `tokenizer`: a byte-level BPE tokenizer of our own, or the user's."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from switchpoint.components.data.corpus import Corpus
 from switchpoint.components.data.corpus_input import training_texts
 from switchpoint.components.data.documents import read_documents
+from switchpoint.components.data.tokenizer_files import copy_tokenizer
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.source import origin_of, part_of
@@ -19,26 +19,28 @@ END_OF_DOCUMENT = "<|endoftext|>"
 
 
 def train_tokenizer(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> None:
-    """Train the tokenizer on the sources' training text, or copy the user's, unless the store has it."""
-    if store.is_done(plan.tokenizer):
-        return
-    folder = plan.recipe.tokenizer.folder
-    with store.output(plan.tokenizer) as output:
-        if folder:
-            for path in Path(folder).iterdir():
-                if path.suffix in {".json", ".txt", ".jinja"} and path.name != "record.json":
-                    shutil.copy(path, output)
-        else:
-            tokenizer = byte_level_bpe(_training_text(plan, store, corpora), plan.recipe.tokenizer.vocab_size or 0)
-            tokenizer.save(str(output / "tokenizer.json"))
-            (output / "tokenizer_config.json").write_text(
-                json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_DOCUMENT}, indent=1)
-            )
-        tokenizer, end_of_document = load_tokenizer(output)
-        store.write_record(
-            plan.tokenizer, output,
-            {"vocab_size": num_ids(tokenizer), "end_of_document": end_of_document},
-        )  # fmt: skip
+    """Train the tokenizer on the sources' training text, or copy the user's, unless the store has it. Raise BadInput
+    where a model of the plan would be loaded with another one.
+    """
+    # They read tokenizers through this module.
+    from switchpoint.components.data.tokenizer_class import check_class, settle_class
+
+    if not store.is_done(plan.tokenizer):
+        with store.output(plan.tokenizer) as output:
+            if plan.recipe.tokenizer.folder:
+                copy_tokenizer(Path(plan.recipe.tokenizer.folder), output)
+            else:
+                tokenizer = byte_level_bpe(_training_text(plan, store, corpora), plan.recipe.tokenizer.vocab_size or 0)
+                tokenizer.save(str(output / "tokenizer.json"))
+                (output / "tokenizer_config.json").write_text(
+                    json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_DOCUMENT}, indent=1)
+                )
+            tokenizer, end_of_document = load_tokenizer(output)
+            store.write_record(
+                plan.tokenizer, output, {"vocab_size": num_ids(tokenizer), "end_of_document": end_of_document},
+                {"other_ids": settle_class(output)},
+            )  # fmt: skip
+    check_class(plan, store)
 
 
 def byte_level_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:

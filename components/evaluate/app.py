@@ -71,7 +71,6 @@ def main() -> None:
 
 def _evaluator(job: EvaluateJob, store: Store) -> Any:
     """Return a function of a model's folder: its result."""
-    from switchpoint.components.data.tokenizer import load_tokenizer
     from switchpoint.components.evaluate.harness import evaluate_suites
     from switchpoint.components.evaluate.load import load_suites
     from switchpoint.components.evaluate.model import load_model
@@ -79,13 +78,12 @@ def _evaluator(job: EvaluateJob, store: Store) -> Any:
 
     parts = {source: (part, [store.fetch_file(path) for path in paths]) for source, (part, paths) in job.parts.items()}
     tokenizer_folder = store.fetch_folder(job.tokenizer)
-    tokenizer, _ = load_tokenizer(tokenizer_folder)
     loaded = load_suites(job.suites, job.data_folder)
 
     def evaluate(folder: Path) -> dict[str, Any]:
         model = load_model(folder, tokenizer_folder, job.batch_size)
         # Tasks hold their requests and answers: each model gets its own.
-        tasks, too_long = build_tasks(parts, job.questions, job.bytes_per_source, tokenizer, job.sequence_length)
+        tasks, too_long = build_tasks(parts, job.questions, job.bytes_per_source, model.documents, job.sequence_length)
         results = evaluate_local(model.as_lm(job.sequence_length), tasks, job.categories)
         if loaded:
             results.update(evaluate_suites(model.as_lm(), loaded))

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
+from switchpoint.components.data.document_tokenizer import DocumentTokenizer
 from switchpoint.components.data.documents import read_documents
-from switchpoint.components.data.tokenizer import load_tokenizer
 from switchpoint.components.evaluate.heldout import fetch_heldout_parts
 from switchpoint.components.evaluate.questions import QUESTION_PARTS, multiple_choice
 from switchpoint.components.evaluate.suite_questions import SuiteQuestion
@@ -23,16 +21,16 @@ def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -
     continual = plan.recipe.evaluation.continual
     if plan.probes is None or continual is None or store.is_done(plan.probes):
         return
-    tokenizer, end_of_document = load_tokenizer(store.fetch_output(plan.tokenizer))
+    tokenizer = DocumentTokenizer(store.fetch_output(plan.tokenizer))
     length = min(plan.recipe.sequence_length, MAX_TOKENS)
     texts: list[ProbeText] = []
     questions: list[ProbeQuestion] = []
     for source, (part, paths) in fetch_heldout_parts(plan, store).items():
-        texts += _texts(source, paths, continual.bytes_per_source, tokenizer, end_of_document, length)
+        texts += _texts(source, paths, continual.bytes_per_source, tokenizer, length)
         if part in QUESTION_PARTS and continual.questions and not questions:
             questions = _questions(paths, continual.questions, tokenizer, length)
     window = plan.recipe.sequence_length
-    questions += [_of_suite(question, tokenizer, end_of_document, window) for question in asked]
+    questions += [_of_suite(question, tokenizer, window) for question in asked]
     with store.output(plan.probes) as folder:
         write_json(folder / PROBES, ProbeFile(texts=texts, questions=questions).model_dump())
         outputs = {
@@ -42,7 +40,7 @@ def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -
 
 
 def _texts(
-    source: str, paths: list[Path], num_bytes: int, tokenizer: Tokenizer, end_of_document: int, length: int
+    source: str, paths: list[Path], num_bytes: int, tokenizer: DocumentTokenizer, length: int
 ) -> list[ProbeText]:
     """Return beginnings of `length` tokens, in order, until together they hold `num_bytes`."""
     found: list[ProbeText] = []
@@ -50,49 +48,37 @@ def _texts(
     for document in (document for path in paths for document in read_documents(path)):
         if left <= 0:
             break
-        encoded = tokenizer.encode(document.text)
+        encoded = tokenizer.encoding(document.text)
         ids, offsets = encoded.ids[:length], encoded.offsets[:length]
         if not ids:
             continue
         held = len(document.text[: offsets[-1][1]].encode())
-        found.append(ProbeText(source=source, tokens=[end_of_document, *ids], num_bytes=held))
+        given = tokenizer.before_text
+        found.append(ProbeText(source=source, tokens=[*given, *ids], num_given=len(given), num_bytes=held))
         left -= held
     return found
 
 
-def _questions(paths: list[Path], number: int, tokenizer: Tokenizer, length: int) -> list[ProbeQuestion]:
+def _questions(paths: list[Path], number: int, tokenizer: DocumentTokenizer, length: int) -> list[ProbeQuestion]:
     """Return questions in the form of lm-eval: the answer follows the prompt after a blank."""
 
     def fits(text: str) -> bool:
-        return len(tokenizer.encode(text).ids) <= length
+        return len(tokenizer.encode_document(text)) <= length
 
     documents = [document for path in paths for document in read_documents(path)]
     asked, _ = multiple_choice(documents, number, fits)
     found = []
     for question in asked:
-        pairs = [_pair(tokenizer, question["prompt"], f" {choice}") for choice in question["choices"]]
+        pairs = [tokenizer.encode_pair(question["prompt"], f" {choice}") for choice in question["choices"]]
         lengths = [1.0] * len(pairs)
         found.append(ProbeQuestion(task="accuracy", pairs=pairs, lengths=lengths, gold=question["gold"]))
     return found
 
 
-def _of_suite(question: SuiteQuestion, tokenizer: Tokenizer, end_of_document: int, window: int) -> ProbeQuestion:
-    """Return a suite's question. A prompt that is longer than the window loses its beginning; one that is empty begins
-    like a document.
-    """
+def _of_suite(question: SuiteQuestion, tokenizer: DocumentTokenizer, window: int) -> ProbeQuestion:
+    """Return a suite's question. A prompt that is longer than the window loses its beginning."""
     pairs = []
     for context, continuation in question.pairs:
-        before, choice = _pair(tokenizer, context, continuation)
-        before = (before or [end_of_document])[-max(1, window + 1 - len(choice)) :]
-        pairs.append((before, choice))
+        before, choice = tokenizer.encode_pair(context, continuation)
+        pairs.append((before[-max(1, window + 1 - len(choice)) :], choice))
     return ProbeQuestion(task=question.score, pairs=pairs, lengths=question.lengths, gold=question.gold)
-
-
-def _pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Return context and continuation, split as lm-eval does: blanks at the end of the context belong to the
-    continuation.
-    """
-    stripped = context.rstrip()
-    continuation = context[len(stripped) :] + continuation
-    before = tokenizer.encode(stripped).ids
-    return before, tokenizer.encode(stripped + continuation).ids[len(before) :]

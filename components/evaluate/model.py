@@ -4,32 +4,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from switchpoint.components.data.document_tokenizer import DocumentTokenizer
+
 
 @dataclass(frozen=True)
 class LoadedModel:
     model: Any
-    tokenizer: Any
+    documents: DocumentTokenizer
     batch_size: int
 
     def as_lm(self, max_length: int | None = None) -> Any:
         """Return the model for lm-eval. `max_length`: of a prompt with its answer, in tokens; None: what the model can
         take.
         """
-        from lm_eval.models.huggingface import HFLM
+        from switchpoint.components.evaluate.document_lm import DocumentLM
 
         # On a GPU the largest batch that fits is found by trying.
         batch_size = "auto" if self.model.device.type == "cuda" else self.batch_size
-        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, max_length=max_length, batch_size=batch_size)
+        return DocumentLM(self.model, self.documents, max_length=max_length, batch_size=batch_size)
 
 
 def load_model(folder: Path, tokenizer: Path, batch_size: int) -> LoadedModel:
-    """Load a model in fp32, on this process's GPU if there are any."""
+    """Load a model in fp32, on this process's GPU if there are any. `tokenizer`: the folder of the study's."""
     import os
 
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     gpus = torch.cuda.device_count()
     device = f"cuda:{int(os.environ.get('RANK', 0)) % gpus}" if gpus else "cpu"
-    return LoadedModel(model.to(device), AutoTokenizer.from_pretrained(tokenizer, local_files_only=True), batch_size)
+    return LoadedModel(model.to(device), DocumentTokenizer(tokenizer), batch_size)

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
+from switchpoint.components.data.document_tokenizer import DocumentTokenizer
 from switchpoint.components.data.documents import Document, read_documents
 from switchpoint.components.evaluate.questions import QUESTION_PARTS, multiple_choice
 from switchpoint.components.evaluate.scores import Results, Score, mean_of_scores
@@ -21,7 +20,7 @@ def build_tasks(
     parts: dict[str, tuple[str, list[Path]]],
     num_questions: int,
     bytes_per_source: int,
-    tokenizer: Tokenizer,
+    tokenizer: DocumentTokenizer,
     sequence_length: int,
 ) -> tuple[dict[str, Any], int]:
     """Return lm-eval tasks by name, and how many questions did not fit into `sequence_length` tokens.
@@ -33,8 +32,9 @@ def build_tasks(
     for source, (part, paths) in parts.items():
         if part in QUESTION_PARTS and QUESTIONS_TASK not in tasks:
             questions, too_long = multiple_choice(
-                list(_documents(paths)), num_questions, lambda text: len(tokenizer.encode(text).ids) <= sequence_length
-            )
+                list(_documents(paths)), num_questions,
+                lambda text: len(tokenizer.encode_document(text)) <= sequence_length,
+            )  # fmt: skip
             if questions:
                 tasks[QUESTIONS_TASK] = _task(
                     QUESTIONS_TASK, questions, output_type="multiple_choice", doc_to_text="prompt",

@@ -6,7 +6,7 @@ from typing import Any
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.evaluation import evaluation_origin
 from switchpoint.components.recipe.kind import identity_of
-from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.recipe import Recipe, tokenizer_origin
 from switchpoint.components.recipe.source import Mine, Source, is_made, origin_of, part_of, reference_origin, source_key
 
 
@@ -53,7 +53,7 @@ class DataOutputs:
     def _tokenizer(self) -> Identity:
         config = self.recipe.tokenizer
         if config.folder:
-            return identity_of("tokenizer", {"content": self.digests[config.folder]})
+            return identity_of("tokenizer", {"content": self.digests[tokenizer_origin(config.folder)]})
         return identity_of("tokenizer", {"vocab_size": config.vocab_size, "parts": self.parts}, self.from_sources)
 
     def _text(self, source: Source) -> Identity:

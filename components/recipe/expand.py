@@ -44,8 +44,9 @@ def expand(
     """The plan of `recipe`. `stops`: arms that end before their horizon, by run name. `gate_scores`: what is known of
     the checks of gates; they change no digest of what is trained.
 
-    `input_digests`: what each folder and the Python text hold, by `origin_of` (and the model's and tokenizer's
-    folder by its path); without text none are needed. `file` is only named in messages. Raises BadInput.
+    `input_digests`: what each folder and the Python text hold, by `origin_of`, the tokenizer's folder by
+    `tokenizer_origin`, a model's folder by its path; without text none are needed. `file` is only named in messages.
+    Raises BadInput.
     """
     try:
         return _Expansion(recipe, input_digests, stops or {}, gate_scores or {}).plan()

@@ -41,6 +41,11 @@ class Tokenizer(Config):
         return self
 
 
+def tokenizer_origin(folder: str) -> str:
+    """Return the key of a tokenizer's folder among the inputs: a model may lie in the same folder."""
+    return f"tokenizer {folder}"
+
+
 class Recipe(Config):
     """A study: a recipe and the arms that are compared. Tokens are the clock."""
 

@@ -143,7 +143,8 @@ class JobCheckpoints:
 
     def _export(self, step: int, weights: dict[str, torch.Tensor]) -> None:
         if self._ranks.rank == 0:
-            export(self._model, weights, model_path(self._folder, step), Path(self._job.tokenizer))
+            base = Path(self._job.model_config_folder) if self._job.model_config_folder else None
+            export(self._model, weights, model_path(self._folder, step), Path(self._job.tokenizer), base)
 
     def _complete(self) -> list[int]:
         steps: list[int] = self._ask_first(lambda: steps_in(self._place))

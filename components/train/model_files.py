@@ -9,20 +9,26 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from switchpoint.components.data.tokenizer_files import copy_tokenizer
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.store.store import MODEL_FOLDER, Store
-from switchpoint.components.train.weights import bytes_of, digest_of_tensors, safetensors_files
+from switchpoint.components.train.weights import GENERATION, bytes_of, digest_of_tensors, safetensors_files
+
+MODEL_FILES = ("config.json", GENERATION, "model.safetensors.index.json")
+"""What a model's folder holds beside its weights and its tokenizer."""
 
 
 def write_like(source: Path, target: Path, tensor_of: Callable[[str], torch.Tensor]) -> None:
-    """Write a model to the new folder `target`: files are cut, and others copied, as in `source`, one tensor in memory.
+    """Write a model to the new folder `target`: weights are cut into files as in `source`, one tensor in memory; its
+    configuration and tokenizer are copied, and nothing else (a trainer's state, an adapter, other weights).
 
     `tensor_of` returns a weight by its name; it has the shape and type that it has in `source`.
     """
     target.mkdir(parents=True)
-    for path in source.iterdir():
-        if path.is_file() and path.suffix != ".safetensors":
-            shutil.copyfile(path, target / path.name)
+    for name in MODEL_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    copy_tokenizer(source, target)
     for path in sorted(set(safetensors_files(source).values())):
         _write_file(path, target / path.name, tensor_of)
 

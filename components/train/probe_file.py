@@ -11,9 +11,11 @@ PROBES = "probes.json"
 class ProbeText(Config):
     source: str
     tokens: list[int]
-    """The token that stands before the first one, and the beginning of a document."""
+    """What stands before a text, and the beginning of a document."""
+    num_given: int = 1
+    """How many of the tokens stand before the text: they are not predicted."""
     num_bytes: int
-    """The number of bytes that the tokens after the first one stand for."""
+    """The number of bytes that the tokens of the text stand for."""
 
 
 class ProbeQuestion(Config):

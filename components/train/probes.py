@@ -33,7 +33,7 @@ class Probes:
     def __init__(self, file: Path, ranks: Ranks, vocab_size: int) -> None:
         self._file = ProbeFile.model_validate_json(file.read_text())
         self._ranks = ranks
-        self._sequences = [_Sequence(text.tokens, 1) for text in self._file.texts]
+        self._sequences = [_Sequence(text.tokens, text.num_given) for text in self._file.texts]
         for question in self._file.questions:
             self._sequences += [_Sequence([*context, *choice], len(context)) for context, choice in question.pairs]
         # Alike in length, so that little is padded; the same batches on every process.
@@ -76,7 +76,7 @@ class Probes:
             numbers = [number for number, text in enumerate(texts) if text.source == source]
             log_likelihood, right = found[numbers].sum(0).tolist()
             num_bytes = sum(texts[number].num_bytes for number in numbers)
-            num_tokens = sum(len(texts[number].tokens) - 1 for number in numbers)
+            num_tokens = sum(len(texts[number].tokens) - texts[number].num_given for number in numbers)
             scores[f"bits_per_byte.{source}"] = -log_likelihood / math.log(2) / num_bytes
             scores[f"next_token_accuracy.{source}"] = right / num_tokens
         right_answers: dict[str, list[bool]] = {}

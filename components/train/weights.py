@@ -15,7 +15,10 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from switchpoint.components.data.tokenizer_files import copy_tokenizer
 from switchpoint.components.recipe.errors import BadInput
+
+GENERATION = "generation_config.json"
 
 
 def load_folder(model: PreTrainedModel, folder: Path) -> None:
@@ -123,21 +126,21 @@ def bytes_of(tensor: torch.Tensor) -> memoryview:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
-def export(model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path, tokenizer: Path) -> None:
-    """Write a folder that `from_pretrained` loads, tokenizer included; complete or not there. Rank 0 only."""
+def export(
+    model: PreTrainedModel, state: dict[str, torch.Tensor], folder: Path, tokenizer: Path, base: Path | None = None
+) -> None:
+    """Write a folder that `from_pretrained` loads, tokenizer included; complete or not there. Rank 0 only.
+
+    `base`: the folder of the model that it was trained from, whose settings of generation it keeps.
+    """
     working = folder.with_name(f".{folder.name}")
     shutil.rmtree(working, ignore_errors=True)
     model.save_pretrained(working, state_dict=state)
-    for path in tokenizer.iterdir():
-        if path.name != "record.json" and path.suffix in {".json", ".txt", ".jinja"} and not _is_of_model(path.name):
-            shutil.copy(path, working)
+    if base is not None and (base / GENERATION).is_file():
+        shutil.copyfile(base / GENERATION, working / GENERATION)
+    copy_tokenizer(tokenizer, working)
     shutil.rmtree(folder, ignore_errors=True)
     working.rename(folder)
-
-
-def _is_of_model(name: str) -> bool:
-    """Return whether a file of a model's folder is not its tokenizer's."""
-    return name in ("config.json", "generation_config.json") or name.endswith(".index.json")
 
 
 def _rank() -> int:

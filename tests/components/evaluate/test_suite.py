@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from switchpoint.components.data.documents import Document, write_documents
-from switchpoint.components.data.tokenizer import load_tokenizer
 from switchpoint.components.evaluate.model import LoadedModel
 from switchpoint.components.evaluate.questions import multiple_choice
 from switchpoint.components.evaluate.scores import (
@@ -81,9 +80,9 @@ def test_the_bootstrap_of_a_mean_is_near_its_standard_error() -> None:
     assert score["stderr"] == pytest.approx(mean_score(values)["stderr"], rel=0.15)
 
 
-def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path, model: LoadedModel, model_folder: Path) -> None:
+def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path, model: LoadedModel) -> None:
     """Bits per byte of one short document, against the same sum made here."""
-    tokenizer, _ = load_tokenizer(model_folder)
+    tokenizer = model.documents
     write_documents(tmp_path / "qa.jsonl", questions())
     for name, text in (("prose", TEXTS[7]), ("letters", TEXTS[8] * 2)):
         write_documents(tmp_path / f"{name}.jsonl", [Document(unit="u", part="text", text=text)])
@@ -96,7 +95,7 @@ def test_lm_eval_scores_a_model_as_by_hand(tmp_path: Path, model: LoadedModel, m
         "accuracy", "accuracy_normalised", "bits_per_byte", "bits_per_byte.category.books", *sources
     }  # fmt: skip
     assert results.scores["accuracy"]["n"] == 12
-    ids = torch.tensor([0, *tokenizer.encode(TEXTS[7]).ids])
+    ids = torch.tensor([0, *tokenizer.tokenizer.encode(TEXTS[7]).ids])
     with torch.no_grad():
         logs = torch.log_softmax(model.model(ids[None, :-1]).logits[0], dim=-1)
     bits = -logs[torch.arange(len(ids) - 1), ids[1:]].sum().item() / math.log(2)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from switchpoint.components.data.tokenizer import load_tokenizer
+from switchpoint.components.data.document_tokenizer import DocumentTokenizer
 from switchpoint.components.evaluate.harness import evaluate_suites
 from switchpoint.components.evaluate.load import load_suites
 from switchpoint.components.evaluate.make_probes import _of_suite
@@ -27,8 +27,8 @@ def test_the_probes_of_a_suite_have_the_scores_of_lm_eval(
                                             ("arc_easy", "arc_challenge", "piqa", "winogrande")}  # fmt: skip
     assert all(question.gold == 0 for question in asked)
     assert len(suite_questions(loaded, 2)) == 2 * 4
-    tokenizer, end_of_document = load_tokenizer(model_folder)
-    questions = [_of_suite(question, tokenizer, end_of_document, 512) for question in asked]
+    tokenizer = DocumentTokenizer(model_folder)
+    questions = [_of_suite(question, tokenizer, 512) for question in asked]
     file = tmp_path / PROBES
     file.write_text(ProbeFile(texts=[], questions=questions).model_dump_json())
     found = Probes(file, Ranks(0, 1, Training()), 512).evaluate(model.as_lm().model)
@@ -38,9 +38,9 @@ def test_the_probes_of_a_suite_have_the_scores_of_lm_eval(
 
 def test_a_long_prompt_loses_its_beginning(model_folder: Path, data_folder: Path) -> None:
     (question, *_) = suite_questions(load_suites(["retention"], str(data_folder)), 1)
-    tokenizer, end_of_document = load_tokenizer(model_folder)
-    whole = _of_suite(question, tokenizer, end_of_document, 512).pairs
-    cut = _of_suite(question, tokenizer, end_of_document, 8).pairs
+    tokenizer = DocumentTokenizer(model_folder)
+    whole = _of_suite(question, tokenizer, 512).pairs
+    cut = _of_suite(question, tokenizer, 8).pairs
     for (before, choice), (all_before, all_choice) in zip(cut, whole, strict=True):
         assert choice == all_choice
         assert before == all_before[-len(before) :]

@@ -18,7 +18,10 @@ FOLDER = {"tokenizer": {"folder": "other"}, "schedule": {"max_learning_rate": 1e
 
 def planned(study: dict[str, Any], **changes: Any) -> Plan:
     recipe = parse_recipe(deepcopy(study) | changes, "recipe.yaml")
-    digests = {origin_of(source): "content" for source in recipe.sources.values()} | {"other": "o"}
+    digests = {origin_of(source): "content" for source in recipe.sources.values()} | {
+        "other": "o",
+        "tokenizer other": "t",
+    }
     return expand(recipe, digests, "recipe.yaml")
 
 

@@ -19,6 +19,7 @@ from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.evaluation import evaluation_origin
 from switchpoint.components.recipe.expand import expand
 from switchpoint.components.recipe.load import load_study, parse_recipe, recipe_path
+from switchpoint.components.recipe.recipe import tokenizer_origin
 from switchpoint.components.recipe.scale import scaled_to_cpu
 from switchpoint.components.recipe.source import origin_of, reference_origin
 from switchpoint.components.store.store import Store
@@ -137,7 +138,7 @@ def _plan(study: dict[str, Any], root: Path) -> bool:
         digests = {origin_of(source): "content" for source in recipe.sources.values()}
         digests |= {reference_origin(source): "content" for source in recipe.sources.values() if source.reference}
         digests |= {evaluation_origin(folder): "content" for folder in recipe.evaluation_sets.values()}
-        folders = [recipe.tokenizer.folder, recipe.model.folder]
+        folders = [tokenizer_origin(str(recipe.tokenizer.folder)), recipe.model.folder]
         plan = expand(recipe, digests | {str(folder): "content" for folder in folders}, "recipe.yaml")
         check_sources(plan, known_tokens(plan, {}), "recipe.yaml")  # as the command does first
         json.dumps(plan_data(plan, Store(root), {}, {}, lambda _: False))
