@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from switchpoint.components.data.documents import Document, write_documents
@@ -34,6 +35,10 @@ class _Job:
 class GenerationFailed(RuntimeError):
     """A source's text was not generated."""
 
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
+
 
 def generate_text(plan: Plan, store: Store, output: Output[Generate]) -> None:
     """Generate the text of the output's stage, unless the store has it. Raise GenerationFailed.
@@ -48,7 +53,11 @@ def generate_text(plan: Plan, store: Store, output: Output[Generate]) -> None:
         reason = (store.failure(made_by) or {}).get("reason", "it was not made")
         raise GenerationFailed(f"the base {stage.base} that generates {stage.source} is missing: {reason}")
     job = _job(plan, store, output)
-    _run_to_end(job, plan.recipe.training.max_restarts)
+    try:
+        _run_to_end(job, plan.recipe.training.max_restarts)
+    except GenerationFailed as failure:
+        store.write_failure(output.identity, str(failure), str(failure.log))
+        raise
     _write(store, output, [read_json(f"{store.location}/{file}") for file in job.file.files()])
     store.remove(job.file.folder)
 
@@ -76,10 +85,10 @@ def _run_to_end(job: _Job, max_restarts: int) -> None:
     """Run the job until every shard is there. What was ended from outside is started again, for what is left."""
     missing, without_progress = job.missing(), 0
     while missing:
-        found = None
+        found, log = None, None
         with suppress(Superseded):  # another study has generated the same text
             end = run_job(job.request)
-            found = None if end.succeeded else ending_outside(end, "the generation")
+            found, log = None if end.succeeded else ending_outside(end, "the generation"), end.log
         before, missing = len(missing), job.missing()
         if not missing:
             return
@@ -89,7 +98,7 @@ def _run_to_end(job: _Job, max_restarts: int) -> None:
             without_progress += 1
         if (found is not None and not found.resume) or without_progress > max_restarts:
             reason = found.reason if found else "the job ended without its shards"
-            raise GenerationFailed(f"{reason}; {len(missing)} shards of {len(job.file.files())} are missing")
+            raise GenerationFailed(f"{reason}; {len(missing)} shards of {len(job.file.files())} are missing", log)
         print(f"{job.request.name}: {len(missing)} shards are missing; started again for them", flush=True)
 
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from switchpoint.components.recipe.fields import Config
 
 SHARD_DOCUMENTS = 64
-"""A shard holds the tokens of so many of the longest documents. What is sampled depends on it."""
+"""A shard holds the tokens of so many of the longest documents. What is sampled depends on it: with it, raise the
+format of the kind `generated`."""
 
 Uniforms = npt.NDArray[np.float64]
 """Numbers in [0, 1), one for each token that is sampled. Shape (documents, tokens of the longest)."""

@@ -189,6 +189,9 @@ def test_what_a_retry_does_not_help_fails_at_once(
     with pytest.raises(GenerationFailed, match="ValueError: no such model"):
         generate_text(plan, store, plan.generations["own"])
     assert len(tries) == 1
+    failure = store.failure(plan.generations["own"].identity)
+    assert failure is not None
+    assert failure["log"] == str(log)
 
 
 def test_without_its_base_there_is_no_text(plan: Plan, tmp_path: Path) -> None:
