@@ -30,7 +30,7 @@ def bound_to_environment(study: dict[str, Any]) -> dict[str, Any]:
     sources, left_out = {}, list(study.get("left_out", []))
     files = part_files(set(BINDING.values()))
     for name, source in study["sources"].items():
-        if "mine" in source:
+        if "mine" in source or "generate" in source:
             sources[name] = source
             continue
         part = BINDING.get(name)

@@ -85,7 +85,7 @@ def tokenise(item: Dict) -> None:
 @component
 def build_blend(plan: str) -> str:
     """Join sources from their shards, resolve blends against them, check epochs and caps exactly. Return the plan's
-    reference.
+    reference. Blends that draw what a base generates are built once that base is made.
     """
     from switchpoint.components.data.blend import build_blends
     from switchpoint.components.data.shards import read_corpora
@@ -93,6 +93,7 @@ def build_blend(plan: str) -> str:
     from switchpoint.components.store.plan_file import load_plan
 
     planned = load_plan(plan)
-    with task(planned.store, next(iter(planned.plan.blends.values())).blend_identity):
+    first = min(planned.plan.blends.values(), key=lambda phase: bool(planned.plan.generated_in(phase)))
+    with task(planned.store, first.blend_identity):
         build_blends(planned.plan, planned.store, read_corpora(planned.corpora), planned.recipe_file)
     return plan

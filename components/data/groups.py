@@ -13,7 +13,7 @@ from switchpoint.components.store.store import Store
 def missing_shards(plan: Plan, store: Store, corpora: Corpora) -> list[Shard]:
     """Return the shards that incomplete sources still lack."""
     found: list[Shard] = []
-    for name in plan.tokenised_sources():
+    for name in plan.sources_at_hand():
         lengths = packed_lengths(plan, name)
         if lengths or not store.is_done(plan.tokens[name]):
             found += [shard for shard in shards_of(plan, corpora, name) if not is_whole(store, shard, lengths)]
@@ -30,7 +30,7 @@ def tokenise_group(plan: Plan, store: Store, corpora: Corpora, group: int, num_g
 
     Which shards those are depends on the plan alone, so that a restarted task writes the same ones.
     """
-    shards = [shard for name in plan.tokenised_sources() for shard in shards_of(plan, corpora, name)]
+    shards = [shard for name in plan.sources_at_hand() for shard in shards_of(plan, corpora, name)]
     mine = [
         shard for shard in shards[group::num_groups] if not is_whole(store, shard, packed_lengths(plan, shard.source))
     ]

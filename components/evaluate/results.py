@@ -98,10 +98,13 @@ def rows(plan: Plan, store: Store) -> list[Row]:
 
 def _before(plan: Plan, base: Base) -> list[Identity]:
     """Return the data, and the base with all that it is made of: one of these may be why a row has no scores."""
-    data = [plan.tokens[key] for key in plan.drawn_sources()]
-    data += [phase.blend_identity for phase in plan.blends.values()]
+    data = [plan.tokens[name] for name in plan.sources_at_hand()]
+    data += [phase.blend_identity for phase in plan.blends.values() if not plan.generated_in(phase)]
+    # What is generated is told by the runs that draw it, and is no reason for others.
+    later = {output.identity.digest for output in plan.generations.values()}
+    texts = [text for text in plan.texts.values() if text.digest not in later]
     made = [one.output.identity for one in plan.lineage(base)]
-    return [*plan.texts.values(), plan.tokenizer, *data, *filter(None, [plan.probes]), *made]
+    return [*texts, plan.tokenizer, *data, *filter(None, [plan.probes]), *made]
 
 
 def _row(

@@ -49,6 +49,7 @@ def plan_data(
             | (price.pretraining(base) or {})
             for name, base in plan.bases.items()
         ],
+        **({"generated": _generated(plan, price)} if plan.generations else {}),
         "gb_runs": [
             {
                 "digest": run.identity.digest, "blend": run.stage.blend, "seed": run.stage.seed,
@@ -94,6 +95,20 @@ def plan_data(
 def _sum(values: Any) -> int | None:
     found = list(values)
     return None if None in found else sum(found)
+
+
+def _generated(plan: Plan, price: Price) -> list[dict[str, Any]]:
+    """Return the sources that bases generate and some blend draws."""
+    outputs = {name: plan.generations[name] for name in plan.generated_sources()}
+    return [
+        {
+            "name": name, "digest": output.identity.digest, "from": output.stage.base,
+            "tokens": output.stage.config.tokens, "temperature": output.stage.config.temperature,
+            "seed": output.stage.config.seed,
+        }
+        | price.generation(output)
+        for name, output in outputs.items()
+    ]  # fmt: skip
 
 
 def _arm(arm: ArmPlan, price: Price, sizes: dict[SourceKey, int], packed: PackedSamples) -> dict[str, Any]:
@@ -161,6 +176,9 @@ def _warnings(
     unused = sorted(plan.recipe.bases.keys() - plan.bases.keys())
     if unused:
         found.append(f"no arm starts from these bases, so they are not made: {', '.join(unused)}")
+    unused = [name for name in plan.recipe.generated_sources() if name not in plan.generated_sources()]
+    if unused:
+        found.append(f"no blend that is trained on draws these sources, so they are not generated: {', '.join(unused)}")
     found += left_out(plan, store)
     if earlier := store.unknown_kinds():
         found.append(f"the store holds outputs of an earlier version, which are not read: {', '.join(earlier)}")
@@ -172,7 +190,7 @@ def _warnings(
         config = plan.recipe.sources[source]
         if config.environment:
             continue
-        declared = config.tiers[tier].tokens if tier else config.tokens
+        declared = config.tiers[tier].tokens if tier else config.size
         if declared is not None and abs(size - declared) > 0.01 * declared:
             found.append(
                 f"{key} was declared with {declared:,} tokens and has {size:,}: epochs are counted by the latter"
@@ -187,6 +205,11 @@ def _warnings(
 def left_out(plan: Plan, store: Store) -> list[str]:
     """Return what the tokenised sources lack, and why: nothing is silently dropped."""
     found = []
+    for name in plan.generated_sources():
+        record = store.record(plan.generations[name].identity)
+        empty = record["outputs"]["empty_documents"] if record else 0
+        if empty:
+            found.append(f"documents of {name} left out: {empty:,} (generated without text)")
     for name in plan.tokenised_sources():
         record = store.record(plan.tokens[name])
         outputs = record["outputs"] if record else {"dropped": {}, "skipped": {}}

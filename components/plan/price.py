@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from switchpoint.components.recipe.bases import Base, BaseOutput
 from switchpoint.components.recipe.cost import (
     checkpoint_bytes,
+    generate_flops,
     gpu_hours,
     memory_bytes_per_gpu,
     model_bytes,
@@ -20,7 +21,7 @@ from switchpoint.components.recipe.hardware import GPUS
 from switchpoint.components.recipe.model import KINDS, Architecture
 from switchpoint.components.recipe.plan import ArmPlan, Derived, Plan
 from switchpoint.components.recipe.recipe import Recipe
-from switchpoint.components.recipe.stage import Import, Output, Trained
+from switchpoint.components.recipe.stage import Generate, Import, Output, Trained
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,19 @@ class Price:
         runs = list(self.plan.pretrainings.values())
         return {"tokens": sum(run.stage.tokens for run in runs)} | self.runs(runs)
 
+    def generation(self, output: Output[Generate]) -> dict[str, Any]:
+        """Return the price of sampling a source from its base."""
+        stage, shape = output.stage, self._shapes[output.stage.base]
+        length = stage.sequence_length
+        return self._of(generate_flops(shape.model, shape.vocab_size, stage.config.tokens, length) if shape else None)
+
+    def generations(self) -> dict[str, Any]:
+        """Return the price of all sources that bases generate."""
+        flops = [
+            self.generation(self.plan.generations[name])["flops"] for name in self.plan.generated_sources()
+        ]  # fmt: skip
+        return self._of(None if None in flops else sum(flops))
+
     def memory(self) -> dict[str, Any] | None:
         """Bytes that a GPU needs at the longest sequence, beside what it has."""
         shapes = {arm.base: self._shape(arm) for arm in self.plan.arms}
@@ -140,6 +154,9 @@ def over_budget(plan: Plan, most_tokens: int | None = None) -> list[str]:
     if budget is None:
         return []
     base = price.pretrainings() if plan.pretrainings else {"tokens": 0, "gpu_hours": 0.0, "cost_usd": 0.0}
+    if plan.generated_sources():
+        generated = price.generations()
+        base |= {name: _plus(generated[name], base[name], 1.0) for name in ("gpu_hours", "cost_usd")}
     total = price.runs(list(plan.runs))
     tokens = plan.tokens_shared if most_tokens is None else most_tokens
     part = tokens / plan.tokens_shared

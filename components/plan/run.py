@@ -72,7 +72,8 @@ def check_runnable(plan: Plan, recipe_file: str, most_tokens: int | None = None)
                 "pretrains a small one",
             )
         )  # fmt: skip
-    without = [key for key in plan.drawn_sources() if key.partition("@")[0] not in plan.sources_with_text()]
+    with_text = plan.sources_with_text().keys() | plan.generations.keys()
+    without = [key for key in plan.drawn_sources() if key.partition("@")[0] not in with_text]
     if without:
         problems.append(
             BadInput(

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from switchpoint.components.recipe.arm import arms_of
+from switchpoint.components.recipe.arm import arm_inputs, arms_of
 from switchpoint.components.recipe.base import BASE, BaseConfig, CheckpointBase, TransformBase
+from switchpoint.components.recipe.blend import Resolver
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.deciding import deciding
 from switchpoint.components.recipe.digest import Identity
+from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.kind import identity_of
 from switchpoint.components.recipe.model import Model, Pretrain
 from switchpoint.components.recipe.recipe import Recipe
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.schedule_config import Cosine
+from switchpoint.components.recipe.source import split_key
 from switchpoint.components.recipe.stage import Import, Output, Phase, Train, Trained, Transform
 
 BASE_SEED = 0
@@ -69,23 +72,56 @@ def parent_of(config: BaseConfig) -> str | None:
     return config.transform.of if isinstance(config, TransformBase) else None
 
 
-def bases_in_use(recipe: Recipe) -> list[str]:
-    """Return the names of the bases that are made: `base`, those that arms start from, and what these are made of.
+def bases_in_use(recipe: Recipe, resolver: Resolver) -> list[str]:
+    """Return the names of the bases that are made: `base`, those that arms start from, those that generate what arms
+    draw, and what these are made of.
 
-    Each follows the one that it is made of. Arms' bases are there, and none is made of itself (`check_recipe`).
+    Each follows those that it is made of: its parent, and what generates text that it is pretrained on. Arms' bases are
+    there, and none is made of itself (`check_recipe`). Raise BadInput for one that is pretrained on its own text.
     """
     found: list[str] = []
 
-    def add(name: str) -> None:
-        parent = parent_of(recipe.bases[name]) if name in recipe.bases else None
-        if parent is not None:
-            add(parent)
+    def add(name: str, *after: str) -> None:
+        if name in after:
+            raise _generates_its_own_text(recipe, [*after[after.index(name) :], name])
+        config = recipe.bases.get(name, recipe.model)
+        parent, pretrain = parent_of(config), config.pretrain if isinstance(config, Model) else None
+        before = [parent] if parent is not None else []
+        for one in [*before, *(_generating(recipe, resolver, [pretrain.blend]) if pretrain else ())]:
+            add(one, *after, name)
         if name not in found:
             found.append(name)
 
-    for name in [BASE, *sorted({arm.base for _, arm in arms_of(recipe).values() if arm.base})]:
+    started = sorted({arm.base for _, arm in arms_of(recipe).values() if arm.base})
+    arms = arm_inputs(recipe, resolver) if recipe.generated_sources() else ()
+    blends = [phase.config.blend for arm in arms for phase in arm.phases]
+    for name in [BASE, *started, *_generating(recipe, resolver, blends)]:
         add(name)
     return found
+
+
+ANY_LENGTH = 10**18
+"""The tokens of a phase so long that a blend by epochs leaves no source out."""
+
+
+def _generating(recipe: Recipe, resolver: Resolver, blends: Iterable[str]) -> list[str]:
+    """Return the bases that generate sources of these blends, in order of their names."""
+    generated = recipe.generated_sources()
+    if not generated:
+        return []
+    drawn = {split_key(key)[0] for blend in set(blends) for key in resolver.weights(blend, ANY_LENGTH)}
+    configs = [source.generate for name, source in generated.items() if name in drawn]
+    return sorted({config.from_ for config in configs if config is not None})
+
+
+def _generates_its_own_text(recipe: Recipe, names: list[str]) -> BadInput:
+    """`names`: bases, each made of the next one, the last one being the first."""
+    pretrained = [name for name, model in recipe.base_models().items() if model.pretrain is not None]
+    name = next(name for name in names if name in pretrained)
+    return BadInput(
+        "the base is pretrained on text that it generates itself", field=f"{field_of(name)}.pretrain.blend",
+        given=" needs ".join(names), allowed="a blend without sources that this base, or one made of it, generates",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +133,18 @@ class Resolution:
     tokenizer: Identity
     phase_of: Callable[..., Phase]
     evaluation_of: Callable[[Identity], Identity]
+    resolver: Resolver
+    made: Callable[[str, Identity], None]
+    """What is told of each base, by name and model, before a base that follows it is resolved."""
 
 
 def planned_bases(recipe: Recipe, given: Resolution) -> dict[str, Base]:
     """Return every base that is made, by name, each after the one that it is made of."""
     found: dict[str, Base] = {}
-    for name in bases_in_use(recipe):
+    for name in bases_in_use(recipe, given.resolver):
         config = recipe.bases.get(name, recipe.model)
         found[name] = _base(recipe, name, config, found.get(parent_of(config) or ""), given)
+        given.made(name, found[name].model)
     steps: dict[str, set[int]] = {}
     for base in found.values():
         if base.step is not None:

@@ -174,7 +174,7 @@ class Resolver:
         return list(found)
 
     def _size(self, source: str, field: str) -> int:
-        tokens = self.sources[source].tokens
+        tokens = self.sources[source].size
         if tokens is None:
             raise BadInput(
                 "the blend needs the source's size before its text is tokenised", field=field, given=source,

@@ -23,7 +23,7 @@ def samples_per_epoch(num_tokens: int, sequence_length: int) -> int:
 def declared_tokens(key: SourceKey, sources: Mapping[str, Source]) -> int | None:
     """Return the size that the recipe gives for what `key` draws."""
     source, tier = split_key(key)
-    return sources[source].tiers[tier].tokens if tier else sources[source].tokens
+    return sources[source].tiers[tier].tokens if tier else sources[source].size
 
 
 def declared_epochs(

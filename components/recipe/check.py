@@ -157,7 +157,7 @@ def _check_mined(recipe: Recipe) -> Iterator[Problem]:
                 place = ("sources", name, "mine", field, str(number))
                 if other not in recipe.sources:
                     yield place, unknown("source", other, recipe.sources)
-                elif recipe.sources[other].mine or recipe.sources[other].token_file:
+                elif recipe.sources[other].mine or recipe.sources[other].token_file or recipe.sources[other].generate:
                     yield place, BadInput("there is no text of it to mine", given=other, allowed="a source of text")
 
 

@@ -11,6 +11,7 @@ from switchpoint.components.recipe.model import Model
 from switchpoint.components.recipe.phase import Arm
 from switchpoint.components.recipe.problems import unknown
 from switchpoint.components.recipe.recipe import Recipe
+from switchpoint.components.recipe.source import origin_of
 from switchpoint.components.recipe.yaml_file import mapping
 
 Place = tuple[str, ...]
@@ -23,7 +24,7 @@ def check_base_names(study: dict[str, Any]) -> list[Problem]:
     known = [BASE, *map(str, bases)]
     return [
         (place, unknown("base", name, known))
-        for place, name in _base_names(study, bases)
+        for place, name in (*_base_names(study, bases), *_generating_names(study))
         if isinstance(name, str) and name not in known
     ]
 
@@ -41,11 +42,21 @@ def _base_names(study: dict[str, Any], bases: Mapping[Any, Any]) -> Iterator[tup
         yield ("bases", str(name), "transform", "of"), mapping(base, "transform").get("of")
 
 
+def _generating_names(study: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """Every field that names the base which generates a source, with what it gives."""
+    sources = mapping(study, "sources")
+    for name in sources:
+        place = ("sources", str(name), "generate", "from")
+        yield place, mapping(mapping(sources, name), "generate").get("from")
+
+
 def check_bases(recipe: Recipe) -> list[Problem]:
     """Return what a well-formed recipe can still get wrong about its bases."""
     problems = [*_check_made_of(recipe), *_check_row_names(recipe)]
     # Where a base comes from is only known of those that are not made of themselves.
-    return problems or [*_check_starts(recipe), *_check_tokenizer(recipe), *_check_rates(recipe)]
+    return problems or [
+        *_check_starts(recipe), *_check_tokenizer(recipe), *_check_rates(recipe), *_check_generated(recipe),
+    ]  # fmt: skip
 
 
 def _check_made_of(recipe: Recipe) -> Iterator[Problem]:
@@ -144,6 +155,34 @@ def _check_rates(recipe: Recipe) -> Iterator[Problem]:
                     allowed="a number such as 4.5e-5",
                 ),
             )
+
+
+def _check_generated(recipe: Recipe) -> Iterator[Problem]:
+    """Sources that are generated from a base without weights, or are the same text as another one."""
+    twins: dict[str, str] = {}
+    for name, source in recipe.generated_sources().items():
+        config, place = source.generate, ("sources", name, "generate")
+        if config is None:
+            continue
+        if _origin(recipe, config.from_)[0].published is not None:
+            having = [base for base in (BASE, *recipe.bases) if _origin(recipe, base)[0].published is None]
+            yield (
+                (*place, "from"),
+                BadInput(
+                    "the study has no model of this base to generate with: its weights are published and not at hand",
+                    given=config.from_,
+                    allowed=", ".join(having) or "a base with `folder:`, its weights, or `pretrain:`",
+                ),
+            )  # fmt: skip
+        twin = twins.setdefault(origin_of(source), name)
+        if twin != name:
+            yield (
+                place,
+                BadInput(
+                    "two sources on the same text: it would be drawn twice in an epoch",
+                    given=f"the same as sources.{twin}", allowed="another `seed:`, or one source with a higher weight",
+                ),
+            )  # fmt: skip
 
 
 def _arms(recipe: Recipe) -> Iterator[tuple[Place, Arm]]:

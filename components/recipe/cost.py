@@ -70,6 +70,15 @@ def train_flops(model: Architecture, vocab_size: int, tokens: int, sequence_leng
     return tokens * (6 * matrices + attention)
 
 
+def generate_flops(model: Architecture, vocab_size: int, tokens: int, sequence_length: int) -> int:
+    """Return the operations of sampling `tokens`, forward only: a third of training's, 2 N and the attention of each.
+
+    As for training, attention is counted in full. GPU-hours at the MFU of training are then a lower bound: sampling
+    waits for memory.
+    """
+    return train_flops(model, vocab_size, tokens, sequence_length) // 3
+
+
 def gpu_hours(flops: int, hardware: Hardware) -> float:
     return flops / (GPUS[hardware.gpu].flops_per_second * hardware.mfu) / 3600
 

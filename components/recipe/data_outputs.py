@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from switchpoint.components.recipe.deciding import deciding
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.evaluation import evaluation_origin
 from switchpoint.components.recipe.kind import identity_of
 from switchpoint.components.recipe.recipe import Recipe, tokenizer_origin
 from switchpoint.components.recipe.source import Mine, Source, is_made, origin_of, part_of, reference_origin, source_key
+from switchpoint.components.recipe.stage import Generate, Output
 
 
 class DataOutputs:
@@ -43,12 +45,31 @@ class DataOutputs:
             for name, source in self.with_text.items()
             if source.reference
         }  # fmt: skip
+        self.generations: dict[str, Output[Generate]] = {}
+        """What generates the sources that are generated, by source: those whose base is resolved."""
         self.tokens = {
             source_key(name, tier): tokens
             for name, source in recipe.sources.items()
+            if source.generate is None or name in recipe.left_out
             for tokens in [self._tokens(name, source)]
             for tier in (None, *source.tiers)
         }
+
+    def add_generated(self, base: str, model: Identity) -> None:
+        """Add the sources that a base generates: what they are made of is known once the base's model is."""
+        for name, source in self.recipe.generated_sources().items():
+            config = source.generate
+            if config is None or config.from_ != base:
+                continue
+            length = self.recipe.sequence_length
+            identity = identity_of(
+                "generated", deciding(config, "from_") | {"sequence_length": length},
+                {"model": model, "tokenizer": self.tokenizer},
+            )  # fmt: skip
+            stage = Generate(source=name, base=base, config=config, sequence_length=length, model=model)
+            self.generations[name] = Output(identity=identity, stage=stage)
+            self.texts[origin_of(source)] = identity
+            self.tokens[source_key(name, None)] = self._tokens(name, source)
 
     def _tokenizer(self) -> Identity:
         config = self.recipe.tokenizer
@@ -88,7 +109,7 @@ class DataOutputs:
     def _tokens(self, name: str, source: Source) -> Identity:
         """Return the tokens of a source and of its tiers, which are parts of the same token files."""
         tiers = {tier: config.documents for tier, config in source.tiers.items()}
-        if name not in self.with_text:
+        if name not in self.with_text and name not in self.generations:
             sizes = {tier: config.tokens for tier, config in source.tiers.items()}
             return identity_of("tokens", {"declared": name, "tiers": sizes, "tokens": source.tokens})
         config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
@@ -102,7 +123,8 @@ class DataOutputs:
 
     def _contamination(self) -> Identity | None:
         sets = self.recipe.evaluation_sets
-        if not sets or not any(source.is_decontaminated for source in self.with_text.values()):
+        sources = [*self.with_text.values(), *self.recipe.generated_sources().values()]
+        if not sets or not any(source.is_decontaminated for source in sources):
             return None
         return identity_of(
             "contamination", {name: self.digests[evaluation_origin(sets[name])] for name in sorted(sets)}

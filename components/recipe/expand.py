@@ -69,7 +69,7 @@ class _Expansion:
             recipe,
             Resolution(
                 digests=input_digests, tokenizer=self.data.tokenizer, phase_of=self._phase,
-                evaluation_of=self._evaluation,
+                evaluation_of=self._evaluation, resolver=self.resolver, made=self.data.add_generated,
             ),
         )  # fmt: skip
 
@@ -99,7 +99,7 @@ class _Expansion:
         return Plan(
             recipe=self.recipe, texts=self.data.texts, tokenizer=self.data.tokenizer,
             duplicates=self.data.duplicates, contamination=self.data.contamination, scorers=self.data.scorers,
-            tokens=self.data.tokens, bases=self.bases, probes=probes,
+            tokens=self.data.tokens, bases=self.bases, generations=self.data.generations, probes=probes,
             runs=tuple(runs.values()), arms=tuple(arms), derived=derived,
             report=identity_of(
                 "report",

@@ -11,12 +11,16 @@ from pydantic import BaseModel
 
 
 def field_docs(section: type[BaseModel]) -> dict[str, str]:
-    """Return the docstring of every field that has one, those of the classes it is made from included."""
+    """Return the docstring of every field that has one, by the name that recipes give it; those of the classes that
+    it is made from included.
+    """
     found: dict[str, str] = {}
     for one in reversed(section.__mro__):
         if issubclass(one, BaseModel) and one is not BaseModel and one.__module__.startswith("switchpoint.components."):
             found |= _own_docs(one)
-    return {name: text for name, text in found.items() if name in section.model_fields}
+    return {
+        section.model_fields[name].alias or name: text for name, text in found.items() if name in section.model_fields
+    }
 
 
 def _own_docs(section: type) -> dict[str, str]:

@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "base": Kind(format=6, label="base", changes=True, is_whole=False, is_trained=True),
     "phase": Kind(format=6, label="phase", changes=True, is_whole=False, is_trained=True),
     "transform": Kind(format=2, label="transform"),
+    "generated": Kind(format=1, label="generated text"),
     "merge": Kind(format=2, label="merge"),
     "model": Kind(format=3, label="model"),
     "evaluation": Kind(format=3, label="evaluation"),

@@ -14,7 +14,7 @@ from switchpoint.components.recipe.kind import KINDS
 from switchpoint.components.recipe.recipe import Recipe
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.source import Source, SourceKey, is_made, split_key
-from switchpoint.components.recipe.stage import Merge, Output, Phase, Trained
+from switchpoint.components.recipe.stage import Generate, Merge, Output, Phase, Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,8 @@ class Plan:
     tokens: Mapping[SourceKey, Identity]
     bases: Mapping[str, Base]
     """By name, each after the one that it is made of; the first is `base`."""
+    generations: Mapping[str, Output[Generate]]
+    """What generates a source, by source: also of those that no blend draws, which are not made."""
     probes: Identity | None
     """What runs are evaluated on while they train."""
     runs: tuple[Trained, ...]
@@ -250,7 +252,8 @@ class Plan:
     def drawn_sources(self) -> list[SourceKey]:
         """What some blend of the study draws, in the order of the recipe's sources."""
         drawn = {key for phase in self.blends.values() for key in phase.weights}
-        return [key for key in self.tokens if key in drawn]
+        order = list(self.recipe.sources)
+        return sorted((key for key in self.tokens if key in drawn), key=lambda key: order.index(split_key(key)[0]))
 
     def packed_lengths(self) -> dict[SourceKey, set[int]]:
         """The sequence lengths that documents are packed into, by what is drawn."""
@@ -263,7 +266,20 @@ class Plan:
 
     def generated_texts(self) -> list[Identity]:
         """What the steps `text` and `mined` make."""
-        return [text for origin, text in self.texts.items() if is_made(origin)]
+        later = {output.identity.digest for output in self.generations.values()}
+        return [text for origin, text in self.texts.items() if is_made(origin) and text.digest not in later]
+
+    def generated_sources(self) -> list[str]:
+        """The sources that bases generate and some blend draws, in the order of the recipe."""
+        return [name for name in self.tokenised_sources() if name in self.generations]
+
+    def generated_in(self, phase: Phase) -> list[str]:
+        """The sources of a phase's blend that bases generate: it is built after them."""
+        return [name for name in self.generations if name in {split_key(key)[0] for key in phase.weights}]
+
+    def sources_at_hand(self) -> list[str]:
+        """The sources that are tokenised before anything is trained."""
+        return [name for name in self.tokenised_sources() if name not in self.generations]
 
     def tokenised_sources(self) -> list[str]:
         """What token files are made of: what is drawn, and what the evaluation reads held-out text of."""
@@ -285,9 +301,13 @@ class Plan:
         """Every output of the study, in the order of the DAG, each once."""
         aside = [*self.duplicates.values(), *filter(None, [self.contamination]), *self.scorers.values()]
         listed = [*self.generated_texts(), self.tokenizer, *aside]
-        listed += [self.tokens[name] for name in self.tokenised_sources()]
-        listed += sorted((phase.blend_identity for phase in self.blends.values()), key=lambda one: one.digest)
+        listed += [self.tokens[name] for name in self.sources_at_hand()]
+        blends = sorted(self.blends.values(), key=lambda phase: phase.blend_identity.digest)
+        listed += [phase.blend_identity for phase in blends if not self.generated_in(phase)]
         listed += [*filter(None, [self.probes]), *(output.identity for output in self.base_outputs.values())]
+        for name in self.generated_sources():
+            listed += [self.generations[name].identity, self.tokens[name]]
+        listed += [phase.blend_identity for phase in blends if self.generated_in(phase)]
         listed += [run.identity for run in (*self.gb_runs, *self.later_runs)]
         listed += [one.output.identity for one in self.derived if not one.stopped]
         listed += [*(evaluation for _, evaluation in self.evaluations().values()), self.report]

@@ -131,7 +131,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _known_fields(location: Sequence[str], prefix: Sequence[str]) -> list[str]:
     section = _section(location, prefix)
-    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return []
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _description(location: Sequence[str], prefix: Sequence[str]) -> str:

@@ -180,7 +180,9 @@ class Recipe(Config):
         return {BASE: self.model} | {name: one for name, one in self.bases.items() if isinstance(one, Model)}
 
     def sources_with_text(self) -> dict[str, Source]:
-        """What there is text of, or tokens; a mined source where there is of what it is made from. Those come last."""
+        """What there is text of, or tokens, before anything is trained; mined sources, where there is text of what they
+        are made from, come last.
+        """
         kept = {name: one for name, one in self.sources.items() if one.has_text and name not in self.left_out}
         mined = {
             name: one
@@ -188,6 +190,10 @@ class Recipe(Config):
             if one.mine and kept.keys() & set(one.mine.sources) and kept.keys() & set(one.mine.like)
         }
         return {name: one for name, one in kept.items() if not one.mine} | mined
+
+    def generated_sources(self) -> dict[str, Source]:
+        """The sources whose text a base generates."""
+        return {name: one for name, one in self.sources.items() if one.generate and name not in self.left_out}
 
     def phase_configs(self) -> dict[str, PhaseConfig]:
         if self.phases is not None:

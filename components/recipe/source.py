@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from switchpoint.components.recipe.fields import Config, Epochs, Name, Tokens, at_most_one_of
+from switchpoint.components.recipe.generate import GenerateConfig
 
-MINED = "mined"
+MINED, GENERATED = "mined", "generated"
 PYTHON_ORIGIN, ENVIRONMENT_ORIGIN = GENERATED_ORIGINS = ("python", "environment")
 """The origins of documents that the step `text` makes and splits; others are read from the user's files."""
 
@@ -69,12 +70,14 @@ class Source(Config):
     (needs `pip install switchpoint[data]`). Not given: copies stay."""
     decontaminate: bool | None = None
     """Whether documents that share 13 words in a row with one of the recipe's `evaluation_sets` are left out, and
-    counted. Not given: for sources of the category `qa` and mined ones."""
+    counted. Not given: for sources of the category `qa`, mined and generated ones."""
     reference: str | None = None
     """A folder of text of the desired quality: documents are scored by their perplexity under a small n-gram model of
     it (arXiv 2406.14833), and tiers with `best:` hold those of the lowest."""
     mine: Mine | None = None
     """The source is mined from others (needs `pip install switchpoint[data]`); it has nothing held out."""
+    generate: GenerateConfig | None = None
+    """The source is text that a base of the study generates, after that base is made; it has nothing held out."""
     tokens: Tokens | None = None
     """Training tokens, as far as they are known before the text is tokenised: blends by tokens or epochs, and moving
     what exceeds `max_epochs`, are worked out from this number; epochs are counted by what was tokenised, once it is."""
@@ -91,7 +94,7 @@ class Source(Config):
     @model_validator(mode="after")
     def _one_place(self) -> "Source":
         if (
-            at_most_one_of(self, "python", "environment", "folder", "token_file", "mine") is None
+            at_most_one_of(self, "python", "environment", "folder", "token_file", "mine", "generate") is None
             and self.tokens is None
         ):
             raise ValueError(
@@ -106,7 +109,9 @@ class Source(Config):
             raise ValueError("`text_field:`, `metadata_fields:` and `on_error:` say how a `folder:` is read")
         if (self.max_epochs is None) != (self.excess is None):
             raise ValueError("`max_epochs:` and `excess:` (refuse or move) go together")
-        if self.excess == "move" and self.tokens is None:
+        if self.generate is not None and self.tokens is not None:
+            raise ValueError("the size of a generated source is `generate.tokens:`: it has no `tokens:` beside it")
+        if self.excess == "move" and self.size is None:
             raise ValueError("to move what exceeds max_epochs, the source's size must be known: give `tokens:`")
         if "all" in self.tiers:
             raise ValueError("a tier cannot be called `all`: that is the whole source")
@@ -116,7 +121,7 @@ class Source(Config):
             raise ValueError("tokens that are there already cannot be decontaminated: only their text can")
         if self.reference is not None and self.folder is None:
             raise ValueError("only the documents of a `folder:` are scored")
-        if self.tiers and (self.python or self.token_file):
+        if self.tiers and (self.python or self.token_file or self.generate):
             raise ValueError("tiers select documents by name: only `folder:` has such names")
         return self
 
@@ -124,12 +129,17 @@ class Source(Config):
     def is_decontaminated(self) -> bool:
         if self.token_file:
             return False
-        by_default = self.category == "qa" or self.mine is not None
+        by_default = self.category == "qa" or self.mine is not None or self.generate is not None
         return by_default if self.decontaminate is None else self.decontaminate
 
     @property
+    def size(self) -> int | None:
+        """Its training tokens as far as they are known before its text is tokenised."""
+        return self.generate.tokens if self.generate is not None else self.tokens
+
+    @property
     def has_text(self) -> bool:
-        """Whether there is something to train on: text, or tokens."""
+        """Whether there is something to train on before anything is trained: text, or tokens."""
         return bool(self.python or self.environment or self.folder or self.token_file or self.mine)
 
 
@@ -140,12 +150,15 @@ def origin_of(source: Source) -> str:
     if source.mine:
         one = source.mine
         return f"{MINED} {' '.join(one.sources)} like {' '.join(one.like)} {one.nearest} {one.embedder}"
+    if source.generate:
+        how = source.generate
+        return f"{GENERATED} {how.from_} {how.tokens} {how.temperature} {how.seed}"
     return ENVIRONMENT_ORIGIN if source.environment else str(source.folder or source.token_file)
 
 
 def is_made(origin: str) -> bool:
     """Return whether a step writes the origin's documents into the store; others are read from the user's files."""
-    return origin in GENERATED_ORIGINS or origin.startswith(f"{MINED} ")
+    return origin in GENERATED_ORIGINS or origin.startswith((f"{MINED} ", f"{GENERATED} "))
 
 
 def reference_origin(source: Source) -> str:

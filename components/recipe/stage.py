@@ -1,7 +1,7 @@
 """Stages: what is done to a model, resolved to exact steps and counts; and the outputs that they make.
 
 `AnyStage` is the closed union of stages: import a base, train (pretrain a base, or a part of a phase), transform a
-model, merge models.
+model, generate text from a model, merge models.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from switchpoint.components.recipe.blend import Weights
 from switchpoint.components.recipe.clock import Clock
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.gate import Check, Gate
+from switchpoint.components.recipe.generate import GenerateConfig
 from switchpoint.components.recipe.phase import StartMode
 from switchpoint.components.recipe.schedule import Schedule
 from switchpoint.components.recipe.source import SourceKey
@@ -105,6 +106,19 @@ class Transform:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generate:
+    """A stage that samples documents from a model: its output is text, and a source of the study."""
+
+    source: str
+    base: str
+    config: GenerateConfig
+    sequence_length: int
+    """The longest document, in tokens."""
+    model: Identity
+    """The model that they are sampled from."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Merge:
     """A stage that averages models, whose outputs are the parents."""
 
@@ -113,13 +127,14 @@ class Merge:
     """One for each model, summing to 1."""
 
 
-AnyStage = Import | Train | Transform | Merge
+AnyStage = Import | Train | Transform | Generate | Merge
 Stage = TypeVar("Stage", bound=AnyStage, covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output(Generic[Stage]):
-    """A model on its way: what a stage produces, and what the study requests of it. Made once for all that share it.
+    """What a stage produces, a model on its way or text, and what the study requests of it. Made once for all that
+    share it.
 
     Its identity names the history and not how far it goes: a longer study continues the same output.
     """

@@ -14,8 +14,8 @@ from switchpoint.components.launch.component import component, launcher
 
 @launcher
 def train_base(plan: str, task_config: dsl.TaskConfig) -> NamedTuple("Based", [("Output", List[Dict]), ("plan", str)]):  # type: ignore[valid-type]
-    """Pretrain the bases, transform them, or record where the user's lie. `Output`: groups of GB runs that are left to
-    train.
+    """Pretrain the bases, transform them, or record where the user's lie; generate the text that they are the source
+    of. `Output`: groups of GB runs that are left to train.
     """
     from collections import namedtuple
 
@@ -27,7 +27,7 @@ def train_base(plan: str, task_config: dsl.TaskConfig) -> NamedTuple("Based", [(
 
     keep_task_config(task_config)
     planned = load_plan(plan)
-    make_bases(planned.plan, planned.store)
+    make_bases(planned.plan, planned.store, planned.recipe_file)
     groups = divided([run.identity.digest for run in missing_gb_runs(planned.plan, planned.store)])
     items = [{"plan": plan, "gb_runs": group} for group in groups]
     return namedtuple("Based", ["Output", "plan"])(items, plan)  # type: ignore[call-arg]

@@ -15,7 +15,7 @@ from switchpoint.components.recipe.cost import train_flops
 from switchpoint.components.recipe.digest import Identity
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import ArmPlan, Plan
-from switchpoint.components.recipe.stage import Import, Output, Train, Trained
+from switchpoint.components.recipe.stage import Import, Output, Phase, Train, Trained
 from switchpoint.components.stages.progress import ProgressLog
 from switchpoint.components.stages.shown import training_markdown
 from switchpoint.components.stages.supervise import TrainingFailed, patiently, train_to_end
@@ -132,6 +132,13 @@ def _cause(plan: Plan, store: Store, run: Identity) -> str:
     return next((str(failure["reason"]) for failure in failures if failure), "it was not trained")
 
 
+def _cause_of_blend(plan: Plan, store: Store, phase: Phase) -> str:
+    """Why a blend is missing: what its sources are generated from, their tokens, or the blend itself failed."""
+    chain = [one for name in plan.generated_in(phase) for one in (plan.generations[name].identity, plan.tokens[name])]
+    failures = (store.failure(identity) for identity in [*chain, phase.blend_identity])
+    return next((str(failure["reason"]) for failure in failures if failure), "it was not built")
+
+
 def check_model_folder(base: Base) -> None:
     """Raises BadInput where the user's base is not the one that was planned."""
     folder = base.origin.folder if isinstance(base.output.stage, Import) else None
@@ -146,7 +153,8 @@ def _common(plan: Plan, store: Store, place: Location, stage: Train, base: Base)
     tokenizer = (store.record(plan.tokenizer) or {})["outputs"]
     for phase in stage.phases:
         record = store.record(phase.blend_identity)
-        assert record is not None, phase.blend
+        if record is None:
+            raise TrainingFailed(f"the blend {phase.blend} is missing: {_cause_of_blend(plan, store, phase)}")
         for key, facts in record["outputs"]["sources"].items():
             sources[key] = JobSource(stream=facts["stream"])
     return {

@@ -133,6 +133,13 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
         if "tokens" in base:
             name = "base" if base["name"] == BASE else f"base {base['name']}"
             lines.append(f"{name}: pretrained here on {amount(base['tokens'])} tokens")
+    for one in data.get("generated", []):
+        flops = f": {one['flops']:.3g} FLOPs" if one["flops"] is not None else ""
+        cost = f", at least {_money(one['cost_usd'])}" if one["cost_usd"] is not None else ""
+        lines.append(
+            f"source {one['name']}: {amount(one['tokens'])} tokens that {one['from']} generates at temperature "
+            f"{one['temperature']:g}{flops}{cost}"
+        )
     if data["bound"]:
         bound = ", ".join(f"{name} to {part}" for name, part in data["bound"].items())
         lines.append(f"bound to text of the Python environment: {bound}")

@@ -141,6 +141,7 @@ def labels(plan: Plan) -> dict[str, str]:
     found |= {identity.digest: f"scorer of {name}" for name, identity in plan.scorers.items()}
     if plan.contamination is not None:
         found[plan.contamination.digest] = "evaluation sets"
+    found |= {plan.generations[name].identity.digest: f"text of {name}" for name in plan.generated_sources()}
     found |= {digest: f"blend {phase.blend}" for digest, phase in plan.blends.items()}
     found |= {run.identity.digest: _run_label(plan, run) for run in plan.runs}
     for run in plan.runs:

@@ -81,6 +81,19 @@ def test_the_studies_guides_bases_are_ones() -> None:
     assert {arm.arm_id: arm.base for arm in plan.arms} == {"early": "half", "compact": "small", "copied": "same"}
 
 
+def test_the_studies_guides_generated_source_is_one() -> None:
+    text = (DOCS / "studies.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (bases,) = [one for one in blocks if "bases:" in one]
+    (block,) = [one for one in blocks if "generate:" in one]
+    recipe = recipe_of("recipe.md") | yaml.safe_load(bases) | yaml.safe_load(block) | {"gb": "plain", "qb": "plain"}
+    recipe |= {"seeds": None, "grid": {}, "phases": None}
+    recipe["sources"]["web"] = {"tokens": "1T"}
+    plan = expand(parse_recipe(recipe, "guide.yaml"), {}, "guide.yaml")
+    assert plan.generations["own"].stage.model == plan.bases["small"].model
+    assert plan.generated_sources() == ["own"]
+
+
 def test_the_readmes_recipe_is_complete() -> None:
     """As it stands there, with nothing beside it."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")

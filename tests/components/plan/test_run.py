@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from switchpoint.components.data.groups import missing_shards
+from switchpoint.components.data.shards import read_corpora
 from switchpoint.components.plan.reasons import reasons
 from switchpoint.components.plan.run import check_study, write_plan
 from switchpoint.components.recipe.errors import BadInput
@@ -82,3 +84,18 @@ def absolute(study: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The study as the pipeline's parameter."""
     sources = {name: source | {"folder": str(folder / source["folder"])} for name, source in study["sources"].items()}
     return study | {"sources": sources}
+
+
+def test_what_a_base_generates_is_no_source_without_text_and_is_not_tokenised_before(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    study = absolute(study, tmp_path)
+    study["sources"]["own"] = {"generate": {"from": "base", "tokens": 2_000}}
+    study["blends"]["fed"] = {"prose": 0.75, "own": 0.25}
+    planned = load_plan(write_plan(study | {"gb": "fed"}, tmp_path / "store", "recipe.yaml"))
+    shards = missing_shards(planned.plan, planned.store, read_corpora(planned.corpora))
+    assert {shard.source for shard in shards} == {"prose", "answers"}
+    assert planned.plan.tokenised_sources() == ["prose", "answers", "own"]
+    study["sources"]["own"]["generate"]["tokens"] = 32
+    with pytest.raises(BadInput, match=r"sources\.own: the source is too small for one sample"):
+        write_plan(study | {"gb": "fed"}, tmp_path / "store", "recipe.yaml")

@@ -97,6 +97,7 @@ BASES: dict[str, Any] = {
         "tokens": 2048}}, "same": {"transform": {"kind": "copy", "of": "other"}}},
     "start": "fresh", "arms": {"one": {"base": "half"}, "two": {"base": "same"}},
 }  # fmt: skip
+OWN = {"sources.own": {"generate": {"from": "base", "tokens": 2048}}, "blends.mixed": {"own": 0.5, "qa": 0.5}}
 SOUP = TWO_ARMS | {"merges.soup": {"of": ["one", "two"]}}
 
 
@@ -159,6 +160,11 @@ DECIDING: dict[str, Change] = {
     "Source.decontaminate": ({"evaluation_sets": {"mmlu": "mmlu"}}, "sources.web.decontaminate", True),
     "Source.reference": (SCORED, "sources.web.reference", "better"),
     "Source.mine": (MINED, "sources.near.mine", {"sources": ["code"], "like": ["qa"]}),
+    "Source.generate": (OWN, "sources.own.generate", {"from": "base", "tokens": 4096}),
+    "GenerateConfig.from_": (OWN | {"bases.other": OTHER_BASE}, "sources.own.generate.from", "other"),
+    "GenerateConfig.tokens": (OWN, "sources.own.generate.tokens", 4096),
+    "GenerateConfig.temperature": (OWN, "sources.own.generate.temperature", 0.5),
+    "GenerateConfig.seed": (OWN, "sources.own.generate.seed", 1),
     "Source.tokens": ({"blends.mixed": {"by": "tokens", "sources": ["web", "qa"]}}, "sources.web.tokens", 30_000),
     "Source.category": ({}, "sources.web.category", "web_crawl"),
     "Source.tiers": (NAMED, "sources.web.tiers.long.documents", "short/*"),

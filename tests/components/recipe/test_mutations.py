@@ -68,8 +68,14 @@ def _recipes() -> list[dict[str, Any]]:
         },
         "megatron": {"token_file": "s3://bucket/corpus", "heldout": "valid"},
         "mined": {"mine": {"sources": ["web"], "like": ["qa"], "nearest": 2, "embedder": "tfidf"}},
+        "own": {"generate": {"from": "base", "tokens": 9_000, "temperature": 0.9, "seed": 1}},
     }  # fmt: skip
-    everything["blends"]["long"] = {"web": {"weight": 0.5, "tier": "high"}, "mined": 0.25, "megatron": 0.25}
+    everything["blends"]["long"] = {
+        "web": {"weight": 0.5, "tier": "high"},
+        "mined": 0.25,
+        "own": 0.125,
+        "megatron": 0.125,
+    }
     everything["phases"]["long"] |= {"blend": "long", "packing": "best_fit"}
     everything |= {"document_mask": True, "data_order": "keyed", "evaluation_sets": {"mmlu": "mmlu"}}
     return [*read, everything]
