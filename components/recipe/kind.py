@@ -34,7 +34,7 @@ KINDS: Mapping[str, Kind] = {
     "tokens": Kind(format=2, label="tokens"),
     "blend": Kind(format=3, label="blend"),
     "base": Kind(format=5, label="base", changes=True, is_whole=False, is_trained=True),
-    "phase": Kind(format=5, label="phase", changes=True, is_whole=False, is_trained=True),
+    "phase": Kind(format=6, label="phase", changes=True, is_whole=False, is_trained=True),
     "transform": Kind(format=1, label="transform"),
     "merge": Kind(format=1, label="merge"),
     "model": Kind(format=3, label="model"),
