@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from switchpoint.components.train.job import TrainJob
@@ -28,6 +29,7 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
         model = _from_config(config)
     model.tie_weights()
     model.train()
+    update_every_row(model)
     if job.settings.document_mask and ranks.device.type == "cuda":
         model.set_attn_implementation("flex_attention")
     install_loss(model, tensor_parallel=ranks.training.tensor_parallel > 1)
@@ -43,6 +45,15 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
 
 def _from_config(config: PretrainedConfig) -> PreTrainedModel:
     return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config, dtype=torch.float32))
+
+
+def update_every_row(model: nn.Module) -> None:
+    """Give every row of an embedding its gradient. Nothing is padded here, and many configurations name the end of text
+    as padding: its row would move by weight decay alone. The configuration, which is exported, keeps its pad_token_id.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.padding_idx = None
 
 
 def _folder_config(job: TrainJob) -> PretrainedConfig:
