@@ -2,7 +2,7 @@
 
 from switchpoint.components.recipe.errors import BadInput
 
-HEAD_BYTES = 64
+HEAD_BYTES = 512
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SIGNATURES = (
     (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file", "fetch it with `git lfs pull`"),
@@ -36,6 +36,8 @@ def other_content(head: bytes, file: str, *, own: str = "") -> BadInput | None:
     for signature, what, do in _SIGNATURES:
         if head.startswith(signature):
             return BadInput(f"the content is {what}", file=file, allowed=do or _TO_UTF8.format(what))
+    if head[257:262] == b"ustar":
+        return BadInput("the content is a tar archive", file=file, allowed="unpack it")
     if not own and b"\x00" in head:
         # Text in UTF-16 without a byte order mark has a zero in each letter of ASCII.
         halves = head[::2].count(0), head[1::2].count(0)

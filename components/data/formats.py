@@ -95,7 +95,7 @@ def check_formats(names: Iterable[str], folder: str, field: str) -> None:
     described = [name for name in kinds if PurePosixPath(name).stem.lower() in _DESCRIPTIONS]
     if described and any(kind in ROWS for name, kind in kinds.items() if name not in described):
         raise BadInput(
-            "the folder holds descriptions of the data, which would be trained on", file=folder, field=field,
+            "the folder holds descriptions of the data, which would be read as documents", file=folder, field=field,
             given=_named(described), allowed="move them out of the folder",
         )  # fmt: skip
 
