@@ -10,6 +10,13 @@ from switchpoint.components.recipe.errors import BadInput
 UNLIMITED = ("bloom", "falcon_mamba", "mamba", "mamba2")
 """Families that read a sequence of any length: state spaces, and attention that falls with the distance (ALiBi)."""
 
+MASKING = (
+    "cohere", "gemma", "gemma2", "gemma3_text", "glm", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "granite",
+    "llama", "mistral", "nemotron", "olmo", "olmo2", "olmo3", "phi", "phi3", "qwen2", "qwen3", "smollm3", "stablelm",
+    "starcoder2",
+)  # fmt: skip
+"""Families that were seen to keep attention within a document where positions begin at 0 again. Others take positions
+and attend across, without a word."""
 EXPERTS = re.compile(r"(^|_)(num|n)_(\w+_)?experts$")
 """How families call the number of their experts: num_local_experts, n_routed_experts, moe_num_experts."""
 

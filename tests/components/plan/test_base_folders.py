@@ -57,8 +57,8 @@ def change_config(folder: Path, **fields: Any) -> None:
 
 
 def test_a_good_folder_is_read_and_its_length_told(llama: Path, shards: Path) -> None:
-    assert checked_folder(str(llama), "one") == 64
-    assert checked_folder(str(shards), "two") == 64
+    assert checked_folder(str(llama), "one").positions == 64
+    assert checked_folder(str(shards), "two").positions == 64
 
 
 def test_a_base_model_without_the_prefix_and_with_old_buffers_is_good(llama: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_base_model_without_the_prefix_and_with_old_buffers_is_good(llama: Pat
     old = {name.removeprefix("model."): one for name, one in load_file(llama / SINGLE).items()}
     old["layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
     save_file(old, llama / SINGLE, {"format": "pt"})
-    assert checked_folder(str(llama), "old") == 64
+    assert checked_folder(str(llama), "old").positions == 64
 
 
 def test_masks_that_gpt2_stored_are_no_weights(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_masks_that_gpt2_stored_are_no_weights(tmp_path: Path) -> None:
     weights["h.0.attn.bias"] = torch.ones(1, 1, 48, 48, dtype=torch.uint8)
     weights["h.0.attn.masked_bias"] = torch.tensor(-1e4)
     save_file(weights, folder / SINGLE, {"format": "pt"})
-    assert checked_folder(str(folder), "masks") == 48
+    assert checked_folder(str(folder), "masks").positions == 48
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_tied_head_that_differs_is_refused(llama: Path) -> None:
     change_config(llama, tie_word_embeddings=True)
     refused(llama, "tie_word_embeddings: config.json ties two weights that differ")
     change_weights(llama, {"lm_head.weight": load_file(llama / SINGLE)["model.embed_tokens.weight"]})
-    assert checked_folder(str(llama), "same head") == 64
+    assert checked_folder(str(llama), "same head").positions == 64
 
 
 def test_missing_and_damaged_shards_are_named(shards: Path, tmp_path: Path) -> None:
@@ -200,6 +200,6 @@ def test_a_model_that_attends_to_later_tokens_is_refused(tmp_path: Path) -> None
 
     sizes = SIZES | {"num_hidden_layers": 1}
     write_model(tmp_path / "decoder", BertConfig(**sizes, is_decoder=True))
-    assert checked_folder(str(tmp_path / "decoder"), "decoder") == 64
+    assert checked_folder(str(tmp_path / "decoder"), "decoder").positions == 64
     write_model(tmp_path / "encoder", BertConfig(**sizes))
     refused(tmp_path / "encoder", "the model attends to later tokens")

@@ -65,6 +65,15 @@ def test_a_state_space_reads_any_length(tmp_path: Path) -> None:
     assert plan_of(study_of(tmp_path, config, **long_phase(512))) == [32, 512]
 
 
+def test_documents_are_masked_only_in_families_that_do_so(tmp_path: Path) -> None:
+    for name in ("masks", "does-not"):
+        (tmp_path / name).mkdir()
+    assert plan_of(study_of(tmp_path / "masks", LEARNED, document_mask=True)) == [32, 32]
+    config = MambaConfig(vocab_size=512, hidden_size=16, num_hidden_layers=1, state_size=4)
+    with pytest.raises(BadInput, match=r"document_mask: [^\n]*\n  given:   model_type: mamba"):
+        plan_of(study_of(tmp_path / "does-not", config, document_mask=True))
+
+
 def test_the_command_refuses_a_folder_with_exit_code_2_and_writes_nothing(tmp_path: Path) -> None:
     recipe = study_of(tmp_path, LlamaConfig(**SIZES))
     change_config(tmp_path / "stored", num_hidden_layers=1)
