@@ -197,7 +197,12 @@ def _check_folder(folder: str, field: str, needed: tuple[str, ...], *, weights: 
         if not (path / name).is_file():
             raise BadInput(f"the folder has no {name}", file=folder, field=field, allowed=", ".join(needed))
     if weights and not list(path.glob("*.safetensors")):
-        raise BadInput("the folder has no weights", file=folder, field=field, allowed="*.safetensors")
+        others = sorted(one.name for one in path.iterdir() if one.suffix in {".gguf", ".bin", ".pt", ".pth"})
+        raise BadInput(
+            "the folder has no weights that are read", file=folder, field=field, given=", ".join(others[:4]),
+            allowed="safetensors: `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=NAME or None)."
+            "save_pretrained(NEW)` of transformers writes them",
+        )  # fmt: skip
 
 
 def folder_digest(folder: Path) -> str:

@@ -7,6 +7,7 @@ from switchpoint.components.data.blend import packed_samples, source_tokens
 from switchpoint.components.data.corpus import FileDigests
 from switchpoint.components.data.corpus_input import check_record
 from switchpoint.components.data.origins import Inputs, read_inputs
+from switchpoint.components.plan.base_folders import check_base_folders
 from switchpoint.components.plan.price import over_budget
 from switchpoint.components.recipe.bases import field_of
 from switchpoint.components.recipe.epochs import check_sources, known_tokens
@@ -39,6 +40,7 @@ def check_study(
     store = store_at(where)
     inputs = read_inputs(recipe, known_digests(store))
     plan = expand_as_decided(recipe, inputs.digests, recipe_file, read_stops(stops or {}), store)
+    check_base_folders(plan, inputs.digests, recipe_file)
     for name, source in plan.sources_with_text().items():
         if source.token_file:
             check_record(name, source, plan.tokenizer.digest)

@@ -23,8 +23,10 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
     scratch = job.start == "scratch"
     config = model_config(job.architecture) if scratch else _folder_config(job)
     longest = max(phase.settings.sequence_length for phase in job.phases)
-    if scratch or longest > config.max_position_embeddings:
-        config.max_position_embeddings = longest  # the exported folder states it; rotary embeddings have no limit
+    positions = getattr(config, "max_position_embeddings", None)  # some families have no limit, or call it otherwise
+    if scratch or (positions is not None and longest > positions):
+        # Only of a base that was pretrained here, whose embeddings are rotary: of others `plan` refuses it.
+        config.max_position_embeddings = longest
     with init_empty_weights(include_buffers=False):
         model = _from_config(config)
     model.tie_weights()

@@ -74,3 +74,12 @@ def test_a_base_without_weights_is_refused_by_its_field(folders: dict[str, Any],
     (tmp_path / "theirs" / "model.safetensors").unlink()
     with pytest.raises(BadInput, match=r"bases\.theirs\.folder: the folder has no weights"):
         read(folders)
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "pytorch_model.bin"])
+def test_weights_of_another_format_are_named_with_the_way_to_convert_them(
+    folders: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "theirs" / "model.safetensors").rename(tmp_path / "theirs" / name)
+    with pytest.raises(BadInput, match=rf"no weights that are read\n  given:   {name}\n  allowed: safetensors"):
+        read(folders)
