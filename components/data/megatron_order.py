@@ -83,6 +83,11 @@ class MegatronSamples:
             out[done : done + len(found)] = found
             done += len(found)
 
+    def document_starts(self, sample: int) -> list[int]:
+        """Return where the parts begin: Megatron takes every sequence of an index for a document."""
+        lengths = [part.stop - part.start for _, part in self._parts(sample)]
+        return np.cumsum(lengths[:-1]).tolist()
+
     def prefetch(self, sample: int) -> None:
         """Do nothing: runs in this order read each sample when it is needed."""
 

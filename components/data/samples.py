@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from switchpoint.components.data.document_index import document_index, is_users
 from switchpoint.components.data.remote_tokens import RemoteTokens, Tokens, open_tokens
 from switchpoint.components.data.streams import any_remote, fetch_packed_folder, file_prefixes, packed_ends
 from switchpoint.components.recipe.caps import samples_per_epoch
@@ -32,6 +33,11 @@ class Samples(Protocol):
 
     def read(self, sample: int, out: Sample) -> None:
         """Copy the tokens of `sample` into `out`, shape (L + 1,)."""
+
+    def document_starts(self, sample: int) -> list[int]:
+        """Return the places in `sample` at which documents of a user's file begin, by its index. In files that we
+        write each document ends with a token that says so.
+        """
 
     def prefetch(self, sample: int) -> None:
         """Begin to read a sample that will be needed, if it lies in an object store."""
@@ -74,18 +80,31 @@ class ConcatenatedSamples:
             out[done : done + len(found)] = found
             done += len(found)
 
+    def document_starts(self, sample: int) -> list[int]:
+        found, done = [], 0
+        for file, part in self._places(sample * self._length, self._length + 1):
+            if is_users(self._prefixes[file].decode()):
+                index = document_index(self._store.token_location(self._prefixes[file].decode()))
+                found += (index.within(part.start, part.stop) - part.start + done).tolist()
+            done += part.stop - part.start
+        return found
+
     def prefetch(self, sample: int) -> None:
         for tokens, part in self._parts(sample * self._length, self._length + 1):
             if isinstance(tokens, RemoteTokens):
                 tokens.prefetch(part)
 
     def _parts(self, start: int, length: int) -> Iterator[tuple[Tokens, slice]]:
+        for file, part in self._places(start, length):
+            yield self._tokens(file), part
+
+    def _places(self, start: int, length: int) -> Iterator[tuple[int, slice]]:
         """Yield the files that hold the tokens [start, start + length), and the slices in them."""
         file = bisect_right(self._ends, start)
         begin, stop = self._ends[file - 1] if file else 0, start + length
         while begin < stop:
             end = self._ends[file]
-            yield self._tokens(file), slice(max(start, begin) - begin, min(stop, end) - begin)
+            yield file, slice(max(start, begin) - begin, min(stop, end) - begin)
             file, begin = file + 1, end
 
     def _open(self, file: int) -> Tokens:
@@ -109,6 +128,13 @@ class PackedSamples:
             out[done : done + len(found)] = found
             done += len(found)
         out[done:] = NO_TOKEN
+
+    def document_starts(self, sample: int) -> list[int]:
+        file = bisect_right(self._ends, sample)
+        if not is_users(self._prefixes[file].decode()):
+            return []
+        lengths = [part.stop - part.start for _, part in self._parts(sample)]
+        return [0, *np.cumsum(lengths[:-1]).tolist()]
 
     def prefetch(self, sample: int) -> None:
         for tokens, part in self._parts(sample):

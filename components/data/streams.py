@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from switchpoint.components.data.document_index import document_index, is_users
 from switchpoint.components.data.packing import PACKED, ensure_packed, pack_path
 from switchpoint.components.data.remote_tokens import read_any_index
 from switchpoint.components.store.remote import is_remote
@@ -43,7 +44,9 @@ def pack_stream(path: Path, store: Store, sequence_length: int) -> None:
 def pack_file(store: Store, prefix: str, folder: Path, sequence_length: int) -> int:
     """Pack the documents of one token file into `folder`, unless they are; return the number of samples."""
     is_new = not (folder / PACKED).exists()
-    num_samples = ensure_packed(read_any_index(store.token_location(prefix))[1], folder, sequence_length + 1)
+    location = store.token_location(prefix)
+    lengths = document_index(location).lengths() if is_users(prefix) else read_any_index(location)[1]
+    num_samples = ensure_packed(lengths, folder, sequence_length + 1)
     if is_new:
         store.save(*(path for path in folder.iterdir() if path.name != PACKED))
         store.save(folder / PACKED)
@@ -76,6 +79,6 @@ def fetch_packed_folder(path: Path, store: Store, prefix: str, sequence_length: 
 
     The folder is beside the token file's index; for a user's file it is beside the stream.
     """
-    if is_remote(prefix) or Path(prefix).is_absolute():
+    if is_users(prefix):
         return pack_path(path.with_name("packed"), sequence_length + 1)
     return store.fetch_folder(pack_path(Path(prefix), sequence_length + 1).as_posix())

@@ -46,13 +46,17 @@ def install_loss(model: PreTrainedModel, tensor_parallel: bool = False) -> None:
 
 
 def summed_losses(
-    model: PreTrainedModel, tokens_BL1: torch.Tensor, sources: Sequence[int], positions_BL: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+    model: PreTrainedModel, tokens_BL1: torch.Tensor, sources: Sequence[int], positions_BL: torch.Tensor | None,
+    begins_BL1: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Return the summed loss of the samples, and the sum of each source (no gradient; shape: highest source + 1).
 
     `tokens_BL1`: L + 1 tokens of each sample, NO_TOKEN where there is none. `sources`: a number for each sample.
+    `begins_BL1`: the first tokens of documents, which nothing before them predicts.
     """
     inputs_BL, labels_BL = tokens_BL1[:, :-1].clamp(min=0), tokens_BL1[:, 1:]
+    if begins_BL1 is not None:
+        labels_BL = labels_BL.masked_fill(begins_BL1[:, 1:], NO_TOKEN)
     options = {} if positions_BL is None else {"position_ids": positions_BL}
     losses: tuple[torch.Tensor, torch.Tensor] = model(
         input_ids=inputs_BL, labels_BL=labels_BL, sources=sources, **options

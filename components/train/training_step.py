@@ -59,8 +59,11 @@ class TrainingStep:
         for first in range(0, len(batch.tokens), size):
             tokens = batch.tokens[first : first + size].to(ranks.device, non_blocking=True)
             inputs = tokens[:, :-1].clamp(min=0)
-            positions = document_positions(inputs, job.end_of_document) if job.settings.document_mask else None
-            loss, by_source = summed_losses(self._model, tokens, batch.sources[first : first + size], positions)
+            begins = None if batch.begins is None else batch.begins[first : first + size].to(ranks.device)
+            positions = None
+            if job.settings.document_mask:
+                positions = document_positions(inputs, job.end_of_document, None if begins is None else begins[:, :-1])
+            loss, by_source = summed_losses(self._model, tokens, batch.sources[first : first + size], positions, begins)
             (loss * scale).backward()
             loss_sums[: len(by_source)] += by_source.double().cpu()
         return torch.stack([loss_sums, batch.num_labels])
