@@ -48,13 +48,14 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
         inputs["contamination"] = plan.contamination
     origin = origin_of(source)
     if is_made(origin):
-        config = {"part": part_of(source), "tiers": tiers}
+        config: dict[str, Any] = {"part": part_of(source), "tiers": tiers} | source.encoding
         identity = _identity(config, inputs | {"text": plan.texts[origin]})
         return [Shard(source=name, number=0, identity=identity, pieces=(), num_bytes=0)]
     corpus = corpora[origin]
     shared = {
         "text_field": source.text_field, "metadata_fields": source.metadata_fields, "tiers": tiers,
         "filters": source.filters, "on_error": source.on_error, "heldout_below": str(corpus.heldout_below),
+        **source.encoding,
     }  # fmt: skip
     return [
         Shard(
