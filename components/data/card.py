@@ -50,6 +50,7 @@ def write_card(
             f"{1 << power:,} to {(2 << power) - 1:,}": int(count) for power, count in enumerate(lengths) if count
         },
         "copies": copies,
+        "control_tokens": record["control_tokens"],
         "dropped": record["dropped"],
         "skipped": record["skipped"],
         "excerpts": _excerpts(name, token_files, tokenizer),
@@ -132,6 +133,12 @@ def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "held out", f"{card['heldout']['documents']:,} documents, {card['heldout']['bytes']:,} bytes"
     for tier, tokens in card["tiers"].items():
         yield f"tier {tier}", f"{tokens:,} tokens, {tokens / card['tokens']:.1%}"
+    control = card["control_tokens"]
+    if control["number"]:
+        yield (
+            f"control tokens in the text, encoded as {'text' if control['become'] == 'text' else 'such'}",
+            f"{control['number']:,} in {control['documents']:,} documents",
+        )
     for language, count in list(card["languages"].items())[:12]:
         yield f"language {language}", f"{count:,} documents"
 

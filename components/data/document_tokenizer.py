@@ -1,9 +1,11 @@
 """Texts to the ids that training documents are made of, for everything that reads a model after training."""
 
+from copy import copy
 from pathlib import Path
 
 from tokenizers import Encoding
 
+from switchpoint.components.data.control_tokens import ControlTokens
 from switchpoint.components.data.encoder import leading_ids
 from switchpoint.components.data.tokenizer import load_tokenizer
 
@@ -15,10 +17,19 @@ class DocumentTokenizer:
     end-of-text token after a prompt): evaluation would condition on what no model was trained on.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raise BadInput if `folder` holds no tokenizer."""
+    def __init__(self, folder: Path, control_tokens: ControlTokens = "text") -> None:
+        """`control_tokens`: what one becomes that is written out in a text. Raise BadInput if `folder` holds no
+        tokenizer.
+        """
         self.tokenizer, self.end_of_document = load_tokenizer(folder)
         self.leading = leading_ids(self.tokenizer)
+        self.control_tokens = control_tokens
+
+    def with_control_tokens(self, control_tokens: ControlTokens) -> "DocumentTokenizer":
+        """Return the same tokenizer with another rule for control tokens that are written out in a text."""
+        other = copy(self)
+        other.control_tokens = control_tokens
+        return other
 
     @property
     def before_text(self) -> list[int]:
@@ -29,6 +40,7 @@ class DocumentTokenizer:
 
     def encoding(self, text: str) -> Encoding:
         """Return the ids of a text, with the characters that they stand for."""
+        self.tokenizer.encode_special_tokens = self.control_tokens == "text"
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def encode(self, text: str) -> list[int]:

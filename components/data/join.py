@@ -52,6 +52,11 @@ def join_shards(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
             "tokens": {tier: sum(tokens for _, tokens in entries) for tier, entries in files.items()},
             "documents": sum(counts["documents"] for one in outputs for counts in one["buckets"].values()),
             "bytes": sum(output["bytes"] for output in outputs),
+            "control_tokens": {
+                "become": source.control_tokens,
+                "number": sum(output["control_tokens"] for output in outputs),
+                "documents": sum(output["documents_with_control_tokens"] for output in outputs),
+            },
             "heldout_documents": sum(output["heldout_documents"] for output in outputs),
             "heldout_bytes": sum(output["heldout_bytes"] for output in outputs),
             "dropped": _added(outputs, "dropped"),

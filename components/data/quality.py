@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from switchpoint.components.data.control_tokens import ControlTokens
 from switchpoint.components.data.corpus_input import SAMPLE_BYTES, corpus_documents
 from switchpoint.components.data.encoder import Batch, EngineDiffers, ReferenceEncoder, open_encoder
 from switchpoint.components.data.perplexity import NgramModel, bound_of_best
@@ -34,7 +35,7 @@ def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
     model = NgramModel(num_ids(tokenizer))
     documents = _first(corpus_documents(reference, source, f"sources.{name}.reference"), REFERENCE_BYTES)
     num_tokens = 0
-    for batch in _encoded(folder, (document.text for document in documents)):
+    for batch in _encoded(folder, (document.text for document in documents), source.control_tokens):
         model.train(np.split(batch.ids, batch.ends[:-1]))
         num_tokens += len(batch.ids)
     training = (
@@ -43,7 +44,7 @@ def train_scorer(plan: Plan, store: Store, corpora: Corpora, name: str) -> None:
         if not corpus.holds_out(document.hash, document.num_bytes)
     )
     scores, sizes = [], []
-    for batch in _encoded(folder, training):
+    for batch in _encoded(folder, training, source.control_tokens):
         scores.append(model.perplexities(batch.ids, batch.ends))
         sizes.append(np.diff(batch.ends, prepend=0))
     if not scores:
@@ -74,13 +75,13 @@ def _first(documents: Iterable[CorpusDocument], num_bytes: int) -> Iterator[Corp
             return
 
 
-def _encoded(folder: Path, texts: Iterable[str]) -> Iterator[Batch]:
-    encoder = open_encoder(folder)
+def _encoded(folder: Path, texts: Iterable[str], control_tokens: ControlTokens) -> Iterator[Batch]:
+    encoder = open_encoder(folder, control_tokens)
     for batch in _batches(texts):
         try:
             yield encoder.encode(batch)
         except EngineDiffers:
-            encoder = ReferenceEncoder(folder)
+            encoder = ReferenceEncoder(folder, control_tokens)
             yield encoder.encode(batch)
 
 

@@ -48,7 +48,7 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
         inputs["contamination"] = plan.contamination
     origin = origin_of(source)
     if is_made(origin):
-        config = {"part": part_of(source), "tiers": tiers}
+        config: dict[str, Any] = {"part": part_of(source), "tiers": tiers} | source.encoding
         identity = _identity(config, inputs | {"text": plan.texts[origin]})
         return [Shard(source=name, number=0, identity=identity, pieces=(), num_bytes=0)]
     corpus = corpora[origin]
@@ -56,6 +56,7 @@ def shards_of(plan: Plan, corpora: Corpora, name: str) -> list[Shard]:
         "text_field": source.text_field, "metadata_fields": source.metadata_fields, "tiers": tiers,
         "filters": source.filters, "on_error": source.on_error, "heldout_below": str(corpus.heldout_below),
         "heldout_max_bytes": corpus.heldout_max_bytes,
+        **source.encoding,
     }  # fmt: skip
     return [
         Shard(

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from switchpoint.components.data.contamination import EvaluationSets
+from switchpoint.components.data.control_tokens import ControlTokens
 from switchpoint.components.data.corpus import Corpus
 from switchpoint.components.data.documents import read_documents
 from switchpoint.components.data.duplicates import duplicates_file, shard_documents
@@ -69,6 +70,8 @@ class ShardWork:
     """The documents of the shard that repeat others, where those are left out."""
     evaluation_sets: Path | None
     """The folder of what evaluation sets hold, where documents that share it are left out."""
+    control_tokens: ControlTokens
+    """What a control token becomes that is written out in a text."""
     skip: bool
     sequence_lengths: tuple[int, ...]
     """The sequence lengths that the documents are packed into; none if they are concatenated."""
@@ -89,6 +92,7 @@ def shard_work(plan: Plan, store: Store, corpora: Corpora, shard: Shard) -> Shar
         if shard.source in plan.duplicates
         else None,
         evaluation_sets=store.fetch_output(contamination) if contamination and source.is_decontaminated else None,
+        control_tokens=source.control_tokens,
         skip=source.on_error == "skip",
         sequence_lengths=packed_lengths(plan, shard.source),
     )  # fmt: skip
@@ -148,9 +152,9 @@ def write_shard(work: ShardWork, encoder: Encoder | None = None) -> None:
     with sole_task(work.store, f"shard-{identity.digest}"):  # another run may write the same shard
         if not work.store.is_done(identity):
             try:
-                _write(work, encoder or open_encoder(work.tokenizer), "")
+                _write(work, encoder or open_encoder(work.tokenizer, work.control_tokens), "")
             except EngineDiffers as error:
-                _write(work, ReferenceEncoder(work.tokenizer), str(error))
+                _write(work, ReferenceEncoder(work.tokenizer, work.control_tokens), str(error))
         record = work.store.record(identity)
         assert record is not None
         for bucket in record["outputs"]["buckets"] if work.sequence_lengths else ():
@@ -185,6 +189,7 @@ class _ShardWriter:
         self.skipped: dict[str, int] = {}
         self.listed: list[str] = []
         self.num_heldout = self.heldout_bytes = self.num_bytes = 0
+        self.num_control = self.num_with_control = 0
 
     def write(self) -> dict[str, Any]:
         """Write the shard; return its record. Reading, encoding and writing overlap."""
@@ -209,6 +214,7 @@ class _ShardWriter:
                 for name, writer in sorted(self.writers.items())
             },
             "bytes": self.num_bytes,
+            "control_tokens": self.num_control, "documents_with_control_tokens": self.num_with_control,
             "heldout_documents": self.num_heldout, "heldout_bytes": self.heldout_bytes,
             "dropped": self.dropped, "skipped": self.skipped, "skipped_places": self.listed,
         }  # fmt: skip
@@ -283,6 +289,8 @@ class _ShardWriter:
         """Append the end-of-document token to each document, put the tokenizer's own first tokens before it, and write
         it.
         """
+        self.num_control += int(encoded.num_control.sum())
+        self.num_with_control += int((encoded.num_control > 0).sum())
         lengths = np.diff(encoded.ends, prepend=0)
         begins = encoded.ends - lengths
         extra = len(self.leading) + 1

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from switchpoint.components.data.control_tokens import token_not_as_text
 from switchpoint.components.data.corpus import Corpus
 from switchpoint.components.data.corpus_input import training_texts
 from switchpoint.components.data.documents import read_documents
 from switchpoint.components.data.tokenizer_files import copy_tokenizer
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.recipe.source import origin_of, part_of
+from switchpoint.components.recipe.source import GENERATED_ORIGINS, origin_of, part_of
 from switchpoint.components.store.store import Store, read_json
 
 END_OF_DOCUMENT = "<|endoftext|>"
@@ -40,7 +41,22 @@ def train_tokenizer(plan: Plan, store: Store, corpora: Mapping[str, Corpus]) -> 
                 plan.tokenizer, output, {"vocab_size": num_ids(tokenizer), "end_of_document": end_of_document},
                 {"other_ids": settle_class(output)},
             )  # fmt: skip
+    _check_control_tokens(plan, store)
     check_class(plan, store)
+
+
+def _check_control_tokens(plan: Plan, store: Store) -> None:
+    """Raise BadInput where a source's control tokens are to be text, and the tokenizer cannot encode them as such."""
+    tokenizer, _ = load_tokenizer(store.fetch_output(plan.tokenizer))
+    token = token_not_as_text(tokenizer)
+    for name, source in plan.sources_with_text().items():
+        if token and source.control_tokens == "text" and origin_of(source) not in GENERATED_ORIGINS:
+            raise BadInput(
+                "the tokenizer cannot encode a control token as text that is written out in one: it is an entry of "
+                "its model", file=plan.recipe.tokenizer.folder or "", field=f"sources.{name}.control_tokens",
+                given=f"text (and the control token {token})",
+                allowed="`control_tokens: token`, which takes it for the control token; or another tokenizer",
+            )  # fmt: skip
 
 
 def byte_level_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
@@ -73,7 +89,16 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
             "the tokenizer names no end-of-document token", file=str(folder / "tokenizer_config.json"),
             field="tokenizer", given=f"eos_token: {token}", allowed="an eos_token that the vocabulary holds",
         )  # fmt: skip
-    return tokenizer, identifier
+    added = tokenizer.get_added_tokens_decoder().get(identifier)
+    return _with_control_token(tokenizer, identifier) if added and not added.special else tokenizer, identifier
+
+
+def _with_control_token(tokenizer: Tokenizer, identifier: int) -> Tokenizer:
+    """Return the tokenizer with an added token as a control token: some files do not call what ends a text special."""
+    data = json.loads(tokenizer.to_str())
+    for token in data["added_tokens"]:
+        token["special"] |= token["id"] == identifier
+    return Tokenizer.from_str(json.dumps(data))
 
 
 def num_ids(tokenizer: Tokenizer) -> int:

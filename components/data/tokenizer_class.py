@@ -63,7 +63,7 @@ def difference(folder: Path, config: Mapping[str, Any] | None = None) -> str:
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
-    documents = DocumentTokenizer(folder)
+    documents = DocumentTokenizer(folder, control_tokens="token")  # as AutoTokenizer takes them
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns of texts and classes, which is what the result tells
     try:

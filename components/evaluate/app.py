@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from switchpoint.components.launch.process import die_with_parent
 from switchpoint.components.recipe.fields import Config
 from switchpoint.components.store.location import read_json
@@ -33,6 +35,8 @@ class EvaluateJob(Config):
     """For each source its part and the files of its held-out documents."""
     categories: dict[str, str]
     """The categories of the sources that have one."""
+    with_control_tokens: list[str] = Field(default_factory=list)
+    """The sources whose control tokens that are written out are such."""
     sequence_length: int
     questions: int
     bytes_per_source: int
@@ -74,7 +78,7 @@ def _evaluator(job: EvaluateJob, store: Store) -> Any:
     from switchpoint.components.evaluate.harness import evaluate_suites
     from switchpoint.components.evaluate.load import load_suites
     from switchpoint.components.evaluate.model import load_model
-    from switchpoint.components.evaluate.suite import build_tasks, evaluate_local
+    from switchpoint.components.evaluate.suite import BITS_PER_BYTE, build_tasks, evaluate_local
 
     parts = {source: (part, [store.fetch_file(path) for path in paths]) for source, (part, paths) in job.parts.items()}
     tokenizer_folder = store.fetch_folder(job.tokenizer)
@@ -84,7 +88,8 @@ def _evaluator(job: EvaluateJob, store: Store) -> Any:
         model = load_model(folder, tokenizer_folder, job.batch_size)
         # Tasks hold their requests and answers: each model gets its own.
         tasks, too_long = build_tasks(parts, job.questions, job.bytes_per_source, model.documents, job.sequence_length)
-        results = evaluate_local(model.as_lm(job.sequence_length), tasks, job.categories)
+        lm = model.as_lm(job.sequence_length, [f"{BITS_PER_BYTE}{source}" for source in job.with_control_tokens])
+        results = evaluate_local(lm, tasks, job.categories)
         if loaded:
             results.update(evaluate_suites(model.as_lm(), loaded))
         return {"questions_too_long": too_long} | asdict(results)

@@ -1,6 +1,6 @@
 """lm-eval's model of transformers, on the ids that training documents are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,13 @@ class DocumentLM(HFLM):
     second: log P(BOS | BOS) would be a part of each document's bits.
     """
 
-    def __init__(self, model: PreTrainedModel, documents: DocumentTokenizer, **options: Any) -> None:
+    def __init__(
+        self, model: PreTrainedModel, documents: DocumentTokenizer, with_control_tokens: Collection[str] = (),
+        **options: Any,
+    ) -> None:  # fmt: skip
+        """`with_control_tokens`: tasks in whose texts control tokens that are written out are such."""
         self.documents = documents
+        self._of_task = dict.fromkeys(with_control_tokens, documents.with_control_tokens("token"))
         end = documents.tokenizer.id_to_token(documents.end_of_document)
         # lm-eval asks it for the padding token and for stop sequences; ids come from `documents`.
         wrapped = PreTrainedTokenizerFast(tokenizer_object=documents.tokenizer, eos_token=end, pad_token=end)
@@ -71,7 +76,7 @@ class DocumentLM(HFLM):
         counts = []
         given = self.documents.before_text
         for request in requests:
-            ids = self.documents.encode(request.args[0])
+            ids = self._of_task.get(request.task_name, self.documents).encode(request.args[0])
             pieces = map(
                 make_disjoint_window,
                 get_rolling_token_windows(ids, given[-1], max_seq_len=self.max_length, context_len=1),

@@ -26,7 +26,8 @@ def make_probes(plan: Plan, store: Store, asked: Sequence[SuiteQuestion] = ()) -
     texts: list[ProbeText] = []
     questions: list[ProbeQuestion] = []
     for source, (part, paths) in fetch_heldout_parts(plan, store).items():
-        texts += _texts(source, paths, continual.bytes_per_source, tokenizer, length)
+        documents = tokenizer.with_control_tokens(plan.recipe.sources[source].control_tokens)
+        texts += _texts(source, paths, continual.bytes_per_source, documents, length)
         if part in QUESTION_PARTS and continual.questions and not questions:
             questions = _questions(paths, continual.questions, tokenizer, length)
     window = plan.recipe.sequence_length

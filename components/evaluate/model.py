@@ -1,5 +1,6 @@
 """A model behind lm-eval's interface."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ class LoadedModel:
     documents: DocumentTokenizer
     batch_size: int
 
-    def as_lm(self, max_length: int | None = None) -> Any:
+    def as_lm(self, max_length: int | None = None, with_control_tokens: Collection[str] = ()) -> Any:
         """Return the model for lm-eval. `max_length`: of a prompt with its answer, in tokens; None: what the model can
-        take.
+        take. `with_control_tokens`: see `DocumentLM`.
         """
         from switchpoint.components.evaluate.document_lm import DocumentLM
 
         # On a GPU the largest batch that fits is found by trying.
         batch_size = "auto" if self.model.device.type == "cuda" else self.batch_size
-        return DocumentLM(self.model, self.documents, max_length=max_length, batch_size=batch_size)
+        return DocumentLM(self.model, self.documents, with_control_tokens, max_length=max_length, batch_size=batch_size)
 
 
 def load_model(folder: Path, tokenizer: Path, batch_size: int) -> LoadedModel:

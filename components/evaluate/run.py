@@ -168,6 +168,9 @@ def _evaluate(
         },
         categories={name: one.category for name, one in plan.sources_with_text().items() if one.category},
         sequence_length=recipe.sequence_length, questions=recipe.evaluation.questions,
+        with_control_tokens=[
+            name for name, one in plan.sources_with_text().items() if one.control_tokens == "token"
+        ],
         bytes_per_source=recipe.evaluation.bytes_per_source, suites=recipe.evaluation.beyond_local,
         data_folder=recipe.evaluation.data_folder,
     )  # fmt: skip

@@ -216,6 +216,12 @@ def left_out(plan: Plan, store: Store) -> list[str]:
         differences = outputs.get("engine_differences", [])
         if differences:
             found.append(f"{len(differences)} shards of {name} were tokenised again by tokenizers: {differences[0]}")
+        control = outputs.get("control_tokens", {"number": 0})
+        if control["number"]:
+            found.append(
+                f"control tokens written out in the text of {name}: {control['number']:,} in {control['documents']:,} "
+                f"documents, encoded as {'text' if control['become'] == 'text' else 'control tokens'}"
+            )
         for counts, what in ((outputs["dropped"], "left out"), (outputs["skipped"], "not readable")):
             if counts:
                 reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))

@@ -39,7 +39,8 @@ class DataOutputs:
                 {
                     "reference": input_digests[reference_origin(source)],
                     "best": {tier: config.best for tier, config in source.tiers.items() if config.best is not None},
-                },
+                }
+                | source.encoding,
                 {"tokenizer": self.tokenizer, "text": self.texts[origin_of(source)]},
             )
             for name, source in self.with_text.items()
@@ -114,6 +115,7 @@ class DataOutputs:
             return identity_of("tokens", {"declared": name, "tiers": sizes, "tokens": source.tokens})
         config = {"part": part_of(source), "tiers": tiers, "metadata_fields": source.metadata_fields}
         config |= {"filters": source.filters} if source.filters else {}
+        config |= source.encoding
         inputs = {"text": self.texts[origin_of(source)], "tokenizer": self.tokenizer}
         inputs |= {"scorer": self.scorers[name]} if name in self.scorers else {}
         inputs |= {"duplicates": self.duplicates[name]} if name in self.duplicates else {}
@@ -129,6 +131,11 @@ class DataOutputs:
         return identity_of(
             "contamination", {name: self.digests[evaluation_origin(sets[name])] for name in sorted(sets)}
         )
+
+    def encodings(self) -> dict[str, Any]:
+        """Return how the text of sources becomes tokens, of those where it is not as usual."""
+        found = {name: source.encoding for name, source in self.with_text.items() if source.encoding}
+        return {"encodings": found} if found else {}
 
     def left_out(self) -> dict[str, Any]:
         """Return what decides, beside the text, which of its documents are held out."""

@@ -127,6 +127,7 @@ class _Expansion:
         config = {
             "bytes_per_source": continual.bytes_per_source, "questions": continual.questions,
             "sequence_length": self.recipe.sequence_length, "parts": self.data.parts, "left_out": self.data.left_out(),
+            **self.data.encodings(),
         }  # fmt: skip
         config |= {"suites": self._suites()} if self.recipe.evaluation.beyond_local else {}
         return identity_of("probes", config, {"tokenizer": self.data.tokenizer} | self.data.from_sources)
@@ -144,6 +145,7 @@ class _Expansion:
         config: dict[str, Any] = {
             "questions": evaluation.questions, "bytes_per_source": evaluation.bytes_per_source,
             "sequence_length": self.recipe.sequence_length, "parts": self.data.parts, "left_out": self.data.left_out(),
+            **self.data.encodings(),
         }  # fmt: skip
         config |= {"categories": self.data.categories} if self.data.categories else {}
         config |= {"suites": self._suites()} if evaluation.beyond_local and with_suites else {}

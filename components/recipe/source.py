@@ -57,6 +57,9 @@ class Source(Config):
     """Fields that are kept beside each document's tokens, as its language or quality."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """What happens to a document that cannot be read: the run ends, or it is left out, counted and listed."""
+    control_tokens: Literal["text", "token"] = "text"
+    """What a control token of the tokenizer, such as `<|endoftext|>`, becomes where a document's text holds its
+    characters: text like any other, or the control token itself. Data cards count them."""
     token_file: str | None = None
     """Tokens in Megatron's format, which are not copied: the path without `.bin` and `.idx`. They must be of the
     recipe's tokenizer."""
@@ -107,6 +110,8 @@ class Source(Config):
             raise ValueError("only the documents of a `folder:` are filtered and deduplicated")
         if self.folder is None and (self.text_field != "text" or self.metadata_fields or self.on_error != "refuse"):
             raise ValueError("`text_field:`, `metadata_fields:` and `on_error:` say how a `folder:` is read")
+        if (self.python or self.environment) and self.control_tokens != "text":
+            raise ValueError("`control_tokens:` is of text from files: what Python carries has none")
         if (self.max_epochs is None) != (self.excess is None):
             raise ValueError("`max_epochs:` and `excess:` (refuse or move) go together")
         if self.generate is not None and self.tokens is not None:
@@ -136,6 +141,11 @@ class Source(Config):
     def size(self) -> int | None:
         """Its training tokens as far as they are known before its text is tokenised."""
         return self.generate.tokens if self.generate is not None else self.tokens
+
+    @property
+    def encoding(self) -> dict[str, str]:
+        """What decides how its text becomes tokens, beside the tokenizer."""
+        return {"control_tokens": self.control_tokens} if self.control_tokens != "text" else {}
 
     @property
     def has_text(self) -> bool:

@@ -69,7 +69,7 @@ def ours(folder: Path, source: Path, encoder: FastEncoder | ReferenceEncoder) ->
             pieces=(Piece(name=file.name, digest=""),),
         ),
         store=store, tokenizer=folder / "tokenizer", text_file=None, options=TextOptions(), tiers={}, skip=False,
-        sequence_lengths=(), scorer=None, evaluation_sets=None, duplicates=None, filters=(),
+        control_tokens="text", sequence_lengths=(), scorer=None, evaluation_sets=None, duplicates=None, filters=(),
         corpus=Corpus(folder=str(source.parent), files=(file,), heldout_below=0),
     )  # fmt: skip
     return seconds(lambda: write_shard(work, encoder))

@@ -204,8 +204,8 @@ def test_a_difference_of_the_fast_engine_is_reported_and_the_shard_done_again(
         def __init__(self, fast: Any) -> None:
             self.fast = fast
 
-        def encode_batch_flat(self, texts: list[str], add_special_tokens: bool) -> tuple[bytes, bytes]:
-            ids, offsets = self.fast.encode_batch_flat(texts, add_special_tokens=add_special_tokens)
+        def encode_batch_flat(self, texts: list[str], **options: bool) -> tuple[bytes, bytes]:
+            ids, offsets = self.fast.encode_batch_flat(texts, **options)
             changed = np.frombuffer(ids, "<u4").copy()
             changed[5] += 1
             return changed.tobytes(), offsets

@@ -1,5 +1,6 @@
 """Scores on the ids that were trained on, for tokenizers that begin a text and for those that do not: all by hand."""
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,35 @@ def test_bits_per_byte_are_those_of_the_ids_trained_on(case: Case, tmp_path: Pat
         assert found == pytest.approx(bits_by_hand(case, text, LENGTH) / len(text.encode()), rel=1e-5)
 
 
+@pytest.mark.parametrize("become", ["text", "token"])
+def test_control_tokens_in_a_held_out_text_are_what_they_are_in_training(
+    case: Case, tmp_path: Path, become: str
+) -> None:
+    """Of a source that says so they are such; in everything else they are text. `ids` are by hand."""
+    text = f"It{END_OF_DOCUMENT} adds <s> 12."
+    data = json.loads((case.folder / "tokenizer.json").read_text())
+    plain = Tokenizer.from_str(json.dumps(data | {"added_tokens": [], "post_processor": None}))
+    ids = case.ids(text) if become == "token" else list(plain.encode(text).ids)
+    assert (case.tokenizer.token_to_id(END_OF_DOCUMENT) in ids) == (become == "token")
+    write_documents(tmp_path / "a.jsonl", [Document(unit="u", part="text", text=text)])
+    tasks, _ = build_tasks({"a": ("text", [tmp_path / "a.jsonl"])}, 0, 10_000, case.loaded.documents, 64)
+    as_tokens = ["bits_per_byte.a"] if become == "token" else []
+    results = evaluate_local(case.loaded.as_lm(64, as_tokens), tasks, {})
+    wanted = -case.log_likelihood(case.given, ids) / math.log(2) / len(text.encode())
+    assert results.scores["bits_per_byte.a"]["value"] == pytest.approx(wanted, rel=1e-5)
+    documents = case.loaded.documents.with_control_tokens("token" if as_tokens else "text")
+    (probe,) = _texts("a", [tmp_path / "a.jsonl"], 1_000, documents, 64)
+    assert probe.tokens == [*case.given, *ids]
+    asked = SimpleNamespace(args=("Q", f" {text}"), task_name="questions")
+    (choice,) = case.loaded.as_lm(64, as_tokens).loglikelihood([asked])
+    after = plain.encode(f"Q {text}").ids[len(plain.encode("Q").ids) :]
+    given = [*case.leading, *plain.encode("Q").ids]
+    assert choice[0] == pytest.approx(case.log_likelihood(given, after), rel=1e-5)
+
+
 @pytest.mark.parametrize("context", ["Function number 7", "Function number 7 ", "", " "])
 def test_a_choice_is_as_likely_as_by_hand(case: Case, context: str) -> None:
-    requests = [SimpleNamespace(args=(context, choice)) for choice in CHOICES]
+    requests = [SimpleNamespace(args=(context, choice), task_name="q") for choice in CHOICES]
     found = case.loaded.as_lm(64).loglikelihood(requests)
     for (likelihood, _), choice in zip(found, CHOICES, strict=True):
         before = case.ids(context.rstrip())

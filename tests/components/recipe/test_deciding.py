@@ -153,6 +153,7 @@ DECIDING: dict[str, Change] = {
     "Source.folder": ({}, "sources.web.folder", "other"),
     "Source.text_field": ({}, "sources.web.text_field", "body"),
     "Source.metadata_fields": ({}, "sources.web.metadata_fields", ["language"]),
+    "Source.control_tokens": ({}, "sources.web.control_tokens", "token"),
     "Source.on_error": ({}, "sources.web.on_error", "skip"),
     "Source.token_file": ({"sources.web": {"token_file": "a", "heldout": "b"}}, "sources.web.token_file", "c"),
     "Source.filters": ({}, "sources.web.filters", ["gopher_quality"]),
