@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from switchpoint.components.launch.process import die_with_parent
+from switchpoint.components.recipe.errors import reason_of
 from switchpoint.components.recipe.fields import Config
 from switchpoint.components.store.location import read_json
 from switchpoint.components.store.opening import store_at
@@ -62,14 +63,14 @@ def main() -> None:
     except Exception as error:  # nothing can be evaluated: that is the reason for each
         traceback.print_exc()
         for model in own:
-            store.write(model.result, {"error": f"{type(error).__name__}: {error}"})
+            store.write(model.result, {"error": reason_of(error)})
         return
     for model in own:
         try:
             result = evaluate(store.fetch_folder(model.folder))
         except Exception as error:  # one model's failure must not take the others' scores, here or in other processes
             traceback.print_exc()
-            result = {"error": f"{type(error).__name__}: {error}"}
+            result = {"error": reason_of(error)}
         store.write(model.result, result)
 
 

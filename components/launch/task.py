@@ -11,7 +11,7 @@ from typing import Any
 from switchpoint.components.launch.process import DRIVER_VARIABLE, die_with_parent
 from switchpoint.components.launch.site import scheduler
 from switchpoint.components.recipe.digest import Identity
-from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import BadInput, reason_of
 from switchpoint.components.store.lock import locked
 from switchpoint.components.store.store import KFP_RUN_VARIABLE, Store
 
@@ -104,5 +104,4 @@ def tell_failure(store: Store, identity: Identity, error: Exception) -> None:
     """Record why `identity` was not made, unless a launcher has written a better reason, and its job's own log."""
     if not store.failure_file(identity).exists():
         log = os.environ.get(RUN_LOG_VARIABLE, "the task's own")
-        reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
-        store.write_failure(identity, reason, log, bad_input=isinstance(error, BadInput))
+        store.write_failure(identity, reason_of(error), log, bad_input=isinstance(error, BadInput))

@@ -1,5 +1,6 @@
 """The one error that a user causes."""
 
+import traceback
 from collections.abc import Iterable
 
 
@@ -43,3 +44,16 @@ def raise_all(problems: list[BadInput]) -> None:
         raise problems[0]
     if problems:
         raise BadInputs(problems)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error in one text: the message of bad input as it is, of others behind their type. One without a
+    message is told by its line of code.
+    """
+    if isinstance(error, BadInput):
+        return str(error)
+    if str(error):
+        return f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"{type(error).__name__}{place}"

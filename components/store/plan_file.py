@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchpoint.components.recipe.digest import digest_of
-from switchpoint.components.recipe.errors import BadInput
+from switchpoint.components.recipe.errors import reason_of
 from switchpoint.components.recipe.halving import Stop, Stops
 from switchpoint.components.recipe.load import parse_recipe
 from switchpoint.components.recipe.plan import Plan
@@ -100,8 +100,7 @@ def last_plan(plan: Plan, store: Store) -> Plan | None:
 
 def write_plan_failure(study: dict[str, Any], store: Store, stops: dict[str, Any] | None, error: Exception) -> None:
     """Keep why the task `plan` failed, beside the plan that it was to write."""
-    reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
-    store.write(_failure(f"plans/{_name(study, stops)}"), {"reason": reason})
+    store.write(_failure(f"plans/{_name(study, stops)}"), {"reason": reason_of(error)})
 
 
 def plan_failure(reference: str) -> str | None:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from switchpoint.components.launch.job import JobEnd
 from switchpoint.components.launch.local import tail
+from switchpoint.components.recipe.errors import reason_of
 from switchpoint.components.store.location import Location, names_in, read_json, remove_files, write_json
 from switchpoint.components.store.lock import Locked
 
+FINAL = ("BadInput", "BadBatch", "BadModel")
+"""Errors that say all that there is to say, and that a restart repeats; by name, so that nothing heavy is imported."""
 RESUME_ME = 75
 """EX_TEMPFAIL: the exit code of a trainer that asks to be restarted."""
 STATUS = "status.json"
@@ -47,7 +50,8 @@ def write_status(folder: Path, state: str, reason: str, step: int | None, *, res
 
 def write_failure(folder: Path, rank: int, error: BaseException) -> None:
     """Write why this process failed. A full disk keeps that from being written; the log has it too."""
-    reason = str(error) if type(error).__name__ in ("BadInput", "BadBatch") else f"{type(error).__name__}: {error}"
+    is_final = type(error).__name__ in FINAL
+    reason = str(error) if is_final else reason_of(error)
     try:
         write_json(
             failure_file(folder, rank),
@@ -55,7 +59,7 @@ def write_failure(folder: Path, rank: int, error: BaseException) -> None:
                 "reason": reason,
                 "lost_peer": bool(LOST_PEER.search(str(error))),
                 "resume": _may_pass(error),
-                "is_final": type(error).__name__ in ("BadInput", "BadBatch"),
+                "is_final": is_final,
             },
         )
     except OSError:

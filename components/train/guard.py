@@ -12,6 +12,10 @@ class BadBatch(FloatingPointError):
     """The guard refused a step, and the recipe does not allow to skip its batch."""
 
 
+class BadModel(FloatingPointError):
+    """The model gives values that are not finite whatever the text: no batch is to blame, and a skip does not help."""
+
+
 def describe_bad_batch(step: int, problem: str, samples: dict[str, list[int]]) -> str:
     """Return one line that names the step, the problem, and the first eight samples of each source."""
     shown = "; ".join(

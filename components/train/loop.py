@@ -11,11 +11,11 @@ from switchpoint.components.store.store import write_json
 from switchpoint.components.train.data import Batch, Batches
 from switchpoint.components.train.ending import write_status
 from switchpoint.components.train.evaluations import Evaluations
-from switchpoint.components.train.guard import BadBatch, Guard, describe_bad_batch
+from switchpoint.components.train.guard import BadBatch, BadModel, Guard, describe_bad_batch
 from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.job_checkpoints import JobCheckpoints, Resumed
 from switchpoint.components.train.job_files import fetch_inputs, work_folder
-from switchpoint.components.train.model import build_model
+from switchpoint.components.train.model import build_model, gives_numbers
 from switchpoint.components.train.optimizer import build_optimizer
 from switchpoint.components.train.parallel import Ranks
 from switchpoint.components.train.step_metrics import StepMetrics
@@ -97,8 +97,14 @@ class Trainer:
         return self.batches.batch(step) if step < self.end_step else None
 
     def _skip_batch(self, problem: str) -> None:
-        """Count the current step as skipped and name its samples. Raise BadBatch unless the recipe allows a skip."""
+        """Count the current step as skipped and name its samples.
+
+        Raise BadModel if the model is to blame, and BadBatch unless the recipe allows a skip; also where all steps were
+        skipped before a checkpoint that others start from: it would be a model that nothing was trained for.
+        """
         step, samples = self.step + 1, self.batches.samples_of(self.step)
+        if not gives_numbers(self.model, self.ranks, self.job.vocab_size):
+            raise BadModel(f"step {step}: {problem}, and so it is whatever the text: {self._model_named()}")
         message = describe_bad_batch(step, problem, samples)
         if self.ranks.rank == 0:
             file = self.folder / f"bad-batch-{step:08d}.json"
@@ -107,8 +113,18 @@ class Trainer:
         if self.job.training.bad_batch == "stop":
             raise BadBatch(message)
         self.skipped_steps += 1
+        if self.skipped_steps == step - self.job.start_step and self.checkpoints.must_save(step):
+            all_bad = f"all {self.skipped_steps} steps up to the checkpoint of step {step} were bad"
+            raise BadBatch(f"{all_bad}; the last: {message}")
         if self.ranks.rank == 0:
             print(f"{message}: skipped, {self.skipped_steps} so far", flush=True)
+
+    def _model_named(self) -> str:
+        """Return which model is trained, in words."""
+        if self.step > self.job.start_step + self.skipped_steps:
+            return f"the weights after step {self.step} give values that are not finite"
+        start = self.job.start_model or self.job.start_checkpoint or "the model at its random start"
+        return f"{start} gives values that are not finite before anything is trained"
 
     def _evaluate(self) -> None:
         if self.evaluations.is_due(self.step):

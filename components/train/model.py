@@ -1,17 +1,23 @@
 """Models: built from a configuration or a Hugging Face folder. Parameters are always fp32."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.loss import install_loss
 from switchpoint.components.train.parallel import Ranks, parallelise
 from switchpoint.components.train.weights import load_folder, spread
+
+PROBED_TOKENS = 16
 
 
 def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
@@ -41,7 +47,8 @@ def build_model(job: TrainJob, ranks: Ranks) -> PreTrainedModel:
         torch.manual_seed(job.seed)
         spread(model, _from_config(config).state_dict() if ranks.rank == 0 else {})
     elif job.start_model:
-        load_folder(model, Path(job.start_model))
+        with reading_folder(job.start_model):
+            load_folder(model, Path(job.start_model))
     return model
 
 
@@ -58,9 +65,32 @@ def update_every_row(model: nn.Module) -> None:
             module.padding_idx = None
 
 
+@torch.no_grad()
+def gives_numbers(model: nn.Module, ranks: Ranks, vocab_size: int) -> bool:
+    """Return whether the model's logits of a plain text, the first tokens of the vocabulary, are finite."""
+    tokens = torch.arange(min(vocab_size, PROBED_TOKENS), device=ranks.device)[None]
+    is_bad = not bool(torch.isfinite(model(input_ids=tokens, use_cache=False).logits).all())
+    return not ranks.sum(torch.tensor([float(is_bad)])).item()
+
+
 def _folder_config(job: TrainJob) -> PretrainedConfig:
     folder = job.start_model or job.model_config_folder
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
+    with reading_folder(folder):
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
+@contextmanager
+def reading_folder(folder: str) -> Iterator[None]:
+    """Turn what libraries raise for a damaged folder into BadInput: it stays damaged, however often a job is restarted.
+
+    What the system raises, such as a network drive that does not answer, has a number and may pass.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise BadInput(f"the model cannot be read: {error}", file=folder, field="model.folder") from None
 
 
 def _allocate(model: PreTrainedModel, device: torch.device) -> None:

@@ -160,7 +160,7 @@ def schema(as_json: Json = False) -> None:
 
 
 def main() -> None:
-    from switchpoint.components.recipe.errors import BadInput
+    from switchpoint.components.recipe.errors import BadInput, reason_of
 
     try:
         app()
@@ -172,7 +172,7 @@ def main() -> None:
     except Exception as error:
         if any(_debug):
             raise
-        print(f"{type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        print(f"{reason_of(error)} (--debug shows where)", file=sys.stderr)
         sys.exit(1)
 
 

@@ -1,5 +1,6 @@
 """Models of every family: their size, their weights out of a folder and into one, and what a small step changes."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from switchpoint.components.recipe.optimizer import Optimizer
 from switchpoint.components.recipe.presets import PRESETS
 from switchpoint.components.recipe.schedule_config import Cosine
 from switchpoint.components.store.plan_file import Planned
+from switchpoint.components.train import model as model_module
 from switchpoint.components.train.data import Batch, Batches
 from switchpoint.components.train.job import TrainJob
 from switchpoint.components.train.loop import FINISHED, Trainer
@@ -177,3 +179,28 @@ def test_a_gguf_file_is_read(prepared: Planned, tmp_path: Path, kind: str) -> No
         torch.testing.assert_close(
             loaded(tokens, use_cache=False).logits, model.eval()(tokens, use_cache=False).logits, rtol=1e-5, atol=1e-5
         )
+
+
+def test_a_damaged_folder_is_not_tried_again(
+    prepared: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libraries say of it is final; what the system says of a drive may pass."""
+    folder = tmp_path / "stored"
+    small_model("llama").save_pretrained(folder)
+    one = folder_job(prepared, tmp_path / "run", folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-8])
+    with pytest.raises(BadInput, match=f"{folder}: model.folder: the model cannot be read"):
+        build_model(one, ALONE)
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(BadInput, match=f"{folder}: model.folder: the model cannot be read"):
+        build_model(one, ALONE)
+
+    def away(*_: Any) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    small_model("llama").config.save_pretrained(folder)
+    monkeypatch.setattr(model_module, "load_folder", away)
+    with pytest.raises(OSError, match="Stale file handle"):
+        build_model(one, ALONE)

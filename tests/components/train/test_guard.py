@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from switchpoint.components.recipe.training import Training
 from switchpoint.components.store.plan_file import Planned
 from switchpoint.components.store.store import read_json
 from switchpoint.components.train.checkpoint import checkpoint_path, steps_in
-from switchpoint.components.train.guard import WINDOW_STEPS, BadBatch, Guard
+from switchpoint.components.train.data import Batch
+from switchpoint.components.train.guard import WINDOW_STEPS, BadBatch, BadModel, Guard
 from switchpoint.components.train.loop import FINISHED, Trainer
 from tests.components.train.test_loop import END, job, weights
+from tests.components.train.test_loss import VOCAB, small_model
 
 BAD_STEP = 17
 
@@ -24,14 +27,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def poisoned(one: Any, factor: float) -> Trainer:
-    """A trainer whose gradients of one step are multiplied."""
+def poisoned(one: Any, factor: float, steps: Sequence[int] = (BAD_STEP,)) -> Trainer:
+    """A trainer whose gradients of some steps are multiplied."""
     trainer = Trainer(one, 0, 1)
     forward_backward = trainer.training_step.forward_backward
 
     def multiplied(batch: Any, step: int) -> torch.Tensor:
         sums = forward_backward(batch, step)
-        if step == BAD_STEP - 1:
+        if step + 1 in steps:
             for parameter in trainer.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
@@ -116,3 +119,46 @@ def test_a_resumed_trainer_knows_the_steps_before(prepared: Planned, tmp_path: P
     assert first.run() == FINISHED
     assert len(first.guard.state()["loss"]) == 9
     assert Trainer(job(prepared, tmp_path, training=training), 0, 1).guard.state() == first.guard.state()
+
+
+def overflowing(folder: Path) -> Path:
+    """Write a model whose weights are finite, and whose logits are not: fp32 ends at 3.4e38."""
+    model = small_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight.fill_(3e38)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("bad_batch", ["stop", "skip"])
+def test_a_base_that_gives_no_numbers_is_named_and_no_samples(
+    prepared: Planned, tmp_path: Path, bad_batch: Any
+) -> None:
+    base = str(overflowing(tmp_path / "base"))
+    one = job(
+        prepared, tmp_path / "run", start="fresh", start_model=base, model_config_folder=base, vocab_size=VOCAB,
+        training=Training(bad_batch=bad_batch),
+    )  # fmt: skip
+    trainer = Trainer(one, 0, 1)
+    tokens = torch.arange(33).repeat(4, 1)
+    labels = torch.tensor([4.0 * 32] + [0.0] * (len(trainer.batches.names) - 1), dtype=torch.float64)
+    trainer.batches.batch = lambda step: Batch(tokens, [0] * 4, labels, has_gaps=False)  # type: ignore[method-assign]
+    with pytest.raises(BadModel, match=r"step 1: the loss is (nan|inf), and so it is whatever the text: ") as caught:
+        trainer.run()
+    assert str(caught.value).endswith(f"{base} gives values that are not finite before anything is trained")
+    assert steps_in(tmp_path / "run") == []
+
+
+def test_a_run_whose_batches_are_all_skipped_has_failed(prepared: Planned, tmp_path: Path) -> None:
+    training = Training(bad_batch="skip")
+    one = job(prepared, tmp_path, start_step=0, end_step=4, keep_steps=[3, 4], export_steps=[4], training=training)
+    trainer = poisoned(one, math.nan, steps=range(1, 5))
+    with pytest.raises(
+        BadBatch, match="all 3 steps up to the checkpoint of step 3 were bad; the last: step 3: the gra"
+    ):
+        trainer.run()
+    assert steps_in(tmp_path) == []
+    (tmp_path / "one-good").mkdir()
+    trainer = poisoned(one.model_copy(update={"folder": str(tmp_path / "one-good")}), math.nan, steps=(1, 2, 4))
+    assert trainer.run() == FINISHED
+    assert trainer.skipped_steps == 3
