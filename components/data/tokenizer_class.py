@@ -34,7 +34,7 @@ TEXTS = (
 
 def comparison_texts(tokenizer: Tokenizer) -> list[str]:
     """Return texts that tell tokenizers apart: writing of many kinds, and entries of the vocabulary, which are cut
-    where another tokenizer splits text before it looks at its vocabulary.
+    where another tokenizer splits a text first.
     """
     ids = sorted(tokenizer.get_vocab(with_added_tokens=False).values())
     entries = [tokenizer.decode([one]) for one in ids[:: max(1, len(ids) // NUM_ENTRIES)]]
