@@ -100,12 +100,16 @@ class FastEncoder(_Encoder):
         self.fast = fastokens.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.fast.no_truncation()
         self.fast.no_padding()
-        self.compared_documents = 0
-        self._compared_characters = {False: 0, True: 0}
+        self._compared_documents = self._compared_characters = {False: 0, True: 0}
         for text in written_out(self.tokenizer):
             for as_text in (False, True):
                 self._compare_one(text, self._ids_of(text, as_text), as_text)
-        self.compared_documents, self._compared_characters = 0, {False: 0, True: 0}
+        self._compared_documents, self._compared_characters = {False: 0, True: 0}, {False: 0, True: 0}
+
+    @property
+    def compared_documents(self) -> int:
+        """The number of documents that were compared, without those that were encoded a second time, as text."""
+        return self._compared_documents[False]
 
     def _encode(self, texts: Sequence[str], *, as_text: bool) -> tuple[Ids, Ends]:
         raw_ids, raw_offsets = self.fast.encode_batch_flat(
@@ -119,7 +123,7 @@ class FastEncoder(_Encoder):
         """Compare all documents at first, then one of each batch; the beginning of one if all are long. Those that are
         encoded as text are counted by themselves.
         """
-        sampled, before = False, self.compared_documents
+        sampled, before = False, self._compared_documents[as_text]
         for number, text in enumerate(texts):
             begun = self._compared_characters[as_text] >= FIRST_CHARACTERS
             if sampled:
@@ -128,7 +132,7 @@ class FastEncoder(_Encoder):
                 begin = int(ends[number - 1]) if number else 0
                 self._compare_one(text, ids[begin : ends[number]], as_text)
                 sampled = begun
-        if self.compared_documents == before:
+        if self._compared_documents[as_text] == before:
             start = texts[0][:SAMPLE_CHARACTERS]
             self._compare_one(start, self._ids_of(start, as_text), as_text)
 
@@ -141,7 +145,7 @@ class FastEncoder(_Encoder):
         wanted = self.tokenizer.encode(text, add_special_tokens=False).ids
         if not np.array_equal(ids, np.array(wanted, dtype=np.uint32)):
             raise EngineDiffers(f"fastokens differs from tokenizers for a document that begins {text[:60]!r}")
-        self.compared_documents += 1
+        self._compared_documents[as_text] += 1
         self._compared_characters[as_text] += len(text)
 
 

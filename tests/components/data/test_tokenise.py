@@ -212,8 +212,8 @@ def test_a_difference_of_the_fast_engine_is_reported_and_the_shard_done_again(
 
     whole = FastEncoder.__init__
 
-    def spoiled(self: FastEncoder, folder: Path) -> None:
-        whole(self, folder)
+    def spoiled(self: FastEncoder, *arguments: Any) -> None:
+        whole(self, *arguments)
         self.fast = Wrong(self.fast)
 
     monkeypatch.setattr(FastEncoder, "__init__", spoiled)
