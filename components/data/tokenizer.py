@@ -10,10 +10,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from switchpoint.components.data.corpus import Corpus
 from switchpoint.components.data.corpus_input import training_texts
 from switchpoint.components.data.documents import read_documents
+from switchpoint.components.data.end_of_text import end_of_text
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.source import origin_of, part_of
-from switchpoint.components.store.store import Store, read_json
+from switchpoint.components.store.store import Store
 
 END_OF_DOCUMENT = "<|endoftext|>"
 
@@ -62,9 +63,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     # Folders of models often say how inputs are cut and filled: documents are neither.
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    config = read_json(folder / "tokenizer_config.json") or {}
-    token = config.get("eos_token")
-    token = token.get("content") if isinstance(token, dict) else token
+    token = end_of_text(folder)
     identifier = tokenizer.token_to_id(token) if token else None
     if identifier is None:
         raise BadInput(

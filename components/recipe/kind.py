@@ -26,7 +26,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "text": Kind(format=2, label="text"),
     "mined": Kind(format=1, label="mined text"),
-    "tokenizer": Kind(format=1, label="tokenizer"),
+    "tokenizer": Kind(format=2, label="tokenizer"),
     "scorer": Kind(format=1, label="scorer"),
     "duplicates": Kind(format=1, label="duplicates"),
     "contamination": Kind(format=1, label="evaluation sets"),
