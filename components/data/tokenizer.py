@@ -10,11 +10,12 @@ from switchpoint.components.data.control_tokens import token_not_as_text
 from switchpoint.components.data.corpus import Corpus
 from switchpoint.components.data.corpus_input import training_texts
 from switchpoint.components.data.documents import read_documents
+from switchpoint.components.data.end_of_text import end_of_text
 from switchpoint.components.data.tokenizer_files import copy_tokenizer
 from switchpoint.components.recipe.errors import BadInput
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.recipe.source import GENERATED_ORIGINS, origin_of, part_of
-from switchpoint.components.store.store import Store, read_json
+from switchpoint.components.store.store import Store
 
 END_OF_DOCUMENT = "<|endoftext|>"
 
@@ -80,9 +81,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     # Folders of models often say how inputs are cut and filled: documents are neither.
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    config = read_json(folder / "tokenizer_config.json") or {}
-    token = config.get("eos_token")
-    token = token.get("content") if isinstance(token, dict) else token
+    token = end_of_text(folder)
     identifier = tokenizer.token_to_id(token) if token else None
     if identifier is None:
         raise BadInput(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from switchpoint.components.data.document_tokenizer import DocumentTokenizer
 from switchpoint.components.data.tokenizer import END_OF_DOCUMENT, train_tokenizer
@@ -167,9 +167,12 @@ def test_a_model_that_would_be_loaded_with_another_tokenizer_is_refused_before_t
 def test_the_type_of_a_base_from_a_folder_counts(
     study: dict[str, Any], tmp_path: Path, kind: str, refused: bool
 ) -> None:
+    config = AutoConfig.for_model(
+        kind, vocab_size=600, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=None, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "own")
     write_tokenizer(tmp_path / "own")
-    (tmp_path / "own" / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 600}))
-    (tmp_path / "own" / "model.safetensors").write_bytes(b"weights")
     absolute_folders(study, tmp_path)
     study |= {
         "tokenizer": {"folder": str(tmp_path / "own")}, "model": {"folder": str(tmp_path / "own")}, "start": "fresh",

@@ -45,7 +45,7 @@ class Store:
         self.done.append(("load", place, optimizer))
         return {"skipped_steps": 2}
 
-    def export(self, model: Any, weights: Any, folder: Path, tokenizer: Path) -> None:
+    def export(self, model: Any, weights: Any, folder: Path, tokenizer: Path, base: Path | None) -> None:
         self.done.append(("export", folder.name, weights))
 
 
@@ -79,7 +79,8 @@ def checkpoints(
 ) -> JobCheckpoints:
     job: Any = SimpleNamespace(
         folder="run", keep_steps=keep, export_steps=export, end_step=max([*keep, *export]), start_step=0,
-        start="scratch", start_checkpoint="", tokenizer="", training=SimpleNamespace(keep_checkpoints=3),
+        start="scratch", start_checkpoint="", model_config_folder="", tokenizer="",
+        training=SimpleNamespace(keep_checkpoints=3),
         settings=SimpleNamespace(optimizer="the job's settings"),
     )  # fmt: skip
     vars(job).update(fields)
