@@ -10,7 +10,7 @@ wheels=${WHEELS:-build/wheels}
 rm -rf build/lib build/bdist.* build/project
 SOURCE_DATE_EPOCH=315532800 $pip wheel --no-deps -w build/project .
 rm -rf build/lib build/bdist.*
-$pip download -c constraints.txt --find-links "$wheels" -d "$wheels" "$(echo build/project/*.whl)[data,gguf,mlflow-server,s3]"
+$pip download -c constraints.txt --find-links "$wheels" -d "$wheels" "$(echo build/project/*.whl)[data,mlflow-server,s3]"
 rm -f "$wheels"/switchpoint-*.whl
 
 # Some packages come as source only; the images have no build tools.

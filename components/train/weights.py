@@ -24,9 +24,9 @@ GENERATION = "generation_config.json"
 def load_folder(model: PreTrainedModel, folder: Path) -> None:
     """Fill the model's shards from the folder's weights, widened to fp32.
 
-    Every process reads its own slices of the safetensors files. Where names differ from the model's (older checkpoints)
-    or the weights are a GGUF file, the first process reads all and hands them out. Raise BadInput if weights are
-    missing or of another shape.
+    Every process reads its own slices of the safetensors files. Where names differ from the model's (older
+    checkpoints), the first process reads all and hands them out. Raise BadInput if weights are missing, unknown or of
+    another shape.
     """
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name not in model.all_tied_weights_keys}
     files = safetensors_files(folder)
@@ -67,24 +67,26 @@ def safetensors_files(folder: Path) -> dict[str, Path]:
 
 
 def _read_whole(model: PreTrainedModel, folder: Path) -> dict[str, torch.Tensor]:
-    """Read weights as transformers does: other names, and GGUF (with its own configuration)."""
-    gguf = next((path.name for path in sorted(folder.glob("*.gguf"))), None)
-    if not gguf and not list(folder.glob("*.safetensors")):
-        raise BadInput("the folder has no weights", file=str(folder), field="model.folder", allowed="safetensors, GGUF")
+    """Read weights under other names as transformers does."""
+    if not list(folder.glob("*.safetensors")):
+        raise BadInput("the folder has no weights", file=str(folder), field="model.folder", allowed="safetensors")
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, config=model.config, gguf_file=gguf, dtype=torch.float32, local_files_only=True,
-        output_loading_info=True, use_safetensors=None if gguf else True,
+        folder, config=model.config, dtype=torch.float32, local_files_only=True, output_loading_info=True,
+        use_safetensors=True,
     )  # fmt: skip
     read, info = loaded
     state = cast(dict[str, torch.Tensor], read.state_dict())
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    missing = sorted(set(info["missing_keys"]) | (wanted.keys() - state.keys()))
-    wrong = missing or sorted(name for name in wanted if tuple(state[name].shape) != wanted[name])
-    if wrong:
-        raise BadInput(
-            "weights are missing" if missing else "weights have another shape than config.json says",
-            file=str(folder / gguf) if gguf else str(folder), field=wrong[0], given=f"{len(wrong)} such weights",
-        )  # fmt: skip
+    faults = {
+        "weights are missing": set(info["missing_keys"]) | (wanted.keys() - state.keys()),
+        "weights are unknown to the model that config.json describes": set(info["unexpected_keys"]),
+        "weights have another shape than config.json says": {
+            name for name in wanted.keys() & state.keys() if tuple(state[name].shape) != wanted[name]
+        },
+    }
+    for problem, names in faults.items():
+        if names:
+            raise BadInput(problem, file=str(folder), field=min(names), given=f"{len(names)} such weights")
     return {name: state[name] for name in wanted}
 
 
