@@ -215,7 +215,11 @@ def test_no_task_outlives_the_command(finished: Finished, tmp_path: Path) -> Non
 def _run_until(recipe: Path, root: Path, shows: str, sent: signal.Signals, whole_group: bool = True) -> int:
     """Starts the study in a process group of its own and sends the signal once the file `shows` has something in it."""
     command = [sys.executable, "-m", "switchpoint.pipelines.commands.cli", "run", str(recipe), "--store", str(root)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        # Where the tests run in the background of a shell, it has told them to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 300
     while not any(_has_begun(path) for path in root.glob(shows)):
         assert process.poll() is None, "it ended before it could be cut off"
