@@ -15,12 +15,13 @@ from switchpoint.components.recipe.cluster import Cluster
 
 
 def main() -> None:
-    following.POLL_SECONDS, following.GONE_SECONDS = 0.1, 0.1
+    following.POLL_SECONDS = 0.1
     cluster_log.AGAIN_SECONDS = 0.5
     following.BLOCKED_SECONDS = 1.0
     name, logs, *fields = sys.argv[1:]
     given = dict(field.split("=", 1) for field in fields)
     following.ENDING_SECONDS = float(given.pop("ending_seconds", 900))
+    following.GONE_SECONDS = float(given.pop("gone_seconds", 0.1))
     done = Path(given.pop("done", "/nowhere"))
     num_processes, content = int(given.pop("num_processes", 2)), given.pop("content", "")
     study, tries = given.pop("study", "tiny"), int(given.pop("tries", 1))

@@ -387,7 +387,8 @@ def test_a_job_that_waits_with_settings_that_were_put_right_is_made_anew(
 
 def test_launchers_that_began_before_a_job_was_made_do_not_replace_it(controller: Controller, launch: Launch) -> None:
     """Two runs of a study with other settings, at the same time: the later one's Job stays."""
-    first = launch(kfp_run="run-a", tries=2)
+    # As in a cluster, it waits longer for what a deleted Job leaves than the one that deleted it waits to replace it.
+    first = launch(kfp_run="run-a", tries=2, gone_seconds=10)
     uid = controller.wait_for_job()["metadata"]["uid"]
     controller.phase("Pending")
     first.wait_for("Pending")
