@@ -1,41 +1,20 @@
 """A study with three bases, from its recipe to its report: a pretraining, a checkpoint of it, and a copy of it."""
 
 import json
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from switchpoint.components.evaluate.results import series
-from switchpoint.components.plan.run import check_study
-from switchpoint.components.recipe.load import load_study
-from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.store.store import Store
 from switchpoint.components.train.metrics import rows_of
 from switchpoint.components.train.model_files import digest_of_folder
 from switchpoint.components.train.outputs import fetch_model
-from tests.conftest import records, switchpoint, tiny_study, weights
+from tests.conftest import records, tiny_study, weights
 from tests.pipelines.conftest import Finished
+from tests.pipelines.ran_study import Ran, run_to_the_end
 
 pytestmark = pytest.mark.slow
 ARMS = {"whole": {"start": "fresh"}, "twin": {"base": "same", "start": "fresh"}, "early": {"base": "half"}}
-
-
-@dataclass(frozen=True)
-class Ran:
-    recipe: Path
-    store: Store
-    outcome: dict[str, Any]
-
-    @property
-    def plan(self) -> Plan:
-        return check_study(load_study(self.recipe), str(self.recipe), self.store.root)[0]
-
-    def run_again(self) -> "subprocess.CompletedProcess[str]":
-        return switchpoint("run", self.recipe, "--store", self.store.root)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +24,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         "bases": {"half": {"checkpoint": 0.5}, "same": {"transform": {"kind": "copy"}}}, "arms": ARMS,
     }  # fmt: skip
     study["evaluation"] |= {"continual": {"every_steps": 20, "bytes_per_source": 1_000}}
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(study, sort_keys=False))
-    ended = switchpoint("run", recipe, "--store", folder / "store", "--json")
-    assert ended.returncode == 0, ended.stderr[-6000:]
-    return Ran(recipe, Store(folder / "store"), json.loads(ended.stdout))
+    return run_to_the_end(study, folder)
 
 
 def test_an_arm_from_a_copy_of_a_base_has_the_weights_of_the_arm_from_the_base(ran: Ran) -> None:

@@ -1,37 +1,17 @@
 """A study in which an arm is trained on text that the base generates, from its recipe to its report."""
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-import yaml
 
 from switchpoint.components.data.documents import read_documents
 from switchpoint.components.data.token_file import read_index
 from switchpoint.components.evaluate.results import rows
-from switchpoint.components.plan.run import check_study
-from switchpoint.components.recipe.load import load_study
-from switchpoint.components.recipe.plan import Plan
-from switchpoint.components.store.store import Store
 from tests.conftest import records, switchpoint, tiny_study, weights
+from tests.pipelines.ran_study import Ran, run_to_the_end
 
 pytestmark = pytest.mark.slow
 TOKENS = 3_000
 """More than a shard of 64 x 32 tokens."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    recipe: Path
-    store: Store
-    outcome: dict[str, Any]
-
-    @property
-    def plan(self) -> Plan:
-        return check_study(load_study(self.recipe), str(self.recipe), self.store.root)[0]
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +21,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     study["sources"]["own"] = {"generate": {"from": "base", "tokens": TOKENS}}
     study["blends"]["fed"] = {"prose": 0.75, "own": 0.25}
     study |= {"arms": {"plain": {}, "fed": {"gb": "fed"}}}
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(study, sort_keys=False))
-    ended = switchpoint("run", recipe, "--store", folder / "store", "--json")
-    assert ended.returncode == 0, ended.stderr[-6000:]
-    return Ran(recipe, Store(folder / "store"), json.loads(ended.stdout))
+    return run_to_the_end(study, folder)
 
 
 def test_the_base_generates_the_text_that_one_arm_is_trained_on(ran: Ran) -> None:
@@ -82,7 +58,7 @@ def test_nothing_of_the_job_is_left_and_a_second_run_makes_nothing(ran: Ran) -> 
     assert not list(ran.store.root.glob("jobs/generate-*"))
     made = [path for path in ran.store.root.glob("*/*/record.json") if path.parent.parent.name != "report"]
     before = {path: path.stat().st_mtime_ns for path in made}
-    again = switchpoint("run", ran.recipe, "--store", ran.store.root)
+    again = ran.run_again()
     assert "nothing is left to do" in again.stdout + again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
