@@ -1,5 +1,6 @@
-"""What an arm changes in the recipe, in words: for arms that their blends do not tell apart (pure)."""
+"""What arms change in the recipe, in words: for arms that their blends do not tell apart (pure)."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,16 +11,19 @@ SHOWN_AS_BLENDS = ("gb", "qb", "base", "blend")
 """The fields that the column of blends shows."""
 
 
-def described_difference(plan: Plan, arm: ArmPlan) -> str:
-    """Return the overrides, as `optimizer.weight_decay 0.2`; empty where the blends tell the arm from all others."""
-    if sum(_blends(other) == _blends(arm) for other in _one_of_each(plan)) < 2:
-        return ""
-    written = arms_of(plan.recipe)[arm.arm_id][1].model_dump(mode="json", exclude_unset=True)
-    return ", ".join(f"{name} {value}" for name, value in _fields(written)) or "as the recipe"
-
-
-def _one_of_each(plan: Plan) -> list[ArmPlan]:
-    return list({arm.arm_id: arm for arm in plan.arms}.values())
+def described_differences(plan: Plan) -> dict[str, str]:
+    """Return the overrides of each arm, as `optimizer.weight_decay 0.2`, by its name; without the arms that their
+    blends tell from all others.
+    """
+    blends = {arm.arm_id: _blends(arm) for arm in plan.arms}
+    arms_with = Counter(blends.values())
+    alike = [arm_id for arm_id, own in blends.items() if arms_with[own] > 1]
+    written = arms_of(plan.recipe) if alike else {}
+    found = {}
+    for arm_id in alike:
+        overrides = written[arm_id][1].model_dump(mode="json", exclude_unset=True)
+        found[arm_id] = ", ".join(f"{name} {value}" for name, value in _fields(overrides)) or "as the recipe"
+    return found
 
 
 def _blends(arm: ArmPlan) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """The table of arms: one set of cells for the terminal, the report and the README."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from switchpoint.components.evaluate.results import NOT_RUN, Row, by_arm, main_scores, score_names
 from switchpoint.components.recipe.base import BASE
-from switchpoint.components.recipe.overrides import described_difference
+from switchpoint.components.recipe.overrides import described_differences
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.statistics import mean_interval
 
@@ -32,6 +32,7 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
     names = main_scores(plan, list(found))
     published = plan.recipe.published
     header = ["arm", "blends", *(["paper"] if published else []), *(title(name) for name in names)]
+    differences = described_differences(plan)
     lines = []
     for arm_id, rows in by_arm(found).items():
         left = [row for row in rows if not row.stopped]  # a gate may end an arm with one seed, and not with another
@@ -42,7 +43,7 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
         if published:
             value = published.base if arm_id == BASE else published.arms.get(arm_id)
             printed = ["" if value is None else f"{value:g}"]
-        lines.append([arm_id, _trained_on(plan, rows[0]), *printed, *cells])
+        lines.append([arm_id, _trained_on(rows[0], differences), *printed, *cells])
     failures = [(row.name, row.failure, row.log) for row in found if row.failure and row.failure != NOT_RUN]
     waiting = [row.name for row in found if row.failure == NOT_RUN]
     if waiting:
@@ -53,9 +54,9 @@ def build_table(plan: Plan, found: Sequence[Row]) -> Table:
     return Table(header, lines, failures)
 
 
-def _trained_on(plan: Plan, row: Row) -> str:
+def _trained_on(row: Row, differences: Mapping[str, str]) -> str:
     """Return the row's blends, and what else tells its arm from others of the same blends."""
-    difference = described_difference(plan, row.arm) if row.arm else ""
+    difference = differences.get(row.arm.arm_id, "") if row.arm else ""
     return f"{row.blends} ({difference})" if difference else row.blends
 
 

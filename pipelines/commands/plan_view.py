@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from switchpoint.components.data.blend import packed_samples, source_tokens
 from switchpoint.components.plan.data import plan_data
 from switchpoint.components.recipe.base import BASE
-from switchpoint.components.recipe.overrides import described_difference
+from switchpoint.components.recipe.overrides import described_differences
 from switchpoint.components.recipe.phase import START_MODES
 from switchpoint.components.recipe.plan import Plan
 from switchpoint.components.report.table import title
@@ -88,8 +88,7 @@ def _lines(plan: Plan, data: dict[str, Any]) -> list[str]:
         f"{', '.join(f'{step:,}' for step in run['keep_steps'])}"
         for run in data["gb_runs"]
     ]
-    differences = {arm.arm_id: described_difference(plan, arm) for arm in plan.arms}
-    lines += [f"arm {name}: {difference}" for name, difference in differences.items() if difference]
+    lines += [f"arm {name}: {difference}" for name, difference in described_differences(plan).items()]
     gates: dict[str, list[str]] = {}
     for arm in data["arms"]:
         for phase in arm["phases"]:
