@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from switchpoint.components.data.document_tokenizer import DocumentTokenizer
+from switchpoint.components.train.inference import load_for_inference
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,5 @@ class LoadedModel:
 
 
 def load_model(folder: Path, tokenizer: Path, batch_size: int) -> LoadedModel:
-    """Load a model in fp32, on this process's GPU if there are any. `tokenizer`: the folder of the study's."""
-    import os
-
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    gpus = torch.cuda.device_count()
-    device = f"cuda:{int(os.environ.get('RANK', 0)) % gpus}" if gpus else "cpu"
-    return LoadedModel(model.to(device), DocumentTokenizer(tokenizer), batch_size)
+    """Load a model, on this process's GPU if there are any. `tokenizer`: the folder of the study's."""
+    return LoadedModel(load_for_inference(folder), DocumentTokenizer(tokenizer), batch_size)

@@ -13,6 +13,7 @@ from switchpoint.components.launch.process import die_with_parent
 from switchpoint.components.store.location import exists, read_json
 from switchpoint.components.store.opening import store_at
 from switchpoint.components.store.store import Store
+from switchpoint.components.train.inference import load_for_inference
 
 CPU_CACHE_BYTES = 2**30
 """The memory for keys and values on a CPU."""
@@ -38,14 +39,13 @@ class Generator:
     """A model that generates a job's shards."""
 
     def __init__(self, job: GenerateJob, store: Store) -> None:
-        from switchpoint.components.data.encoder import leading_ids
-        from switchpoint.components.data.tokenizer import load_tokenizer, num_ids
+        from switchpoint.components.data.document_tokenizer import DocumentTokenizer
+        from switchpoint.components.data.tokenizer import num_ids
 
         self.job = job
-        self.tokenizer, self.end = load_tokenizer(store.fetch_folder(job.tokenizer))
-        # A document begins as in training: with the tokenizer's own first tokens, else after the end of another one.
-        self.start = leading_ids(self.tokenizer) or [self.end]
-        self.num_ids = num_ids(self.tokenizer)
+        self.documents = DocumentTokenizer(store.fetch_folder(job.tokenizer))
+        self.start, self.end = self.documents.before_text, self.documents.end_of_document
+        self.num_ids = num_ids(self.documents.tokenizer)
         self.model = _load(store.fetch_folder(job.model))
         self.longest = job.sequence_length - len(self.start) + 1
         self.batch_size = _batch_size(self.model, job.sequence_length)
@@ -62,20 +62,17 @@ class Generator:
         key = (self.job.seed, number)
         documents = shard_documents(sample, num_tokens, self.longest, self.batch_size, key)
         # Control tokens have no text: they are left out.
-        return as_data(documents, self.end, lambda ids: self.tokenizer.decode(ids, skip_special_tokens=True))
+        return as_data(documents, self.end, self.documents.decode)
 
 
 def _load(folder: Path) -> Any:
-    """Return a model in fp32, on this process's GPU if there are any."""
+    """Load the model. On a GPU operations are deterministic, as far as it has such."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    gpus = torch.cuda.device_count()
-    if gpus:
+    if torch.cuda.device_count():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    return model.to(f"cuda:{int(os.environ.get('RANK', 0)) % gpus}" if gpus else "cpu")
+    return load_for_inference(folder)
 
 
 def _batch_size(model: Any, sequence_length: int) -> int:

@@ -16,7 +16,7 @@ from switchpoint.components.recipe.stage import Generate, Output
 from switchpoint.components.store.location import exists, read_json
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.ending import ending_outside
-from switchpoint.components.train.outputs import model_in_store, model_is_there
+from switchpoint.components.train.outputs import model_in_store, model_is_there, why_missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,7 @@ def generate_text(plan: Plan, store: Store, output: Output[Generate]) -> None:
         return
     stage = output.stage
     if not model_is_there(store, stage.model):
-        made_by = stage.model.inputs.get("run", stage.model)
-        reason = (store.failure(made_by) or {}).get("reason", "it was not made")
+        reason = why_missing(store, stage.model)
         raise GenerationFailed(f"the base {stage.base} that generates {stage.source} is missing: {reason}")
     job = _job(plan, store, output)
     try:

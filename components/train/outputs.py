@@ -65,6 +65,11 @@ def model_is_there(store: Store, model: Identity) -> bool:
     return store.is_done(model)
 
 
+def why_missing(store: Store, model: Identity) -> str:
+    """Return why a model is not there, as far as what makes it has told."""
+    return str((store.failure(model.inputs.get("run", model)) or {}).get("reason", "it was not made"))
+
+
 def model_in_store(plan: Plan, store: Store, model: Identity) -> str:
     """Return a model's Hugging Face folder: by its path in the store, or the user's absolute one."""
     if model.kind == "model":

@@ -9,7 +9,7 @@ from switchpoint.components.recipe.stage import Output, Transform
 from switchpoint.components.recipe.transform import Copy
 from switchpoint.components.store.store import Store
 from switchpoint.components.train.model_files import store_model
-from switchpoint.components.train.outputs import fetch_model, model_is_there
+from switchpoint.components.train.outputs import fetch_model, model_is_there, why_missing
 from switchpoint.components.train.weights import safetensors_files
 from switchpoint.components.transform.copy import copy_model
 
@@ -26,7 +26,7 @@ def transform_model(plan: Plan, store: Store, output: Output[Transform]) -> None
     stage = output.stage
     if not model_is_there(store, stage.model):
         made_by = stage.model.inputs.get("run", stage.model)
-        reason = (store.failure(made_by) or {}).get("reason", "it was not made")
+        reason = why_missing(store, stage.model)
         raise NotTransformable(f"the model of {made_by.path} that it is made of is missing: {reason}")
     source = fetch_model(plan, store, stage.model)
     if not safetensors_files(source):
